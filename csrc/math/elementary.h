@@ -1,0 +1,305 @@
+// Elementary functions for scalars and vectors, without branches or tables.
+//
+// Accuracy, over the whole range (measured by tests/ops/test_elementary.py):
+//   float32: 2 ulp; float64: 2 ulp; asinh 4 ulp.  sincos: |x| <= 8192 (float32),
+//   |x| <= 1e6 (float64).
+// Limits, signed zeros, infinities and NaN are those of C99 Annex F.
+//
+// Method: argument reduction to a small interval, a polynomial from
+// csrc/math/tables/elementary.py there, reconstruction.  Cody & Waite, Software
+// Manual for the Elementary Functions (1980); the reconstruction of log follows
+// the error analysis of fdlibm's e_log.c (Sun Microsystems, 1993).
+#pragma once
+
+#include "simd.h"
+
+FK_BEGIN
+
+// c0 + c1 x + ... by Horner's rule; the constants are rounded to V's scalar type.
+template <class V>
+FK_HD V horner(V, double c) {
+  return V(scalar_t<V>(c));
+}
+template <class V, class... C>
+FK_HD V horner(V x, double c, C... rest) {
+  return fma(horner(x, rest...), x, V(scalar_t<V>(c)));
+}
+
+template <class V>
+constexpr bool is_single = sizeof(scalar_t<V>) == 4;
+
+// Shorthand for a constant of V's precision.
+template <class V>
+FK_HD V real(double c) {
+  return V(scalar_t<V>(c));
+}
+
+// p * 2^n for integral n; two factors, so that gradual underflow rounds once.
+template <class V>
+FK_HD V scale_by_power(V p, V n) {
+#if FK_SIMD && defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) {
+    if constexpr (is_single<V>) {
+      return V((typename V::Raw)_mm512_scalef_ps((__m512)p.raw, (__m512)n.raw));
+    } else {
+      return V((typename V::Raw)_mm512_scalef_pd((__m512d)p.raw, (__m512d)n.raw));
+    }
+  }
+#endif
+  using T = scalar_t<V>;
+  // Adding 1.5 * 2^(mantissa bits) leaves the integer in the low bits.
+  constexpr T magic = T(is_single<V> ? 12582912.0 : 6755399441055744.0);
+  constexpr int mantissa = is_single<V> ? 23 : 52;
+  const V half = (n * real<V>(0.5) + V(magic)) - V(magic);
+  const auto one = as_int(T(1));
+  const auto first = (as_int(half + V(magic)) - as_int(V(magic)));
+  const auto second = (as_int((n - half) + V(magic)) - as_int(V(magic)));
+  return p * as_float((first << mantissa) + one) * as_float((second << mantissa) + one);
+}
+
+// x = n log 2 + r with |r| <= log(2) / 2; returns e^r - 1 and sets n.
+template <class V>
+FK_HD V expm1_reduced(V x, V& n) {
+  using T = scalar_t<V>;
+  constexpr T magic = T(is_single<V> ? 12582912.0 : 6755399441055744.0);
+  n = (x * real<V>(1.4426950408889634074) + V(magic)) - V(magic);
+  V r, p;
+  if constexpr (is_single<V>) {
+    r = fma(n, real<V>(-0.693359375), x);
+    r = fma(n, real<V>(2.12194440e-4), r);
+    p = horner(r, 0.5000000014, 0.1666666668, 0.0416664642, 0.008333310845, 0.001393373072,
+               0.0001989108046);
+  } else {
+    r = fma(n, real<V>(-6.93147180369123816490e-01), x);
+    r = fma(n, real<V>(-1.90821492927058770002e-10), r);
+    p = horner(r, 0.5, 0.1666666666666666667, 0.04166666666666667687, 0.008333333333333334013,
+               0.001388888888887900308, 0.0001984126984126325187, 0.00002480158733663094697,
+               2.755731924734450951e-6, 2.755726307730941145e-7, 2.505207095980366199e-8,
+               2.09182123191339782e-9, 1.60866776667873615e-10);
+  }
+  return fma(r * r, p, r);
+}
+
+// exp: 0 below, infinity above; subnormal results are rounded once.
+template <class V>
+FK_HD V exp(V x) {
+  x = clamp(x, real<V>(is_single<V> ? -104.0 : -746.0), real<V>(is_single<V> ? 89.0 : 710.0));
+  V n;
+  const V p = expm1_reduced(x, n);
+  return scale_by_power(real<V>(1.0) + p, n);
+}
+
+// expm1: e^x - 1 without cancellation near 0.
+template <class V>
+FK_HD V expm1(V x) {
+  const V y = clamp(x, real<V>(is_single<V> ? -18.0 : -38.0), real<V>(is_single<V> ? 89.0 : 710.0));
+  V n;
+  const V p = expm1_reduced(y, n);
+  const V result = scale_by_power(p + (real<V>(1.0) - scale_by_power(real<V>(1.0), -n)), n);
+  return select(x == real<V>(0.0), x, result);  // keeps -0
+}
+
+// Splits positive normal x = 2^e (1 + f), 1 + f in [sqrt(1/2), sqrt(2)).
+template <class V>
+FK_HD V split_exponent(V x, V& e) {
+  using T = scalar_t<V>;
+  constexpr int mantissa = is_single<V> ? 23 : 52;
+  const auto offset = as_int(T(is_single<V> ? 0.70710678118654752 : 0.70710678118654752440));
+  const auto shifted = as_int(x) - offset;
+  e = to_float(shifted >> mantissa);
+  return as_float(as_int(x) - ((shifted >> mantissa) << mantissa)) - real<V>(1.0);
+}
+
+// log(1 + f) + e log 2 for f in the interval of split_exponent.
+template <class V>
+FK_HD V log_reduced(V f, V e) {
+  const V s = f / (real<V>(2.0) + f);
+  const V z = s * s;
+  V r;
+  if constexpr (is_single<V>) {
+    r = z * horner(z, 0.6666666655, 0.4000012221, 0.2855077863, 0.2333161447);
+  } else {
+    r = z * horner(z, 0.6666666666666666646, 0.4000000000000088324, 0.2857142857079978503,
+                   0.222222223925810451, 0.1818179554752113623, 0.1538624473762166661,
+                   0.1326863836926682388, 0.1308803485092755383);
+  }
+  // log(1 + f) = f - f^2/2 + s (f^2/2 + r): the large terms carry no rounding.
+  const V half_square = real<V>(0.5) * f * f;
+  const V high = real<V>(is_single<V> ? 0.693359375 : 6.93147180369123816490e-01);
+  const V low = real<V>(is_single<V> ? -2.12194440e-4 : 1.90821492927058770002e-10);
+  return fma(e, high, f - (half_square - fma(e, low, s * (half_square + r))));
+}
+
+template <class V>
+FK_HD V log(V x) {
+  using T = scalar_t<V>;
+  const V tiny = real<V>(is_single<V> ? 1.17549435e-38 : 2.2250738585072014e-308);
+  const V lift = real<V>(is_single<V> ? 16777216.0 : 18014398509481984.0);
+  const mask_t<V> subnormal = x < tiny;
+  V e;
+  const V f = split_exponent(select(subnormal, x * lift, x), e);
+  e = select(subnormal, e - real<V>(is_single<V> ? 24.0 : 54.0), e);
+  V result = log_reduced(f, e);
+  result = select(x == V(T(INFINITY)), x, result);
+  result = select(x == real<V>(0.0), V(T(-INFINITY)), result);
+  return select(x >= real<V>(0.0), result, V(T(NAN)));
+}
+
+// log1p: log(u) with u = fl(1 + x), plus the part of x that u has lost, over u.
+template <class V>
+FK_HD V log1p(V x) {
+  using T = scalar_t<V>;
+  const V one = real<V>(1.0);
+  const V u = one + x;
+  const V lost = select(x > one, one - (u - x), x - (u - one));
+  V e;
+  const V f = split_exponent(u, e);
+  V result = log_reduced(f, e) + lost / u;
+  const V smallest = real<V>(is_single<V> ? 1e-9 : 1e-18);
+  result = select(abs(x) < smallest, x, result);  // keeps -0 and subnormals
+  result = select(x == V(T(INFINITY)), x, result);
+  result = select(x == -one, V(T(-INFINITY)), result);
+  return select(x >= -one, result, V(T(NAN)));
+}
+
+// tanh: odd polynomial near 0, else 1 - 2 / (e^2|x| + 1).
+template <class V>
+FK_HD V tanh(V x) {
+  const V a = abs(x), z = x * x;
+  V p;
+  if constexpr (is_single<V>) {
+    p = horner(z, -0.3333333317, 0.1333330342, -0.05395922726, 0.0217686558, -0.008343085219,
+               0.002291770456);
+  } else {
+    p = horner(z, -0.3333333333333333332, 0.1333333333333332062, -0.05396825396823571837,
+               0.02186948853512389891, -0.008863235499557543216, 0.003592127503831025782,
+               -0.001455828363123340595, 0.0005899815811274601107, -0.0002388884477697047741,
+               0.00009603829184742069054, -0.00003707610183975953836, 0.00001220486857005729135,
+               -2.436586560586349794e-6);
+  }
+  const V small = fma(x * z, p, x);
+  const V large = real<V>(1.0) - real<V>(2.0) / (exp(a + a) + real<V>(1.0));
+  return select(a < real<V>(0.625), small, copysign(large, x));
+}
+
+// sigmoid: 1 / (1 + e^-x), through e^-|x| so that neither tail overflows.
+template <class V>
+FK_HD V sigmoid(V x) {
+  const V e = exp(-abs(x));
+  return select(x < real<V>(0.0), e, real<V>(1.0)) / (real<V>(1.0) + e);
+}
+
+// softplus: log(1 + e^x).
+template <class V>
+FK_HD V softplus(V x) {
+  return max(x, real<V>(0.0)) + log1p(exp(-abs(x)));
+}
+
+// logsigmoid: log(1 / (1 + e^-x)) = -softplus(-x).
+template <class V>
+FK_HD V logsigmoid(V x) {
+  return min(x, real<V>(0.0)) - log1p(exp(-abs(x)));
+}
+
+// atan2(y, x) for y, x >= 0, not both 0: the smaller over the larger, reduced
+// once more by pi/4 above 0.6, and one division for both reductions.
+template <class V>
+FK_HD V atan2_quadrant(V y, V x) {
+  const mask_t<V> swap = y > x;
+  const V lo = min(y, x), hi = max(y, x);
+  const mask_t<V> reduce = lo > hi * real<V>(0.6);
+  const V q = select(reduce, lo - hi, lo) / select(reduce, lo + hi, hi);
+  const V z = q * q;
+  V p;
+  if constexpr (is_single<V>) {
+    p = horner(z, -0.3333333313, 0.1999994348, -0.1428316287, 0.1106720471, -0.08721823671,
+               0.06021323322, -0.02471743211);
+  } else {
+    p = horner(z, -0.3333333333333333333, 0.1999999999999999889, -0.1428571428571398868,
+               0.1111111111107961924, -0.09090909089147151203, 0.07692307632322025345,
+               -0.06666665315316703678, 0.05882331688293126036, -0.05262916094089215609,
+               0.04759866820150048304, -0.04334907686141406575, 0.03937883108883153791,
+               -0.03476428472873337374, 0.0281617910774876753, -0.01893379104411035159,
+               0.008989989758912257501, -0.002175226959571659621);
+  }
+  // pi/4 and pi/2 minus their roundings go into the small term.
+  const V low = real<V>(is_single<V> ? -2.18556941e-8 : 3.0616169978683830e-17);
+  V r = fma(q * z, p, select(reduce, low, real<V>(0.0))) + q;
+  r = select(reduce, real<V>(0.78539816339744830962) + r, r);
+  return select(swap, real<V>(1.57079632679489661923) - (r - (low + low)), r);
+}
+
+template <class V>
+FK_HD V atan(V x) {
+  using T = scalar_t<V>;
+  const V a = abs(x);
+  const V r = atan2_quadrant(min(a, V(T(is_single<V> ? 1e30 : 1e300))), real<V>(1.0));
+  return select(isnan(x), x, copysign(r, x));
+}
+
+// atan2: the angle of (x, y) in [-pi, pi]; atan2(0, 0) = 0.
+template <class V>
+FK_HD V atan2(V y, V x) {
+  const V ay = abs(y), ax = abs(x), zero = real<V>(0.0);
+  V r = atan2_quadrant(ay, ax);
+  r = select((ay == zero) & (ax == zero), zero, r);
+  r = select(x < zero, real<V>(3.14159265358979323846) - r, r);
+  return copysign(r, y);
+}
+
+// sin and cos together; |x| up to the limit in the head comment.
+template <class V>
+FK_HD void sincos(V x, V& sine, V& cosine) {
+  using T = scalar_t<V>;
+  constexpr T magic = T(is_single<V> ? 12582912.0 : 6755399441055744.0);
+  const V shifted = x * real<V>(0.63661977236758134308) + V(magic);
+  const V n = shifted - V(magic);
+  const auto quadrant = as_int(shifted);
+  V r, ps, pc;
+  if constexpr (is_single<V>) {
+    r = fma(n, real<V>(-1.5703125), x);
+    r = fma(n, real<V>(-4.837512969970703125e-4), r);
+    r = fma(n, real<V>(-7.54978942871093750e-8), r);
+    r = fma(n, real<V>(-5.3903025299577648e-15), r);
+    const V z = r * r;
+    ps = horner(z, -0.1666666466, 0.008332747105, -0.000195876391);
+    pc = horner(z, 0.04166666465, -0.001388830187, 2.454768977e-5);
+  } else {
+    r = fma(n, real<V>(-1.57079625129699707031), x);
+    r = fma(n, real<V>(-7.54978941586159635335e-8), r);
+    r = fma(n, real<V>(-5.39030285815811905290e-15), r);
+    const V z = r * r;
+    ps = horner(z, -0.1666666666666666667, 0.008333333333333331481, -0.0001984126984126504105,
+                2.755731921932057977e-6, -2.505210622599440069e-8, 1.605853059664595471e-10,
+                -7.586636882825159649e-13);
+    pc = horner(z, 0.04166666666666666667, -0.001388888888888888786, 0.00002480158730158463314,
+                -2.755731922139249065e-7, 2.087675578749260595e-9, -1.147046031920951184e-11,
+                4.745838412531022965e-14);
+  }
+  const V z = r * r;
+  const V s = fma(r * z, ps, r);
+  const V c = real<V>(1.0) - (real<V>(0.5) * z - z * z * pc);
+  // Quadrant q: sin is s, c, -s, -c and cos is c, -s, -c, s.
+  constexpr int sign_shift = is_single<V> ? 30 : 62;
+  const auto one = as_int(shifted) - as_int(shifted) + 1;
+  const mask_t<V> odd = to_float(quadrant & one) != real<V>(0.0);
+  const auto sign_bit = as_int(T(-0.0));
+  const auto sine_sign = (quadrant << sign_shift) & sign_bit;
+  const auto cosine_sign = ((quadrant + one) << sign_shift) & sign_bit;
+  sine = as_float(as_int(select(odd, c, s)) ^ sine_sign);
+  cosine = as_float(as_int(select(odd, s, c)) ^ cosine_sign);
+}
+
+// asinh: sign(x) log1p(|x| + x^2 / (1 + sqrt(1 + x^2))).
+template <class V>
+FK_HD V asinh(V x) {
+  const V a = abs(x), one = real<V>(1.0);
+  const V huge = real<V>(is_single<V> ? 1e9 : 1e18);
+  const mask_t<V> big = a > huge;
+  const V y = min(a, huge);
+  const V small = log1p(y + y * y / (one + sqrt(fma(y, y, one))));
+  const V large = log(a) + real<V>(0.69314718055994530942);
+  return select(isnan(x), x, copysign(select(big, large, small), x));
+}
+
+FK_END
