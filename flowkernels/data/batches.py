@@ -1,0 +1,132 @@
+"""Batches of images held whole in memory, in an order that can be taken up anywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+__all__ = ["TensorBatches"]
+
+
+class TensorBatches:
+    """Iterates over a tensor of images in batches, by index instead of item by item.
+
+    The order of an epoch is a function of (seed, epoch) alone and draws nothing from torch's
+    global random state, so any batch of any epoch can be found again: :meth:`state_dict` holds the
+    epoch and how many of its batches were delivered. Lightning saves and restores that with its
+    own loops and calls :meth:`set_epoch`.
+
+    With ``world_size`` processes each takes every ``world_size``-th image of the shuffled order.
+    When shuffling, the end is padded from the start so that all have the same number of batches
+    (as ``torch.utils.data.DistributedSampler`` does); without shuffling nothing is repeated, so
+    that a mean over the processes is exact.
+
+    Args:
+        images: (N, ...) tensor; a batch is ``images[indices]``.
+        batch_size: images in a batch, in each process.
+        shuffle: a new order every epoch.
+        drop_last: leave out a smaller last batch, unless it is the only one.
+        seed: of the orders.
+        rank: which of the processes this is.
+        world_size: how many there are.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> batches = TensorBatches(torch.arange(10), batch_size=4, shuffle=True, seed=1)
+        >>> [len(batch) for batch in batches]
+        [4, 4, 2]
+        >>> torch.equal(torch.cat(list(batches)).sort().values, torch.arange(10))
+        True
+    """
+
+    def __init__(
+        self,
+        images: torch.Tensor,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: expected 0 to {world_size - 1} of world_size, got {rank}")
+        if len(images) < world_size:
+            raise ValueError(f"images: expected at least {world_size}, got {len(images)}")
+        self.images = images
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+        self._delivered = 0
+        self._resume_at: tuple[int, int] | None = None
+
+    @property
+    def sampler(self) -> TensorBatches:
+        """Itself: where Lightning looks for ``set_epoch``."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration takes."""
+        self.epoch = epoch
+
+    def _share(self) -> int:
+        """How many images this process sees in an epoch."""
+        count = len(self.images)
+        if self.shuffle:
+            return math.ceil(count / self.world_size)
+        return len(range(self.rank, count, self.world_size))
+
+    def __len__(self) -> int:
+        share = self._share()
+        if self.drop_last and share >= self.batch_size:
+            return share // self.batch_size
+        return math.ceil(share / self.batch_size)
+
+    def order(self, epoch: int) -> torch.Tensor:
+        """The indices that this process sees in ``epoch``, in order."""
+        count = len(self.images)
+        if not self.shuffle:
+            return torch.arange(self.rank, count, self.world_size)
+        # Seeds next to each other must not make epochs that repeat across runs (seed 0, epoch 1
+        # and seed 1, epoch 0), so the two are spread over the 64 bits before they meet.
+        mixed = (self.seed * 0x9E3779B97F4A7C15 + (epoch + 1) * 0xBF58476D1CE4E5B9) % 2**63
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(mixed))
+        padded = torch.cat([order, order[: self._share() * self.world_size - count]])
+        return padded[self.rank :: self.world_size]
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        # Lightning makes the iterator before it sets the epoch: nothing is fixed before the first
+        # batch is asked for, which a generator gives for free.
+        epoch = self.epoch
+        start = 0
+        if self._resume_at is not None:
+            resume_epoch, resume_batch = self._resume_at
+            start = resume_batch if resume_epoch == epoch else 0
+            self._resume_at = None
+        indices = self.order(epoch)
+        for batch in range(start, len(self)):
+            first = batch * self.batch_size
+            self._delivered = batch + 1
+            yield self.images[indices[first : first + self.batch_size]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the current epoch stands."""
+        return {"epoch": self.epoch, "delivered": self._delivered % max(1, len(self))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iteration begin after the batches that were already delivered."""
+        self.epoch = int(state["epoch"])
+        self._delivered = int(state["delivered"])
+        self._resume_at = (self.epoch, self._delivered)

@@ -1,0 +1,80 @@
+"""Where data sets are cached, and files that are either whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+__all__ = ["atomic_write", "cache_dir", "sweep_unfinished"]
+
+_SUFFIX = ".unfinished"
+
+
+def cache_dir() -> Path:
+    """The cache folder: ``$FLOWKERNELS_CACHE``, else ``flowkernels`` under the user's cache.
+
+    Example:
+        >>> import os
+        >>> os.environ["FLOWKERNELS_CACHE"] = "/tmp/elsewhere"
+        >>> str(cache_dir())
+        '/tmp/elsewhere'
+        >>> del os.environ["FLOWKERNELS_CACHE"]
+    """
+    if chosen := os.environ.get("FLOWKERNELS_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "flowkernels"
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """Write ``path`` as a whole: a process killed half way leaves what was there before.
+
+    The bytes go to a temporary file in the same folder (a rename is atomic only within a file
+    system), reach the disk, and take the name in one step.
+
+    Args:
+        path: the file to write; its folder is made where it is missing.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> target = pathlib.Path(tempfile.mkdtemp()) / "made" / "note.txt"
+        >>> with atomic_write(target) as file:
+        ...     _ = file.write(b"whole")
+        >>> target.read_bytes()
+        b'whole'
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; a run's files follow the user's umask like any other.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def sweep_unfinished(folder: str | os.PathLike[str]) -> int:
+    """Remove what a killed process left half written in ``folder``; return how many files.
+
+    Example:
+        >>> sweep_unfinished("/nowhere/at/all")
+        0
+    """
+    leftovers = list(Path(folder).glob(f".*{_SUFFIX}"))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
