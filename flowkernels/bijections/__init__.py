@@ -1,0 +1,30 @@
+"""Invertible maps with their log-det-Jacobians; ``forward`` is data to latent."""
+
+from .base import Bijection, Compose, Inverse
+from .coupling import AffineCoupling, conv_conditioner, mlp_conditioner
+from .glow import GlowStep, GlowSteps
+from .linear import ActNorm, ActNormConv1x1, InvertibleConv1x1
+from .preprocessing import Dequantize, Logit
+from .reshape import Flip, Multiscale, Permutation, Squeeze
+from .sphere import ScaledStereographic
+
+__all__ = [
+    "ActNorm",
+    "ActNormConv1x1",
+    "AffineCoupling",
+    "Bijection",
+    "Compose",
+    "Dequantize",
+    "Flip",
+    "GlowStep",
+    "GlowSteps",
+    "Inverse",
+    "InvertibleConv1x1",
+    "Logit",
+    "Multiscale",
+    "Permutation",
+    "ScaledStereographic",
+    "Squeeze",
+    "conv_conditioner",
+    "mlp_conditioner",
+]

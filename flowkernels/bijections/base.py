@@ -1,0 +1,95 @@
+"""What every bijection promises, and how they are chained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+class Bijection(nn.Module):
+    """An invertible map with a known log-det-Jacobian.
+
+    ``forward`` maps data to latent, ``inverse`` maps back; both return
+    ``(value, log_det)``. The first dimension is the batch; ``log_det`` is
+    log|det d value / d input| of each row, shape ``(B,)``, at least float32
+    whatever the input's precision. Subclasses define both methods.
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(z, log|det dz/dx|) of the data x."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, log|det dx/dz|) of the latent z."""
+        raise NotImplementedError(f"{type(self).__name__} does not define inverse")
+
+
+def constant_log_det(x: Tensor, value: Tensor | float) -> Tensor:
+    """A log-det that is the same for every row of x, as (B,), at least float32."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return torch.as_tensor(value, dtype=dtype, device=x.device).expand(x.shape[0])
+
+
+def sum_event(x: Tensor) -> Tensor:
+    """x summed over everything but its batch dimension, at least in float32."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return x.flatten(1).sum(1, dtype=dtype) if x.ndim > 1 else x.to(dtype)
+
+
+class Compose(Bijection):
+    """Bijections one after another: ``forward`` first to last, ``inverse`` back.
+
+    Args:
+        bijections: the maps, in the order in which ``forward`` applies them.
+
+    Example:
+        >>> from flowkernels.bijections import Compose, Flip, Logit
+        >>> chain = Compose([Logit(), Flip()])
+        >>> z, log_det = chain(torch.full((2, 3), 0.5))
+        >>> z.shape, log_det.shape
+        (torch.Size([2, 3]), torch.Size([2]))
+    """
+
+    def __init__(self, bijections: Iterable[Bijection]) -> None:
+        super().__init__()
+        self.bijections = nn.ModuleList(bijections)
+
+    def __len__(self) -> int:
+        return len(self.bijections)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        total = constant_log_det(x, 0.0)
+        for i, bijection in enumerate(self.bijections):
+            x, log_det = bijection(x)
+            total = total + log_det if i else log_det
+        return x, total
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        total = constant_log_det(z, 0.0)
+        for i, bijection in enumerate(reversed(self.bijections)):
+            z, log_det = bijection.inverse(z)  # type: ignore[operator]
+            total = total + log_det if i else log_det
+        return z, total
+
+
+class Inverse(Bijection):
+    """A bijection turned around: its ``forward`` is the other's ``inverse``.
+
+    Example:
+        >>> from flowkernels.bijections import Inverse, Logit
+        >>> z, _ = Inverse(Logit(alpha=0.0))(torch.zeros(1, 2))
+        >>> z.tolist()
+        [[0.5, 0.5]]
+    """
+
+    def __init__(self, bijection: Bijection) -> None:
+        super().__init__()
+        self.bijection = bijection
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.bijection.inverse(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.bijection(z)

@@ -1,0 +1,132 @@
+"""Affine coupling and the networks that condition it.
+
+Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP" (2017), eq. 4-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from flowkernels import ops
+
+from .base import Bijection
+
+Half = Literal["first", "second"]
+
+
+class AffineCoupling(Bijection):
+    """One half of the channels scaled and shifted by a network of the other half.
+
+    With (a, b) the halves of x (B, C, *S): b' = b s(a) + t(a), a' = a;
+    log_det = sum log s(a). The whole input goes through one fused op,
+    ``ops.affine_coupling_split``, identity half included.
+
+    Args:
+        conditioner: maps the kept half (B, C - c, *S) to parameters
+            (B, 2c, *S), c the channels of the moved half.
+        transform: which half is moved, ``"second"`` (the last c channels) or
+            ``"first"``.
+        scale_fn, bound, layout, order: how the parameters become scale and
+            shift, see :func:`flowkernels.ops.affine_coupling`.
+
+    Example:
+        >>> layer = AffineCoupling(mlp_conditioner(3, 2 * 3, hidden=(8,)))
+        >>> z, log_det = layer(torch.randn(5, 6))
+        >>> log_det.abs().max().item()  # a new conditioner ends in zeros
+        0.0
+    """
+
+    def __init__(
+        self,
+        conditioner: nn.Module,
+        *,
+        transform: Half = "second",
+        scale_fn: str = "tanh",
+        bound: float = 2.0,
+        layout: str = "shift_scale",
+        order: str = "scale_then_shift",
+    ) -> None:
+        super().__init__()
+        if transform not in ("first", "second"):
+            raise ValueError(f'transform must be "first" or "second", got {transform!r}')
+        self.conditioner = conditioner
+        self.transform = transform
+        self.scale_fn, self.bound, self.layout, self.order = scale_fn, bound, layout, order
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._couple(x, inverse=False)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self._couple(z, inverse=True)
+
+    def _couple(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        kept, _ = split_channels(x.shape[1], self.transform)
+        params = self.conditioner(x[:, kept])
+        return ops.affine_coupling_split(
+            x,
+            params,
+            transform=self.transform,
+            scale_fn=self.scale_fn,
+            bound=self.bound,
+            layout=self.layout,
+            order=self.order,
+            inverse=inverse,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"transform={self.transform!r}, scale_fn={self.scale_fn!r}, bound={self.bound}, "
+            f"layout={self.layout!r}, order={self.order!r}"
+        )
+
+
+def split_channels(channels: int, transform: Half) -> tuple[slice, slice]:
+    """Where the kept and the moved channels lie: C//2 in front, the rest behind."""
+    front, back = slice(None, channels // 2), slice(channels // 2, None)
+    return (front, back) if transform == "second" else (back, front)
+
+
+def mlp_conditioner(
+    in_features: int, out_features: int, hidden: Sequence[int] = (64, 64)
+) -> nn.Sequential:
+    """A ReLU network that ends in zeros, so that a new coupling is the identity.
+
+    Example:
+        >>> import torch
+        >>> mlp_conditioner(3, 6)(torch.randn(2, 3)).abs().sum().item()
+        0.0
+    """
+    widths = [in_features, *hidden]
+    layers: list[nn.Module] = []
+    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    last = nn.Linear(widths[-1], out_features)
+    return nn.Sequential(*layers, _zeroed(last))
+
+
+def conv_conditioner(in_channels: int, out_channels: int, hidden: int = 64) -> nn.Sequential:
+    """Glow's 3x3, 1x1, 3x3 convolutions, ending in zeros, so that a new coupling is the identity.
+
+    Example:
+        >>> import torch
+        >>> conv_conditioner(2, 4, hidden=8)(torch.randn(1, 2, 4, 4)).shape
+        torch.Size([1, 4, 4, 4])
+    """
+    last = nn.Conv2d(hidden, out_channels, 3, padding=1)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, hidden, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(hidden, hidden, 1),
+        nn.ReLU(),
+        _zeroed(last),
+    )
+
+
+def _zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,100 @@
+"""Glow's step, K of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from .base import Bijection, constant_log_det
+from .coupling import AffineCoupling
+from .linear import ActNormConv1x1, fold, fold_inverse, mix_channels, positions
+
+
+class GlowStep(Bijection):
+    """Actnorm and 1x1 convolution in one, then an affine coupling, on (B, C, *S).
+
+    Kingma & Dhariwal, "Glow" (2018), figure 2a.
+
+    Args:
+        channels: C.
+        coupling: the affine coupling of C channels.
+
+    Example:
+        >>> import torch
+        >>> from flowkernels.bijections import AffineCoupling, conv_conditioner
+        >>> step = GlowStep(4, AffineCoupling(conv_conditioner(2, 4, hidden=8)))
+        >>> z, log_det = step(torch.randn(2, 4, 6, 6))
+        >>> z.shape, log_det.shape
+        (torch.Size([2, 4, 6, 6]), torch.Size([2]))
+    """
+
+    def __init__(self, channels: int, coupling: AffineCoupling) -> None:
+        super().__init__()
+        self.mix = ActNormConv1x1(channels)
+        self.coupling = coupling
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x, log_det = self.mix(x)
+        z, rest = self.coupling(x)
+        return z, log_det + rest
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_det = self.coupling.inverse(z)
+        x, rest = self.mix.inverse(z)
+        return x, log_det + rest
+
+
+class GlowSteps(Bijection):
+    """K Glow steps of one width, whose K mixing matrices are built together.
+
+    The same map and the same parameters as ``Compose(steps)``, at the cost of
+    one layer's small ops instead of K: the weights of all actnorms and 1x1
+    convolutions come from one batched product, and their log-dets, which do
+    not depend on the data, are added once.
+
+    Args:
+        steps: the Glow steps, all of the same number of channels.
+    """
+
+    def __init__(self, steps: Iterable[GlowStep]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    @property
+    def _mixes(self) -> list[ActNormConv1x1]:
+        return [step.mix for step in self.steps]  # type: ignore[misc]
+
+    @property
+    def _couplings(self) -> list[AffineCoupling]:
+        return [step.coupling for step in self.steps]  # type: ignore[misc]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mixes = self._mixes
+        if any(mix.actnorm.awaits_start for mix in mixes):
+            self._start(x)
+        affine = fold(mixes)
+        log_det = constant_log_det(x, positions(x) * affine.log_det)
+        weights, biases = affine.weight.unbind(), affine.bias.unbind()
+        for coupling, weight, bias in zip(self._couplings, weights, biases, strict=True):
+            x, rest = coupling(mix_channels(x, weight, bias))
+            log_det = log_det + rest
+        return x, log_det
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        affine = fold_inverse(self._mixes)
+        log_det = constant_log_det(z, positions(z) * affine.log_det)
+        weights, biases = affine.weight.unbind(), affine.bias.unbind()
+        layers = list(zip(self._couplings, weights, biases, strict=True))
+        for coupling, weight, bias in reversed(layers):
+            z, rest = coupling.inverse(z)
+            z, log_det = mix_channels(z, weight, bias), log_det + rest
+        return z, log_det
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def _start(self, x: Tensor) -> None:
+        """Each normalisation starts from what reaches it through the ones before it."""
+        for step in self.steps:
+            x, _ = step(x)

@@ -1,0 +1,314 @@
+"""Channel mixing: activation normalisation, the invertible 1x1 convolution, and both in one.
+
+Kingma & Dhariwal, "Glow" (2018), section 3.1 and 3.2. Every layer here maps
+(B, C, *S) by one affine map of the C channels at each position, so that its
+log-det is a constant times the number of positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Bijection, constant_log_det
+
+
+class ChannelAffine(NamedTuple):
+    """z = weight x + bias at every position; leading dimensions are a stack of such maps."""
+
+    weight: Tensor  # (*, C, C)
+    bias: Tensor  # (*, C)
+    log_det: Tensor  # (), of the whole stack, for one position
+
+
+class ActNorm(Bijection):
+    """Per-channel affine map that starts by normalising its first training batch.
+
+    z = x exp(log_scale) + shift on (B, C, *S); log_det = prod(S) sum log_scale.
+    The first forward in training mode sets both so that every channel of z has
+    mean 0 and variance 1 over batch and positions; a channel that does not
+    vary is centred and keeps scale 1. Where a ``torch.distributed`` group is
+    running, the statistics are those of all ranks' batches together, so every
+    rank must run its first training batch.
+
+    Args:
+        channels: C.
+
+    Raises:
+        ValueError: the input has another number of channels, or the first
+            training batch is not finite.
+
+    Example:
+        >>> layer = ActNorm(3)
+        >>> z, log_det = layer(5 + 2 * torch.randn(4096, 3))
+        >>> bool(z.mean(0).abs().max() < 1e-4), bool((z.std(0) - 1).abs().max() < 1e-3)
+        (True, True)
+    """
+
+    initialized: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("initialized", torch.tensor(False))
+        # A Python copy of the buffer: reading a tensor in forward would
+        # synchronise with the device at every step and break the graph.
+        self._started = False
+        self.register_load_state_dict_post_hook(_read_started)
+
+    @property
+    def channels(self) -> int:
+        return self.log_scale.shape[0]
+
+    @property
+    def awaits_start(self) -> bool:
+        """Whether the next forward is the one that sets scale and shift."""
+        return self.training and not self._started
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def start(self, x: Tensor) -> None:
+        """Set scale and shift from the statistics of x (B, C, *S); an empty x changes nothing."""
+        _check_channels(type(self).__name__, x, self.channels)
+        count, mean, std = _channel_statistics(x)
+        if count == 0:
+            return
+        if not (mean.isfinite() & std.isfinite()).all():
+            raise ValueError("ActNorm: the first training batch must be finite, got nan or inf")
+        # Rounding leaves a channel that does not vary with a tiny variance,
+        # which must not become a scale of a million.
+        floor = 1e-6 * torch.sqrt(mean.square() + std.square()) + 1e-12
+        log_scale = -torch.where(std > floor, std, torch.ones_like(std)).log()
+        self.log_scale.copy_(log_scale)
+        self.shift.copy_(-mean * log_scale.exp())
+        self.initialized.fill_(True)
+        self._started = True
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.awaits_start:
+            self.start(x)
+        _check_channels(type(self).__name__, x, self.channels)
+        scale, shift = self._along(x, self.log_scale.exp()), self._along(x, self.shift)
+        return x * scale + shift, constant_log_det(x, positions(x) * self.log_scale.sum())
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        _check_channels(type(self).__name__, z, self.channels)
+        scale, shift = self._along(z, (-self.log_scale).exp()), self._along(z, self.shift)
+        return (z - shift) * scale, constant_log_det(z, -positions(z) * self.log_scale.sum())
+
+    @staticmethod
+    def _along(x: Tensor, per_channel: Tensor) -> Tensor:
+        return per_channel.view(-1, *[1] * (x.ndim - 2))
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, initialized={self._started}"
+
+
+def _read_started(module: nn.Module, _: object) -> None:
+    assert isinstance(module, ActNorm)
+    module._started = bool(module.initialized)
+
+
+def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, mean and standard deviation of every channel over all ranks, in float64."""
+    x = x.double().transpose(0, 1).flatten(1)
+    total = _sum_over_ranks(torch.cat([x.sum(1), x.new_tensor([x.shape[1]])]))
+    mean, count = total[:-1] / total[-1], total[-1]
+    variance = _sum_over_ranks((x - mean[:, None]).square().sum(1)) / count
+    return count, mean, variance.sqrt()
+
+
+def _sum_over_ranks(x: Tensor) -> Tensor:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(x)
+    return x
+
+
+class InvertibleConv1x1(Bijection):
+    """Invertible 1x1 convolution in PLU form, on (B, C, *S).
+
+    W = P L (U + diag(sign exp(log_diag))) with P a fixed permutation, L unit
+    lower and U strictly upper triangular, both kept in one matrix ``lu``;
+    log_det = prod(S) sum log_diag (Glow, section 3.2). It starts as a random
+    rotation. The inverse solves the two triangles in float64.
+
+    Args:
+        channels: C.
+
+    Raises:
+        ValueError: the input has another number of channels.
+
+    Example:
+        >>> layer = InvertibleConv1x1(4)
+        >>> x = torch.randn(2, 4, 8, 8)
+        >>> z, log_det = layer(x)
+        >>> bool((layer.inverse(z)[0] - x).abs().max() < 1e-5)
+        True
+    """
+
+    permutation: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q
+        permutation, lower, upper = torch.linalg.lu(rotation)
+        diag = upper.diagonal()
+        dtype = torch.get_default_dtype()
+        self.lu = nn.Parameter((lower.tril(-1) + upper.triu(1)).to(dtype))
+        self.log_diag = nn.Parameter(diag.abs().log().to(dtype))
+        self.register_buffer("permutation", permutation.to(dtype))
+        self.register_buffer("sign", diag.sign().to(dtype))
+
+    @property
+    def channels(self) -> int:
+        return self.log_diag.shape[0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        _check_channels(type(self).__name__, x, self.channels)
+        with full_precision(x):
+            weight = plu_weight(self.permutation, self.lu, self.sign, self.log_diag)
+        return mix_channels(x, weight), constant_log_det(x, positions(x) * self.log_diag.sum())
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        _check_channels(type(self).__name__, z, self.channels)
+        with full_precision(z):
+            weight = plu_inverse(self.permutation, self.lu, self.sign, self.log_diag)
+        x = mix_channels(z, weight.to(self.lu.dtype))
+        return x, constant_log_det(z, -positions(z) * self.log_diag.sum())
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}"
+
+
+class ActNormConv1x1(Bijection):
+    """ActNorm and the invertible 1x1 convolution as one convolution, on (B, C, *S).
+
+    z = W (s x + t) = (W diag(s)) x + W t: the normalisation costs nothing
+    over the data and no intermediate is kept for the backward pass.
+
+    Args:
+        channels: C.
+
+    Example:
+        >>> layer = ActNormConv1x1(4)
+        >>> z, log_det = layer(3 + torch.randn(8, 4, 5, 5))
+        >>> bool((z.mean((0, 2, 3)).abs() < 1e-4).all())
+        True
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.actnorm = ActNorm(channels)
+        self.conv = InvertibleConv1x1(channels)
+
+    def start(self, x: Tensor) -> None:
+        """Set the normalisation from x, where it still waits for its first training batch."""
+        if self.actnorm.awaits_start:
+            self.actnorm.start(x)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self.start(x)
+        affine = fold([self])
+        z = mix_channels(x, affine.weight[0], affine.bias[0])
+        return z, constant_log_det(x, positions(x) * affine.log_det)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        affine = fold_inverse([self])
+        x = mix_channels(z, affine.weight[0], affine.bias[0])
+        return x, constant_log_det(z, positions(z) * affine.log_det)
+
+
+def fold(layers: Sequence[ActNormConv1x1]) -> ChannelAffine:
+    """The forward maps of K layers of equal width, all built by the same few batched ops."""
+    with full_precision(layers[0].conv.lu):
+        log_scale, shift, plu = _stacked(layers)
+        weight = plu_weight(*plu)
+        bias = (weight @ shift[..., None]).squeeze(-1)
+        log_det = (log_scale + plu[-1]).sum()
+        return ChannelAffine(weight * log_scale.exp()[:, None, :], bias, log_det)
+
+
+def fold_inverse(layers: Sequence[ActNormConv1x1]) -> ChannelAffine:
+    """The inverse maps of K layers of equal width, solved in float64."""
+    with full_precision(layers[0].conv.lu):
+        log_scale, shift, plu = _stacked(layers)
+        scale = (-log_scale.double()).exp()
+        weight = plu_inverse(*plu) * scale[..., None]
+        bias = -shift * scale
+        log_det = -(log_scale + plu[-1]).sum()
+        return ChannelAffine(weight.to(shift.dtype), bias.to(shift.dtype), log_det)
+
+
+def _stacked(
+    layers: Sequence[ActNormConv1x1],
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    norms, convs = [layer.actnorm for layer in layers], [layer.conv for layer in layers]
+    log_scale = torch.stack([norm.log_scale for norm in norms])
+    shift = torch.stack([norm.shift for norm in norms])
+    permutation = torch.stack([conv.permutation for conv in convs])
+    lu = torch.stack([conv.lu for conv in convs])
+    sign = torch.stack([conv.sign for conv in convs])
+    log_diag = torch.stack([conv.log_diag for conv in convs])
+    return log_scale, shift, (permutation, lu, sign, log_diag)
+
+
+def plu_weight(permutation: Tensor, lu: Tensor, sign: Tensor, log_diag: Tensor) -> Tensor:
+    """P L (U + diag) of stacked (*, C, C) factors."""
+    return permutation @ (_unit_lower(lu) @ _upper(lu, sign, log_diag))
+
+
+def plu_inverse(permutation: Tensor, lu: Tensor, sign: Tensor, log_diag: Tensor) -> Tensor:
+    """The inverse of `plu_weight`, in float64, by two triangular solves."""
+    lu = lu.double()
+    inner = torch.linalg.solve_triangular(
+        _unit_lower(lu), permutation.double().mT, upper=False, unitriangular=True
+    )
+    return torch.linalg.solve_triangular(
+        _upper(lu, sign.double(), log_diag.double()), inner, upper=True
+    )
+
+
+def _unit_lower(lu: Tensor) -> Tensor:
+    return lu.tril(-1) + torch.eye(lu.shape[-1], dtype=lu.dtype, device=lu.device)
+
+
+def _upper(lu: Tensor, sign: Tensor, log_diag: Tensor) -> Tensor:
+    return lu.triu(1) + torch.diag_embed(sign * log_diag.exp())
+
+
+def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """weight (C, C) applied to the channels of x (B, C, *S) at every position."""
+    spatial = x.ndim - 2
+    with full_precision(x):
+        if spatial == 0:
+            return F.linear(x, weight, bias)
+        conv = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
+        return conv(x, weight.view(*weight.shape, *[1] * spatial), bias)
+
+
+@contextmanager
+def full_precision(x: Tensor) -> Iterator[None]:
+    """No autocast on x's device.
+
+    The maps here are exact inverses of each other with a stated log-det only
+    in the precision of their parameters; they are a percent of a step's work.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        yield
+
+
+def positions(x: Tensor) -> int:
+    """How many positions prod(S) a tensor (B, C, *S) has."""
+    return x.shape[2:].numel()
+
+
+def _check_channels(name: str, x: Tensor, channels: int) -> None:
+    if x.ndim < 2 or x.shape[1] != channels:
+        raise ValueError(f"{name}: x must have shape (B, {channels}, *S), got {tuple(x.shape)}")

@@ -1,0 +1,180 @@
+"""Volume-preserving rearrangements: squeeze, permutation, and the multi-scale split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Bijection, constant_log_det
+
+
+class Squeeze(Bijection):
+    """Space to depth: (B, C, H, W) -> (B, 4C, H/2, W/2) by 2x2 blocks; log_det = 0.
+
+    Real NVP (2017), section 3.6.
+
+    Raises:
+        ValueError: H or W is odd.
+
+    Example:
+        >>> Squeeze()(torch.zeros(1, 3, 4, 6))[0].shape
+        torch.Size([1, 12, 2, 3])
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.ndim != 4 or x.shape[2] % 2 or x.shape[3] % 2:
+            raise ValueError(
+                f"Squeeze: x must have shape (B, C, H, W) with even H and W, got {tuple(x.shape)}"
+            )
+        return F.pixel_unshuffle(x, 2), constant_log_det(x, 0.0)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        if z.ndim != 4 or z.shape[1] % 4:
+            raise ValueError(f"Squeeze: z must have shape (B, 4C, H, W), got {tuple(z.shape)}")
+        return F.pixel_shuffle(z, 2), constant_log_det(z, 0.0)
+
+
+class Permutation(Bijection):
+    """A fixed permutation of the channels of (B, C, *S); log_det = 0.
+
+    Args:
+        permutation: z[:, i] = x[:, permutation[i]].
+
+    Raises:
+        ValueError: `permutation` does not hold each of 0 ... C-1 once.
+
+    Example:
+        >>> Permutation([2, 0, 1])(torch.tensor([[1.0, 2.0, 3.0]]))[0].tolist()
+        [[3.0, 1.0, 2.0]]
+    """
+
+    permutation: Tensor
+
+    def __init__(self, permutation: Sequence[int] | Tensor) -> None:
+        super().__init__()
+        order = torch.as_tensor(permutation)
+        if order.ndim != 1 or order.sort().values.tolist() != list(range(len(order))):
+            raise ValueError(
+                f"permutation must hold each of 0, ..., C-1 once, got {order.tolist()}"
+            )
+        self.register_buffer("permutation", order)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.index_select(1, self.permutation), constant_log_det(x, 0.0)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return z.index_select(1, self.permutation.argsort()), constant_log_det(z, 0.0)
+
+
+class Flip(Bijection):
+    """The channels of (B, C, *S) in reverse order; log_det = 0.
+
+    Example:
+        >>> Flip()(torch.tensor([[1.0, 2.0, 3.0]]))[0].tolist()
+        [[3.0, 2.0, 1.0]]
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.flip(1), constant_log_det(x, 0.0)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward(z)
+
+
+class Multiscale(Bijection):
+    """Levels of squeeze and a bijection; between levels half of the channels leave.
+
+    (B, C, H, W) -> (B, C H W): at every level but the last, the first half of
+    the channels goes straight to the latent and the rest on to the next
+    level. The parts lie one after another in the latent vector, first level
+    first. Real NVP (2017), section 3.6, with the prior on the whole latent.
+
+    Args:
+        levels: one bijection per level, applied after that level's squeeze;
+            it keeps the shape.
+        event_shape: (C, H, W); H and W divisible by 2**len(levels).
+
+    Raises:
+        ValueError: `event_shape` cannot be squeezed so often, or an input has
+            another shape.
+
+    Example:
+        >>> from flowkernels.bijections import ActNormConv1x1
+        >>> levels = [ActNormConv1x1(4), ActNormConv1x1(8)]
+        >>> z, log_det = Multiscale(levels, (1, 8, 8))(torch.randn(2, 1, 8, 8))
+        >>> z.shape
+        torch.Size([2, 64])
+    """
+
+    def __init__(self, levels: Iterable[Bijection], event_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList(levels)
+        self.event_shape = torch.Size(event_shape)
+        self.squeeze = Squeeze()
+        self._part_shapes = latent_shapes(self.event_shape, len(self.levels))
+
+    @classmethod
+    def build(
+        cls, event_shape: Sequence[int], levels: int, make_level: Callable[[int], Bijection]
+    ) -> Multiscale:
+        """`levels` levels, each ``make_level(channels)`` of its channels after the squeeze."""
+        shapes = latent_shapes(event_shape, levels)
+        channels = [2 * shape[0] for shape in shapes[:-1]] + [shapes[-1][0]]
+        return cls([make_level(c) for c in channels], event_shape)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape[1:] != self.event_shape:
+            expected = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"Multiscale: x must have shape (B, {expected}), got {tuple(x.shape)}")
+        parts: list[Tensor] = []
+        total = constant_log_det(x, 0.0)
+        for i, level in enumerate(self.levels):
+            x, log_det = level(self.squeeze(x)[0])
+            total = total + log_det if i else log_det
+            if i + 1 < len(self.levels):
+                part, x = x.chunk(2, dim=1)
+                parts.append(part.flatten(1))
+        return torch.cat([*parts, x.flatten(1)], dim=1), total
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        sizes = [shape.numel() for shape in self._part_shapes]
+        if z.ndim != 2 or z.shape[1] != sum(sizes):
+            raise ValueError(
+                f"Multiscale: z must have shape (B, {sum(sizes)}), got {tuple(z.shape)}"
+            )
+        parts = [
+            part.unflatten(1, shape)
+            for part, shape in zip(z.split(sizes, dim=1), self._part_shapes, strict=True)
+        ]
+        x, total = parts[-1], constant_log_det(z, 0.0)
+        for i, level in reversed(list(enumerate(self.levels))):
+            if i + 1 < len(self.levels):
+                x = torch.cat([parts[i], x], dim=1)
+            x, log_det = level.inverse(x)  # type: ignore[operator]
+            x, total = self.squeeze.inverse(x)[0], total + log_det
+        return x, total
+
+
+def latent_shapes(event_shape: Sequence[int], levels: int) -> list[torch.Size]:
+    """The shapes of the parts that leave a multi-scale flow, first level first."""
+    if len(event_shape) != 3 or min(event_shape) < 1:
+        raise ValueError(f"event_shape must be (C, H, W), got {tuple(event_shape)}")
+    if levels < 1:
+        raise ValueError(f"levels must be at least 1, got {levels}")
+    channels, height, width = event_shape
+    if height % 2**levels or width % 2**levels:
+        fitting = next(n for n in range(levels, -1, -1) if not (height % 2**n or width % 2**n))
+        raise ValueError(
+            f"event_shape {tuple(event_shape)}: height and width must be divisible by "
+            f"2**levels = {2**levels}; this size allows levels <= {fitting}, or pad the images"
+        )
+    shapes = []
+    for i in range(levels):
+        channels, height, width = 4 * channels, height // 2, width // 2
+        if i + 1 < levels:
+            channels //= 2
+        shapes.append(torch.Size((channels, height, width)))
+    return shapes

@@ -1,0 +1,152 @@
+"""A bijection and a base distribution: a normalizing flow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from flowkernels.bases import Base
+from flowkernels.bases.base import as_shape
+from flowkernels.bijections import Bijection, Dequantize
+from flowkernels.interpolation import Path
+
+
+class Flow(nn.Module):
+    """A density on data by change of variables: log p(x) = log p_base(f(x)) + log|det f'(x)|.
+
+    Data has shape (*batch, *event_shape), any batch shape. With `dequantize`
+    the data are discrete levels (8-bit images): ``log_prob`` is then the
+    one-sample uniform-dequantisation bound on the log probability of the
+    image, ``forward`` encodes the centres of the bins, so that nothing in it is
+    random, and ``inverse`` and ``sample`` return levels.
+
+    Args:
+        bijection: data to latent.
+        base: distribution of the latent.
+        event_shape: of the data; default the base's.
+        dequantize: what comes before the bijection, for discrete data.
+
+    Example:
+        >>> from flowkernels.flows import glow
+        >>> flow = glow((1, 8, 8), levels=2, steps=2, hidden=8, base="normal")
+        >>> x = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
+        >>> flow.log_prob(x).shape
+        torch.Size([4])
+        >>> z, log_det = flow(x)
+        >>> bool((flow.inverse(z)[0] == x).all())
+        True
+    """
+
+    def __init__(
+        self,
+        bijection: Bijection,
+        base: Base,
+        *,
+        event_shape: Sequence[int] | None = None,
+        dequantize: Dequantize | None = None,
+    ) -> None:
+        super().__init__()
+        self.event_shape = torch.Size(base.event_shape if event_shape is None else event_shape)
+        self.dequantize = dequantize
+        self.bijection = bijection
+        self.base = base
+
+    @property
+    def latent_shape(self) -> torch.Size:
+        """The shape of one latent."""
+        return self.base.event_shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the flow's parameters and, but for 8-bit images, of its data."""
+        tensors = (*self.parameters(), *self.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(z, log|det dz/dx|): latents (*batch, d) of data (*batch, *event_shape)."""
+        return self._encode(x, noise=False)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(x, log|det dx/dz|): data (*batch, *event_shape) of latents (*batch, d)."""
+        rows, batch = self._rows("z", z, self.latent_shape)
+        x, log_det = self.bijection.inverse(rows)
+        if self.dequantize is not None:
+            x, rest = self.dequantize.inverse(x)
+            log_det = log_det + rest
+        return x.view(*batch, *self.event_shape), log_det.view(batch)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density of x (*batch, *event_shape), in nats, shape (*batch).
+
+        Discrete data: of the levels, see the class.
+        """
+        z, log_det = self._encode(x, noise=True)
+        return self.base.log_prob(z) + log_det
+
+    def bits_per_dim(self, x: Tensor) -> Tensor:
+        """-log_prob(x) / (D log 2), D values per datum, shape (*batch)."""
+        return self.log_prob(x) / (-math.log(2) * self.event_shape.numel())
+
+    @torch.no_grad()
+    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
+        """Draws (*sample_shape, *event_shape), or (n, *event_shape) for a number n."""
+        return self.inverse(self.base.sample(as_shape(sample_shape)))[0]
+
+    def interpolate(
+        self, a: Tensor, b: Tensor, t: Tensor | float, path: str | Path | None = None
+    ) -> Tensor:
+        """Data on the latent path from a to b.
+
+        Args:
+            a, b: data (*batch, *event_shape).
+            t: a number or 0-d -> (*batch, *event_shape), (T,) -> (*batch, T, *event_shape).
+            path: a name of :mod:`flowkernels.interpolation`, a function
+                path(a, b, t) of latents, or None for the base's own: the arc
+                on the sphere for a vMF base, norm-corrected for a Gaussian.
+
+        Example:
+            >>> from flowkernels.flows import realnvp
+            >>> flow = realnvp(3, layers=2, hidden=8)
+            >>> a, b = torch.randn(2, 5, 3)
+            >>> flow.interpolate(a, b, torch.linspace(0, 1, 7)).shape
+            torch.Size([5, 7, 3])
+        """
+        if a.shape != b.shape:
+            raise ValueError(
+                f"a and b must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}"
+            )
+        ends = self(a)[0], self(b)[0]
+        latents = path(*ends, t) if callable(path) else self.base.path(*ends, t, path)
+        return self.inverse(latents)[0]
+
+    def _encode(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
+        rows, batch = self._rows("x", x, self.event_shape)
+        if self.dequantize is None:
+            if rows.dtype != self.dtype and not torch.is_autocast_enabled(x.device.type):
+                raise TypeError(
+                    f"x must have the flow's dtype {self.dtype}, got {x.dtype}; "
+                    "convert it, or the flow with flow.to(dtype)"
+                )
+            z, log_det = self.bijection(rows)
+        else:
+            spread = self.dequantize if noise else self.dequantize.centre
+            rows, first = spread(rows.to(self.dtype))
+            z, log_det = self.bijection(rows)
+            log_det = first + log_det
+        return z.view(*batch, *self.latent_shape), log_det.view(batch)
+
+    @staticmethod
+    def _rows(name: str, x: Tensor, event_shape: torch.Size) -> tuple[Tensor, torch.Size]:
+        """x with one batch dimension, and the batch shape it had."""
+        split = x.ndim - len(event_shape)
+        if split < 0 or x.shape[split:] != event_shape:
+            expected = ", ".join(map(str, event_shape))
+            raise ValueError(f"{name} must have shape (*batch, {expected}), got {tuple(x.shape)}")
+        return x.reshape(-1, *event_shape), x.shape[:split]
+
+    def extra_repr(self) -> str:
+        count = sum(p.numel() for p in self.parameters())
+        return f"event_shape={tuple(self.event_shape)}, parameters={count:_}, dtype={self.dtype}"

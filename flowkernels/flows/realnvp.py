@@ -1,0 +1,60 @@
+"""Whole flows for vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flowkernels.bases import Base, make_base
+from flowkernels.bijections import ActNorm, AffineCoupling, Bijection, Compose, mlp_conditioner
+from flowkernels.bijections.coupling import Half
+
+from .flow import Flow
+
+
+def realnvp(
+    dim: int,
+    *,
+    layers: int = 16,
+    hidden: int | Sequence[int] = 64,
+    base: str | Base = "normal",
+    concentration_scale: float = 1.0,
+    actnorm: bool = True,
+    **coupling: Any,
+) -> Flow:
+    """Affine couplings on R^dim whose halves alternate (Dinh et al. 2017).
+
+    Args:
+        dim: at least 2.
+        layers: number of couplings.
+        hidden: widths of the coupling networks' hidden layers; a number is two of them.
+        base: ``"normal"``, ``"vmf"`` or a base module on R^dim.
+        concentration_scale: c of the vMF base, concentration k = c dim.
+        actnorm: start with an ActNorm, which standardises the data from the
+            first training batch.
+        **coupling: scale_fn, bound, layout and order, see
+            :func:`flowkernels.ops.affine_coupling`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> flow = realnvp(6, layers=4, hidden=16)
+        >>> flow.log_prob(torch.randn(10, 6)).shape
+        torch.Size([10])
+    """
+    widths = (hidden, hidden) if isinstance(hidden, int) else tuple(hidden)
+    if dim < 2:
+        raise ValueError(f"dim must be at least 2 for a coupling to have two halves, got {dim}")
+    if layers < 1:
+        raise ValueError(f"layers must be at least 1, got {layers}")
+    if any(width < 1 for width in widths):
+        raise ValueError(f"hidden must be positive, got {hidden}")
+    chain: list[Bijection] = [ActNorm(dim)] if actnorm else []
+    for i in range(layers):
+        transform: Half = "first" if i % 2 else "second"
+        moved = dim // 2 if i % 2 else dim - dim // 2
+        conditioner = mlp_conditioner(dim - moved, 2 * moved, widths)
+        chain.append(AffineCoupling(conditioner, transform=transform, **coupling))
+    return Flow(Compose(chain), make_base(base, dim, concentration_scale))
