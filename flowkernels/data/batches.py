@@ -32,6 +32,7 @@ class TensorBatches:
         seed: of the orders.
         rank: which of the processes this is.
         world_size: how many there are.
+        max_batches: end an epoch after so many batches, where it has more.
 
     Raises:
         ValueError: an argument is out of range.
@@ -44,6 +45,9 @@ class TensorBatches:
         True
     """
 
+    # Lightning looks for both, as on torch's DataLoader; see `sampler` below.
+    batch_sampler = None
+
     def __init__(
         self,
         images: torch.Tensor,
@@ -54,9 +58,12 @@ class TensorBatches:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        max_batches: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if max_batches is not None and max_batches < 1:
+            raise ValueError(f"max_batches: expected at least 1, got {max_batches}")
         if not 0 <= rank < world_size:
             raise ValueError(f"rank: expected 0 to {world_size - 1} of world_size, got {rank}")
         if len(images) < world_size:
@@ -68,6 +75,7 @@ class TensorBatches:
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.max_batches = max_batches
         self.epoch = 0
         self._delivered = 0
         self._resume_at: tuple[int, int] | None = None
@@ -89,10 +97,9 @@ class TensorBatches:
         return len(range(self.rank, count, self.world_size))
 
     def __len__(self) -> int:
-        share = self._share()
-        if self.drop_last and share >= self.batch_size:
-            return share // self.batch_size
-        return math.ceil(share / self.batch_size)
+        batches = self._share() / self.batch_size
+        count = int(batches) if self.drop_last and batches >= 1 else math.ceil(batches)
+        return count if self.max_batches is None else min(count, self.max_batches)
 
     def order(self, epoch: int) -> torch.Tensor:
         """The indices that this process sees in ``epoch``, in order."""

@@ -24,6 +24,7 @@ class ImageDataModule(pl.LightningDataModule):
         val_size: how many training images to hold out; 0 for none.
         eval_batch_size: of validation and test batches; ``batch_size`` where None.
         seed: of the training order.
+        steps_per_epoch: batches in an epoch of training; None for all of them.
 
     Raises:
         DataError: ``val_size`` leaves nothing to train on.
@@ -44,6 +45,7 @@ class ImageDataModule(pl.LightningDataModule):
         val_size: int = 0,
         eval_batch_size: int | None = None,
         seed: int = 0,
+        steps_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
         count = len(dataset.train)
@@ -58,6 +60,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size or batch_size
         self.seed = seed
+        self.steps_per_epoch = steps_per_epoch
         order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
         self.train_images = dataset.train[order[val_size:]]
         self.val_images = dataset.train[order[:val_size]]
@@ -68,7 +71,13 @@ class ImageDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> TensorBatches:
         """Shuffled batches of the training images; a smaller last one is left out."""
-        rank, world_size = self._processes()
+        return self._training(*self._processes())
+
+    def steps_in_epoch(self, world_size: int = 1) -> int:
+        """How many batches an epoch of training has in each of ``world_size`` processes."""
+        return len(self._training(0, world_size))
+
+    def _training(self, rank: int, world_size: int) -> TensorBatches:
         return TensorBatches(
             self.train_images,
             self.batch_size,
@@ -77,6 +86,7 @@ class ImageDataModule(pl.LightningDataModule):
             seed=self.seed,
             rank=rank,
             world_size=world_size,
+            max_batches=self.steps_per_epoch,
         )
 
     def val_dataloader(self) -> TensorBatches | list[TensorBatches]:

@@ -1,0 +1,176 @@
+"""What a run is: one flat record, written into the run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flowkernels.data.files import atomic_write
+
+__all__ = ["ConfigError", "RunConfig"]
+
+_CHOICES = {
+    "base": ("vmf", "normal"),
+    "schedule": ("cosine", "constant"),
+    "precision": ("32-true", "64-true", "bf16-mixed"),
+    "accelerator": ("auto", "cpu", "gpu"),
+}
+_AT_LEAST = {
+    "levels": 1,
+    "steps": 1,
+    "hidden": 1,
+    "batch_size": 1,
+    "epochs": 1,
+    "steps_per_epoch": 1,
+    "val_size": 0,
+    "warmup_steps": 0,
+    "weight_decay": 0,
+    "checkpoint_every": 1,
+    "log_every": 1,
+    "devices": 1,
+    "seed": 0,
+}
+_POSITIVE = ("concentration_scale", "learning_rate", "gradient_clip")
+
+
+class ConfigError(ValueError):
+    """A setting of a run is unknown or out of its range; the message names it."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides the numbers of a training run.
+
+    Attributes:
+        data: name of the data set, see :data:`flowkernels.data.DATASETS`.
+        data_dir: where its files are, where it needs to be told.
+        val_size: training images held out for validation.
+        levels: scales of the flow.
+        steps: Glow steps per scale.
+        hidden: channels of the coupling networks.
+        base: ``vmf`` or ``normal``.
+        concentration_scale: c of the vMF base, concentration = c d, d the latent dimension.
+        epochs: passes over the training images.
+        steps_per_epoch: batches in an epoch; None for all. With fewer than all, an epoch is a
+            new random part of the images, and validation comes more often.
+        batch_size: images per step on each device.
+        learning_rate: peak of Adam's learning rate.
+        weight_decay: decoupled (AdamW).
+        schedule: ``cosine`` to zero at the last step, or ``constant``.
+        warmup_steps: over which the learning rate rises linearly from zero.
+        gradient_clip: largest Euclidean norm of the gradient.
+        precision: ``32-true``, ``64-true`` or ``bf16-mixed``.
+        seed: of the weights, the order of the images and the dequantisation noise.
+        checkpoint_every: steps between checkpoints, besides one after every epoch.
+        log_every: steps between rows of metrics.csv.
+        accelerator: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
+        devices: how many; more than one train by distributed data parallelism.
+
+    Raises:
+        ConfigError: a value is out of its range.
+
+    Example:
+        >>> RunConfig(data="digits", levels=0)
+        Traceback (most recent call last):
+        ...
+        flowkernels.training.config.ConfigError: levels: expected at least 1, got 0
+    """
+
+    data: str = "fashion-mnist"
+    data_dir: str | None = None
+    val_size: int = 1000
+    levels: int = 2
+    steps: int = 4
+    hidden: int = 64
+    base: str = "vmf"
+    concentration_scale: float = 1.0
+    epochs: int = 20
+    steps_per_epoch: int | None = None
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: str = "cosine"
+    warmup_steps: int = 100
+    gradient_clip: float = 50.0
+    precision: str = "32-true"
+    seed: int = 0
+    checkpoint_every: int = 500
+    log_every: int = 10
+    accelerator: str = "auto"
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ConfigError(f"{name}: expected {' or '.join(choices)}, got {value!r}")
+        for name, least in _AT_LEAST.items():
+            value = getattr(self, name)
+            if value is None and name == "steps_per_epoch":
+                continue
+            kinds = (int, float) if name == "weight_decay" else (int,)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise ConfigError(f"{name}: expected a number, got {value!r}")
+            if not value >= least:
+                raise ConfigError(f"{name}: expected at least {least}, got {value}")
+        for name in _POSITIVE:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{name}: expected a number, got {value!r}")
+            if not 0 < value < float("inf"):
+                raise ConfigError(f"{name}: expected a positive number, got {value}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> RunConfig:
+        """A configuration from plain values; missing ones take their defaults.
+
+        Raises:
+            ConfigError: a name is unknown or a value out of its range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ConfigError(
+                f"{source}: unknown setting {', '.join(unknown)}; the settings are "
+                f"{', '.join(sorted(known))}"
+            )
+        return cls(**values)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RunConfig:
+        """Read a configuration from a JSON file.
+
+        Raises:
+            ConfigError: the file is missing, is not JSON, or has a wrong setting.
+        """
+        try:
+            values = json.loads(Path(path).read_text())
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        except ValueError as error:
+            raise ConfigError(f"{path}: expected JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: expected a JSON object, got {type(values).__name__}")
+        return cls.from_dict(values, source=str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values."""
+        return dataclasses.asdict(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration as JSON."""
+        with atomic_write(path) as file:
+            file.write((json.dumps(self.to_dict(), indent=2) + "\n").encode())
+
+    def differences(self, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+        """Settings that differ, with both values.
+
+        Example:
+            >>> RunConfig().differences(RunConfig(seed=3))
+            {'seed': (0, 3)}
+        """
+        mine, theirs = self.to_dict(), other.to_dict()
+        return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}

@@ -1,0 +1,72 @@
+"""Showing how training goes: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import RichProgressBar
+
+__all__ = ["LineProgress", "progress_callback"]
+
+
+class LineProgress(pl.Callback):
+    """A line every ``every`` seconds: for logs, where a live bar would be noise.
+
+    Args:
+        every: seconds between two lines.
+    """
+
+    def __init__(self, every: float = 15.0) -> None:
+        self.every = every
+        self._started = self._shown = 0.0
+        self._first_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = self._shown = time.monotonic()
+        self._first_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Print a line when it is time."""
+        now = time.monotonic()
+        total = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        if not trainer.is_global_zero or now - self._shown < self.every:
+            return
+        self._shown = now
+        done = trainer.global_step - self._first_step
+        rate = done / (now - self._started)
+        images = rate * len(batch) * trainer.world_size
+        left = (total - trainer.global_step) / rate
+        score = trainer.callback_metrics.get("val_bpd")
+        print(
+            f"step {trainer.global_step}/{total}  "
+            f"bpd {float(outputs['loss']):.3f}  "
+            + (f"val_bpd {float(score):.3f}  " if score is not None else "")
+            + f"{images:.0f} images/s  {left:.0f} s left",
+            flush=True,
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the validation score."""
+        score = trainer.callback_metrics.get("val_bpd")
+        if trainer.is_global_zero and score is not None:
+            print(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} validated: "
+                f"val_bpd {float(score):.4f}",
+                flush=True,
+            )
+
+
+def progress_callback() -> pl.Callback:
+    """A live bar with bits per dimension on a terminal, else lines."""
+    return RichProgressBar(leave=True) if sys.stdout.isatty() else LineProgress()
