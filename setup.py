@@ -1,4 +1,149 @@
-from setuptools import find_packages, setup
-packages = find_packages(include=["flowkernels", "flowkernels.*"])
-packages += ["flowkernels.ops", "flowkernels.ops.reference"]
-setup(name="flowkernels", version="0.1.0", packages=packages, package_dir={"flowkernels.ops": "python_ops"})
+"""Builds flowkernels and its compiled extensions.
+
+flowkernels._C       CPU kernels and torch bindings, always
+flowkernels._C_cuda  CUDA kernels, where nvcc and a CUDA build of torch are found
+
+    pip install --no-build-isolation .
+
+Environment: FLOWKERNELS_CUDA=0 skips _C_cuda, FLOWKERNELS_CUDA=1 requires it;
+TORCH_CUDA_ARCH_LIST, MAX_JOBS and CXX as for any torch extension.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+INSTALL = "pip install --no-build-isolation ."
+
+
+def fail(problem: str, remedy: str) -> None:
+    sys.exit(f"\nflowkernels cannot be built: {problem}\n  {remedy}\n")
+
+
+try:
+    import torch
+    from torch.utils import cpp_extension
+except ModuleNotFoundError:
+    fail(
+        "torch is not importable in the environment of the build.",
+        "Install it first (pip install 'torch>=2.9,<2.14'), then build in the same environment:"
+        f"\n  {INSTALL}",
+    )
+
+VERSION = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+if not (2, 9) <= VERSION <= (2, 13):
+    fail(
+        f"torch {torch.__version__} is outside the supported range 2.9 to 2.13.",
+        f"pip install 'torch>=2.9,<2.14' && {INSTALL}",
+    )
+
+if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
+    fail(
+        "no C++ compiler was found (looked for $CXX, then c++).",
+        "Debian, Ubuntu: apt-get install g++; macOS: xcode-select --install;"
+        " or set CXX to your compiler.",
+    )
+
+# Value-safe optimisations only: no errno or traps from math, fused multiply-adds,
+# never fast-math.
+KERNEL_FLAGS = [
+    "-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+    "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-uninitialized",
+    "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
+]  # fmt: skip
+BINDING_FLAGS = ["-std=c++20", "-O2", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-g0"]
+ISA_FLAGS = {"baseline": []}
+if platform.machine() in ("x86_64", "AMD64"):
+    ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
+    ISA_FLAGS["avx512"] = [
+        "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c",
+        "-mprefer-vector-width=512",
+    ]  # fmt: skip
+
+
+def sources(*patterns: str) -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for pattern in patterns for p in ROOT.glob(pattern))
+
+
+class Build(cpp_extension.BuildExtension):
+    """Compiles csrc/cpu once per instruction set and links every copy into _C."""
+
+    def build_extension(self, ext):
+        if ext.name == "flowkernels._C":
+            ext.extra_objects = self.kernel_objects()
+        super().build_extension(ext)
+
+    def kernel_objects(self) -> list[str]:
+        objects = []
+        for isa, flags in ISA_FLAGS.items():
+            kernels = [s for s in sources("csrc/cpu/*.cpp") if not s.endswith("dispatch.cpp")]
+            objects += self.compiler.compile(
+                kernels,
+                output_dir=str(Path(self.build_temp).resolve() / isa),
+                include_dirs=[],
+                extra_postargs={"cxx": [*KERNEL_FLAGS, f"-DFK_ISA={isa}", *flags]},
+            )
+        return objects
+
+
+def cuda_extension():
+    """_C_cuda where it can be built; a reasoned message where it was asked for and cannot."""
+    wanted = os.environ.get("FLOWKERNELS_CUDA", "auto")
+    kernels = sources("csrc/cuda/*.cu", "csrc/cuda/*.cpp")
+    if wanted == "0" or not kernels:
+        return []
+    nvcc = shutil.which("nvcc") or cpp_extension.CUDA_HOME
+    if torch.version.cuda is None or nvcc is None:
+        if wanted == "1":
+            missing = "nvcc" if nvcc is None else f"a CUDA build of torch (found {torch.__version__})"
+            fail(
+                f"FLOWKERNELS_CUDA=1, but {missing} is missing.",
+                "Install it, or unset FLOWKERNELS_CUDA to build for the CPU (on a GPU the Triton"
+                " kernels serve then).",
+            )
+        return []
+    return [
+        cpp_extension.CUDAExtension(
+            "flowkernels._C_cuda",
+            kernels,
+            include_dirs=[str(ROOT / "csrc")],
+            extra_compile_args={"cxx": BINDING_FLAGS, "nvcc": ["-std=c++20", "-O3", "-lineinfo"]},
+        )
+    ]
+
+
+def main() -> None:
+    packages = ["flowkernels"]
+    packages += sorted(
+        ".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("flowkernels/*/**/__init__.py")
+    )
+    packages += ["flowkernels.ops"]
+    packages += sorted(
+        ".".join(["flowkernels.ops", *p.parent.relative_to(ROOT / "python_ops").parts])
+        for p in ROOT.glob("python_ops/*/**/__init__.py")
+    )
+    setup(
+        packages=packages,
+        package_dir={"flowkernels.ops": "python_ops"},
+        package_data={"flowkernels": ["py.typed"]},
+        ext_modules=[
+            cpp_extension.CppExtension(
+                "flowkernels._C",
+                [*sources("csrc/bindings/*.cpp"), "csrc/cpu/dispatch.cpp"],
+                extra_compile_args={"cxx": BINDING_FLAGS},
+            ),
+            *cuda_extension(),
+        ],
+        cmdclass={"build_ext": Build},
+    )
+
+
+if __name__ == "__main__":
+    main()

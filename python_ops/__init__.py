@@ -3,6 +3,8 @@
 import torch
 
 from .reference import *  # noqa: F403
+from .affine_coupling import affine_coupling, affine_coupling_split
+from .log_det import log_det_diagonal, log_det_triangular
 
 
 def _debye(v, x):

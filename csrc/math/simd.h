@@ -303,11 +303,11 @@ template <class V>
 FK_HD V load_n(const scalar_t<V>* p, int n, scalar_t<V> fill = 0) {
 #if FK_SIMD && defined(__AVX512F__)
   if constexpr (sizeof(V) == 64 && sizeof(scalar_t<V>) == 4) {
-    return V((typename V::Raw)_mm512_mask_loadu_ps(_mm512_set1_ps(fill),
-                                                   (__mmask16)((1u << n) - 1), p));
+    return V(
+        (typename V::Raw)_mm512_mask_loadu_ps(_mm512_set1_ps(fill), (__mmask16)((1u << n) - 1), p));
   } else if constexpr (sizeof(V) == 64) {
-    return V((typename V::Raw)_mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)((1u << n) - 1),
-                                                   p));
+    return V(
+        (typename V::Raw)_mm512_mask_loadu_pd(_mm512_set1_pd(fill), (__mmask8)((1u << n) - 1), p));
   }
 #endif
   scalar_t<V> lanes[lanes_v<V>];

@@ -1,0 +1,239 @@
+// One differentiable op out of two kernels and two formulas.
+//
+// An op `f(args...)` of the library has four dispatcher entries:
+//
+//   f                     the fused forward kernel        (one per device)
+//   f_backward            the fused backward kernel, f_backward(grads..., args...)
+//   f_reference           the definition in plain torch   (python_ops/reference)
+//   f_backward_reference  the same for the backward
+//
+// First-order reverse mode, the hot path, runs the fused kernels through a graph
+// node of our own: unlike torch::autograd::Function, a node is what torch's own
+// ops use, so torch.func transforms see through it.  Wherever a derivative of the
+// derivative or a forward-mode tangent is wanted, the plain formulas run instead
+// and torch differentiates those, to any order and in any mode.
+//
+// Every tensor argument is differentiable; f_backward returns one gradient for each.
+#pragma once
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+#include <torch/library.h>
+#include <torch/version.h>
+
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace fk {
+namespace bindings {
+
+using at::Tensor;
+using torch::autograd::Node;
+using torch::autograd::SavedVariable;
+using torch::autograd::variable_list;
+
+// ---- what is saved of an argument ----------------------------------------------
+
+template <class A>
+constexpr bool is_tensor = std::is_same_v<std::decay_t<A>, Tensor>;
+
+template <class A>
+struct Saved {
+  std::conditional_t<std::is_same_v<std::decay_t<A>, std::string_view>, std::string,
+                     std::decay_t<A>>
+      value;
+  explicit Saved(const std::decay_t<A>& v) : value(v) {}
+  const auto& unpack() { return value; }
+  void release() {}
+};
+template <>
+struct Saved<const Tensor&> {
+  SavedVariable value;
+  explicit Saved(const Tensor& v) : value(v, /*is_output=*/false) {}
+  Tensor unpack() { return value.unpack(); }
+  void release() { value.reset_data(); }
+};
+
+// Nodes are held by intrusive pointers from torch 2.13 on, by shared ones before.
+using NodePointer = decltype(torch::autograd::Edge::function);
+
+template <class N, class... A>
+auto make_node(A&&... args) {
+  if constexpr (std::is_same_v<NodePointer, std::shared_ptr<Node>>) {
+    return std::shared_ptr<N>(new N(std::forward<A>(args)...));
+  } else {
+    return c10::make_intrusive<N>(std::forward<A>(args)...);
+  }
+}
+
+// ---- small facts about argument lists --------------------------------------------
+
+template <class A>
+bool tracks_gradient(const A& a) {
+  if constexpr (is_tensor<A>) return a.defined() && a.requires_grad();
+  return false;
+}
+template <class A>
+bool has_tangent(const A& a) {
+  if constexpr (is_tensor<A>) return a.defined() && a._fw_grad(0).defined();
+  return false;
+}
+template <class A>
+void append_tensor(variable_list& list, const A& a) {
+  if constexpr (is_tensor<A>) list.push_back(a);
+}
+
+inline variable_list as_list(Tensor t) { return {std::move(t)}; }
+template <class... T>
+variable_list as_list(std::tuple<T...> t) {
+  return std::apply([](auto&... each) { return variable_list{std::move(each)...}; }, t);
+}
+
+template <size_t>
+using TensorAt = Tensor;
+template <size_t>
+using TensorArgument = const Tensor&;
+template <class I>
+struct TensorTuple;
+template <size_t... I>
+struct TensorTuple<std::index_sequence<I...>> {
+  using type = std::tuple<TensorAt<I>...>;
+};
+template <>
+struct TensorTuple<std::index_sequence<0>> {
+  using type = Tensor;
+};
+
+template <class R>
+constexpr size_t output_count = 1;
+template <class... T>
+constexpr size_t output_count<std::tuple<T...>> = sizeof...(T);
+
+// ---- the op ----------------------------------------------------------------------
+
+// Spec::name is the op's name, Spec::Signature the type of its forward.
+template <class Spec, class Signature>
+struct OpImpl;
+
+template <class Spec, class R, class... A>
+struct OpImpl<Spec, R(A...)> {
+  using Forward = R(A...);
+  static constexpr size_t inputs = (size_t{is_tensor<A>} + ...);
+  static constexpr size_t outputs = output_count<R>;
+  using Gradients = typename TensorTuple<std::make_index_sequence<inputs>>::type;
+
+  template <class I>
+  struct WithGrads;
+  template <size_t... I>
+  struct WithGrads<std::index_sequence<I...>> {
+    using Backward = Gradients(TensorArgument<I>..., A...);
+
+    static auto backward_handle(const char* suffix) {
+      return c10::Dispatcher::singleton()
+          .findSchemaOrThrow((std::string("flowkernels::") + Spec::name + suffix).c_str(), "")
+          .template typed<Backward>();
+    }
+    static const auto& backward() {
+      static const auto handle = backward_handle("_backward");
+      return handle;
+    }
+    static const auto& backward_reference() {
+      static const auto handle = backward_handle("_backward_reference");
+      return handle;
+    }
+
+    struct BackwardNode : Node {
+      std::tuple<Saved<A>...> saved;
+
+      explicit BackwardNode(A... args) : saved(Saved<A>(args)...) {}
+
+      std::string name() const override { return std::string(Spec::name) + "_backward"; }
+      void release_variables() override {
+        std::apply([](auto&... s) { (s.release(), ...); }, saved);
+      }
+      variable_list apply(variable_list&& grads) override {
+        for (size_t i = 0; i < outputs; ++i)
+          if (!grads[i].defined()) grads[i] = this->input_metadata(i).zeros_like();
+        auto run = [&] {
+          return std::apply(
+              [&](auto&... s) { return as_list(backward().call(grads[I]..., s.unpack()...)); },
+              saved);
+        };
+        // With create_graph the backward must itself be differentiable.
+        if (at::GradMode::is_enabled()) return run();
+        at::AutoDispatchBelowADInplaceOrView below;
+        return run();
+      }
+    };
+
+    static Gradients backward_autograd(TensorArgument<I>... grads, A... args) {
+      const bool tracked = at::GradMode::is_enabled() &&
+                           ((tracks_gradient(grads) || ...) || (tracks_gradient(args) || ...));
+      if (tracked || (has_tangent(grads) || ...) || (has_tangent(args) || ...))
+        return backward_reference().call(grads..., args...);
+      at::AutoDispatchBelowADInplaceOrView below;
+      return backward().call(grads..., args...);
+    }
+  };
+  using Grads = WithGrads<std::make_index_sequence<outputs>>;
+
+  static const auto& handle() {
+    static const auto h =
+        c10::Dispatcher::singleton()
+            .findSchemaOrThrow((std::string("flowkernels::") + Spec::name).c_str(), "")
+            .template typed<Forward>();
+    return h;
+  }
+  static const auto& reference() {
+    static const auto h =
+        c10::Dispatcher::singleton()
+            .findSchemaOrThrow((std::string("flowkernels::") + Spec::name + "_reference").c_str(),
+                               "")
+            .template typed<Forward>();
+    return h;
+  }
+
+  // The op as Python calls it in eager mode: straight to the dispatcher.
+  static R call(A... args) { return handle().call(args...); }
+
+  static R autograd(A... args) {
+    if ((has_tangent(args) || ...)) return reference().call(args...);
+    const bool tracked = at::GradMode::is_enabled() && (tracks_gradient(args) || ...);
+    if (!tracked) {
+      at::AutoDispatchBelowADInplaceOrView below;
+      return handle().call(args...);
+    }
+    auto node = make_node<typename Grads::BackwardNode>(args...);
+    variable_list inputs_list;
+    inputs_list.reserve(inputs);
+    (append_tensor(inputs_list, args), ...);
+    node->set_next_edges(torch::autograd::collect_next_edges(inputs_list));
+    R result = [&] {
+      at::AutoDispatchBelowADInplaceOrView below;
+      return handle().call(args...);
+    }();
+    if constexpr (outputs == 1) {
+      torch::autograd::set_history(result, node);
+    } else {
+      std::apply([&](auto&... out) { (torch::autograd::set_history(out, node), ...); }, result);
+    }
+    return result;
+  }
+};
+
+template <class Spec>
+using Op = OpImpl<Spec, typename Spec::Signature>;
+
+// Registers the autograd kernels of an op; in a TORCH_LIBRARY_IMPL(.., Autograd, m).
+template <class Spec>
+void register_autograd(torch::Library& m) {
+  m.impl(Spec::name, &Op<Spec>::autograd);
+  m.impl((std::string(Spec::name) + "_backward").c_str(), &Op<Spec>::Grads::backward_autograd);
+}
+
+}  // namespace bindings
+}  // namespace fk

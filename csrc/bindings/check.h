@@ -1,0 +1,68 @@
+// Argument checks: every message names the op, the argument, what was expected
+// and what came.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/Exception.h>
+
+#include <cmath>
+#include <string_view>
+
+#include "../cpu/dispatch.h"
+
+namespace fk {
+namespace bindings {
+
+using at::Tensor;
+
+inline bool is_supported(at::ScalarType t) {
+  return t == at::kFloat || t == at::kDouble || t == at::kHalf || t == at::kBFloat16;
+}
+
+inline void check_floating(const char* op, const char* argument, const Tensor& t) {
+  TORCH_CHECK_TYPE(is_supported(t.scalar_type()), op, ": `", argument,
+                   "` must be float16, bfloat16, float32 or float64, got ", t.scalar_type());
+}
+
+inline void check_same_device(const char* op, const char* argument, const Tensor& t,
+                              const char* other, const Tensor& u) {
+  TORCH_CHECK_VALUE(t.device() == u.device(), op, ": `", argument, "` must be on the device of `",
+                    other, "` (", u.device(), "), got ", t.device());
+}
+
+inline void check_same_dtype(const char* op, const char* argument, const Tensor& t,
+                             const char* other, const Tensor& u) {
+  TORCH_CHECK_TYPE(t.scalar_type() == u.scalar_type(), op, ": `", argument,
+                   "` must have the dtype of `", other, "` (", u.scalar_type(), "), got ",
+                   t.scalar_type());
+}
+
+inline void check_positive(const char* op, const char* argument, double value) {
+  TORCH_CHECK_VALUE(value > 0 && std::isfinite(value), op, ": `", argument,
+                    "` must be a finite number > 0, got ", value);
+}
+
+// The dtype a kernel accumulates and returns log-dets in: never below float32.
+inline at::ScalarType wide(at::ScalarType t) { return t == at::kDouble ? at::kDouble : at::kFloat; }
+
+inline cpu::DType cpu_dtype(at::ScalarType t) {
+  switch (t) {
+    case at::kDouble:
+      return cpu::DType::f64;
+    case at::kHalf:
+      return cpu::DType::f16;
+    case at::kBFloat16:
+      return cpu::DType::bf16;
+    default:
+      return cpu::DType::f32;
+  }
+}
+
+// Elements that one task should at least have, so that small calls stay on one thread.
+constexpr int64_t task_elements = 16384;
+inline int64_t grain(int64_t elements_per_item) {
+  return elements_per_item >= task_elements ? 1 : task_elements / (elements_per_item + 1) + 1;
+}
+
+}  // namespace bindings
+}  // namespace fk

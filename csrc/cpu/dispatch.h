@@ -1,0 +1,49 @@
+// Choosing, once per process, among the kernels compiled for each instruction set.
+//
+// A kernel is declared in its op's header with FK_DECLARE_KERNEL and registered
+// with FK_REGISTER_KERNEL in its .cpp, which setup.py compiles once per
+// instruction set.  Calling the slot runs the copy for the best instruction set
+// that this processor has (FLOWKERNELS_CPU_ISA lowers the choice, for tests).
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace fk {
+namespace cpu {
+
+enum class DType : int { f32, f64, f16, bf16 };
+constexpr size_t size_of(DType d) { return d == DType::f64 ? 8 : d == DType::f32 ? 4 : 2; }
+
+enum class Isa : int { baseline, avx2, avx512, count };
+
+// The instruction set in use, its name, and the names of those compiled in.
+Isa isa();
+const char* isa_name(Isa isa);
+bool isa_compiled(Isa isa);
+// Called by each per-instruction-set build when the library is loaded.
+bool note_compiled(Isa isa);
+
+template <class F>
+struct KernelSlot;
+
+template <class R, class... A>
+struct KernelSlot<R(A...)> {
+  R (*copies[static_cast<int>(Isa::count)])(A...) = {};
+
+  bool add(Isa isa, R (*f)(A...)) {
+    copies[static_cast<int>(isa)] = f;
+    return note_compiled(isa);
+  }
+  R operator()(A... args) const { return copies[static_cast<int>(isa())](args...); }
+};
+
+}  // namespace cpu
+}  // namespace fk
+
+#define FK_DECLARE_KERNEL(name, ...) inline constinit KernelSlot<__VA_ARGS__> name
+
+// FK_ISA names the inline namespace and the enumerator alike.
+#define FK_REGISTER_KERNEL(slot, function)          \
+  [[maybe_unused]] static const bool slot##_added = \
+      ::fk::cpu::slot.add(::fk::cpu::Isa::FK_ISA, function)

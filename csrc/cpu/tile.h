@@ -1,0 +1,193 @@
+// Tiles: a bounded run of elements in the compute type, whatever their storage.
+//
+// A kernel works on tiles of at most `tile_size` elements.  Where an operand is
+// already contiguous and stored in the compute type, its tile is the memory
+// itself; otherwise fetch/gather convert and collect it into a buffer that stays
+// in the first-level cache, and flush/scatter write results back.  The loops of
+// an op are thereby written once, for every dtype and stride.
+#pragma once
+
+#include "../math/simd.h"
+#include "dispatch.h"
+
+FK_BEGIN
+namespace loops {
+
+using ::fk::cpu::DType;
+
+constexpr int tile_size = 1024;
+
+// A strided operand: element i is at base + (offset + i * stride) * size_of(dtype).
+struct Source {
+  const void* base;
+  DType dtype;
+};
+struct Sink {
+  void* base;
+  DType dtype;
+};
+
+template <class T>
+constexpr DType dtype_of = sizeof(T) == 4 ? DType::f32 : DType::f64;
+
+// ---- half precision, one element ---------------------------------------------
+
+FK_HD float from_bf16(uint16_t h) { return as_float(static_cast<int32_t>(uint32_t(h) << 16)); }
+
+FK_HD uint16_t to_bf16(float f) {
+  const uint32_t u = static_cast<uint32_t>(as_int(f));
+  const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const uint32_t quiet = (u >> 16) | 0x40u;
+  return static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? quiet : rounded);
+}
+
+FK_HD float from_f16(uint16_t h) {
+#if defined(__F16C__)
+  return _cvtsh_ss(h);
+#else
+  // Exponent re-biased by a multiplication, which also renormalises subnormals.
+  const uint32_t sign = uint32_t(h & 0x8000u) << 16;
+  const uint32_t magnitude = uint32_t(h & 0x7fffu) << 13;
+  const float scaled = as_float(static_cast<int32_t>(magnitude)) * 0x1p112f;
+  const uint32_t special = 0x7f800000u | magnitude;
+  const uint32_t bits = (h & 0x7c00u) == 0x7c00u ? special : static_cast<uint32_t>(as_int(scaled));
+  return as_float(static_cast<int32_t>(sign | bits));
+#endif
+}
+
+FK_HD uint16_t to_f16(float f) {
+#if defined(__F16C__)
+  return static_cast<uint16_t>(_cvtss_sh(f, 0));
+#else
+  const uint32_t u = static_cast<uint32_t>(as_int(f));
+  const uint32_t sign = (u >> 16) & 0x8000u, magnitude = u & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7c00u);
+  if (magnitude < 0x38800000u) {
+    // Below 2^-14: adding 0.5 aligns the binary point at the last subnormal bit.
+    const float aligned = as_float(static_cast<int32_t>(magnitude)) + 0.5f;
+    return static_cast<uint16_t>(sign | (static_cast<uint32_t>(as_int(aligned)) - 0x3f000000u));
+  }
+  const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
+  return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+#endif
+}
+
+// Runs body(read) with the element reader of `dtype`.
+template <class T, class Body>
+FK_HD void with_reader(Source s, Body body) {
+  switch (s.dtype) {
+    case DType::f32: {
+      const float* p = static_cast<const float*>(s.base);
+      return body([p](int64_t i) { return T(p[i]); });
+    }
+    case DType::f64: {
+      const double* p = static_cast<const double*>(s.base);
+      return body([p](int64_t i) { return T(p[i]); });
+    }
+    case DType::f16: {
+      const uint16_t* p = static_cast<const uint16_t*>(s.base);
+      return body([p](int64_t i) { return T(from_f16(p[i])); });
+    }
+    case DType::bf16: {
+      const uint16_t* p = static_cast<const uint16_t*>(s.base);
+      return body([p](int64_t i) { return T(from_bf16(p[i])); });
+    }
+  }
+}
+
+template <class T, class Body>
+FK_HD void with_writer(Sink s, Body body) {
+  switch (s.dtype) {
+    case DType::f32: {
+      float* p = static_cast<float*>(s.base);
+      return body([p](int64_t i, T v) { p[i] = static_cast<float>(v); });
+    }
+    case DType::f64: {
+      double* p = static_cast<double*>(s.base);
+      return body([p](int64_t i, T v) { p[i] = static_cast<double>(v); });
+    }
+    case DType::f16: {
+      uint16_t* p = static_cast<uint16_t*>(s.base);
+      return body([p](int64_t i, T v) { p[i] = to_f16(static_cast<float>(v)); });
+    }
+    case DType::bf16: {
+      uint16_t* p = static_cast<uint16_t*>(s.base);
+      return body([p](int64_t i, T v) { p[i] = to_bf16(static_cast<float>(v)); });
+    }
+  }
+}
+
+template <class T>
+FK_HD void put(Sink s, int64_t i, T value) {
+  with_writer<T>(s, [=](auto write) { write(i, value); });
+}
+
+// ---- tiles along a line --------------------------------------------------------
+
+// n elements from `offset` on, `stride` apart: the memory itself or `buffer`.
+template <class T>
+inline const T* fetch(Source s, int64_t offset, int64_t stride, int n, T* buffer) {
+  if (s.dtype == dtype_of<T> && stride == 1) return static_cast<const T*>(s.base) + offset;
+  with_reader<T>(s, [=](auto read) {
+    if (stride == 1) {
+      for (int i = 0; i < n; ++i) buffer[i] = read(offset + i);
+    } else {
+      for (int i = 0; i < n; ++i) buffer[i] = read(offset + i * stride);
+    }
+  });
+  return buffer;
+}
+
+// Where the n results go: the memory itself, or `buffer` until flush.
+template <class T>
+inline T* target(Sink s, int64_t offset, int64_t stride, T* buffer) {
+  if (s.dtype == dtype_of<T> && stride == 1) return static_cast<T*>(s.base) + offset;
+  return buffer;
+}
+template <class T>
+inline void flush(Sink s, int64_t offset, int64_t stride, int n, const T* buffer) {
+  if (s.dtype == dtype_of<T> && stride == 1) return;
+  with_writer<T>(s, [=](auto write) {
+    if (stride == 1) {
+      for (int i = 0; i < n; ++i) write(offset + i, buffer[i]);
+    } else {
+      for (int i = 0; i < n; ++i) write(offset + i * stride, buffer[i]);
+    }
+  });
+}
+
+// ---- tiles at given positions ----------------------------------------------------
+
+template <class T>
+inline void gather(Source s, int64_t offset, const int32_t* index, int n, T* buffer) {
+  with_reader<T>(s, [=](auto read) {
+    for (int i = 0; i < n; ++i) buffer[i] = read(offset + index[i]);
+  });
+}
+template <class T>
+inline void scatter(Sink s, int64_t offset, const int32_t* index, int n, const T* buffer) {
+  with_writer<T>(s, [=](auto write) {
+    for (int i = 0; i < n; ++i) write(offset + index[i], buffer[i]);
+  });
+}
+
+// Runs body(i, n) over [0, count) in steps of the vector width; n is the number
+// of lanes in use (the width but for the last step).
+template <class V, class Body>
+FK_HD void for_lanes(int count, Body body) {
+  int i = 0;
+  for (; i + lanes_v<V> <= count; i += lanes_v<V>) body(i, lanes_v<V>);
+  if (i < count) body(i, count - i);
+}
+template <class V>
+FK_HD V load_lanes(const scalar_t<V>* p, int n, scalar_t<V> fill = 0) {
+  return n == lanes_v<V> ? load<V>(p) : load_n<V>(p, n, fill);
+}
+template <class V>
+FK_HD void store_lanes(scalar_t<V>* p, V v, int n) {
+  n == lanes_v<V> ? store<V>(p, v) : store_n<V>(p, v, n);
+}
+
+}  // namespace loops
+FK_END

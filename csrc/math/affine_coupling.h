@@ -1,0 +1,81 @@
+// The scale of an affine coupling and its derivative.
+//
+// A conditioner's raw output r becomes a positive scale s; an affine coupling is
+// y = x s + t (or (x + t) s), its log-det-Jacobian the sum of log s.
+//
+//   exp         log s = r
+//   tanh        log s = b tanh(r / b)              (RealNVP: arXiv 1605.08803, sec. 3.7)
+//   softclip    log s = r / (1 + |r / b|)          (as zuko's monotonic affine map)
+//   atan        log s = 0.636 b atan(r / b)        (as FrEIA's clamp)
+//   sigmoid     s = 1 / (1 + e^-(r + 2))           (Glow: arXiv 1807.03039, reference code)
+//   inv_sigmoid s = 1 + e^-(r + 2)
+//   softplus    s = min(log(1 + e^r) + 1e-3, 3)    (as nflows' bounded scale)
+//
+// Domain: every finite r; b > 0.
+#pragma once
+
+#include "elementary.h"
+
+#include "affine_coupling_options.h"
+
+FK_BEGIN
+
+template <class V>
+struct CouplingScale {
+  V log_s;   // log s
+  V s;       // s
+  V dlog_s;  // d log s / d r
+};
+
+template <ScaleFn F, class V>
+FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
+  const V one = real<V>(1.0);
+  CouplingScale<V> out;
+  if constexpr (F == ScaleFn::exp) {
+    out.log_s = r;
+    out.s = exp(r);
+    out.dlog_s = one;
+  } else if constexpr (F == ScaleFn::tanh) {
+    const V u = tanh(r * inverse_bound);
+    out.log_s = bound * u;
+    out.s = exp(out.log_s);
+    out.dlog_s = (one - u) * (one + u);
+  } else if constexpr (F == ScaleFn::softclip) {
+    const V q = one / (one + abs(r * inverse_bound));
+    out.log_s = r * q;
+    out.s = exp(out.log_s);
+    out.dlog_s = q * q;
+  } else if constexpr (F == ScaleFn::atan) {
+    const V slope = real<V>(0.636);
+    const V u = r * inverse_bound;
+    out.log_s = bound * slope * atan(u);
+    out.s = exp(out.log_s);
+    out.dlog_s = slope / fma(u, u, one);
+  } else if constexpr (F == ScaleFn::softplus) {
+    const V e = exp(-abs(r));
+    const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(1e-3);
+    out.s = min(unclamped, real<V>(3.0));
+    out.log_s = log(out.s);
+    const V slope = select(r < real<V>(0.0), e, one) / (one + e);
+    out.dlog_s = select(unclamped <= real<V>(3.0), slope / out.s, real<V>(0.0));
+  } else {
+    const V v = r + real<V>(2.0);
+    const V e = exp(-abs(v));
+    const mask_t<V> negative = v < real<V>(0.0);
+    const V inverse = one / (one + e);
+    const V log_s = min(v, real<V>(0.0)) - log1p(e);
+    const V complement = select(negative, one, e) * inverse;
+    if constexpr (F == ScaleFn::sigmoid) {
+      out.log_s = log_s;
+      out.s = select(negative, e, one) * inverse;
+      out.dlog_s = complement;
+    } else {
+      out.log_s = -log_s;
+      out.s = exp(-v) + one;
+      out.dlog_s = -complement;
+    }
+  }
+  return out;
+}
+
+FK_END

@@ -1,0 +1,29 @@
+"""Loads the compiled extension, or says what to type where that fails."""
+
+from __future__ import annotations
+
+import torch
+
+_REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps ."
+
+try:
+    from flowkernels import _C
+except ImportError as error:
+    if "undefined symbol" in str(error) or "symbol not found" in str(error).lower():
+        raise ImportError(
+            f"flowkernels' compiled extension was built for another torch than the installed "
+            f"{torch.__version__}. Build it again in this environment:\n    {_REBUILD}"
+        ) from error
+    raise ImportError(
+        "flowkernels' compiled extension flowkernels._C is missing. From a checkout, build it "
+        "with the environment's own torch:\n    pip install --no-build-isolation -e ."
+    ) from error
+
+_built_for = str(_C.build_info()["torch"]).split(".")[:2]
+if _built_for != torch.__version__.split(".")[:2]:
+    raise ImportError(
+        f"flowkernels' compiled extension was built for torch {'.'.join(_built_for)}, but torch "
+        f"{torch.__version__} is installed. Build it again in this environment:\n    {_REBUILD}"
+    )
+
+__all__ = ["_C"]

@@ -1,0 +1,126 @@
+"""What makes an op of its kernels: the Python half of csrc/bindings/autograd.h.
+
+`register` gives an op its plain-torch formulas (for forward-mode and higher
+derivatives), its shapes under torch.compile and its rule under torch.vmap;
+`entry` is the function through which the public ops reach the dispatcher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._extension import _C
+
+LIBRARY = torch.library.Library("flowkernels", "IMPL")  # noqa: TOR901
+
+Function = Callable[..., Any]
+
+
+def vjp_of(reference: Function, outputs: int) -> Function:
+    """The backward formula f_backward(grads..., args...) of a plain-torch forward."""
+
+    def backward(*grads_and_args: Any) -> Any:
+        grads, args = grads_and_args[:outputs], list(grads_and_args[outputs:])
+        where = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
+
+        def forward(*tensors: Tensor) -> Any:
+            for i, t in zip(where, tensors, strict=True):
+                args[i] = t
+            return reference(*args)
+
+        _, pullback = torch.func.vjp(forward, *(args[i] for i in where))
+        result = pullback(grads if outputs > 1 else grads[0])
+        return result if len(where) > 1 else result[0]
+
+    return backward
+
+
+def _batched_first(value: Any, dim: int | None, size: int) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    if dim is None:
+        return value.unsqueeze(0).expand(size, *value.shape)
+    return value.movedim(dim, 0)
+
+
+def leading_vmap(op: Function) -> Function:
+    """The vmap rule of an op whose tensors all take further leading dimensions."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        size = info.batch_size
+        out = op(*(_batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True)))
+        return out, tuple(0 for _ in out) if isinstance(out, tuple) else 0
+
+    return rule
+
+
+def folding_vmap(op: Function) -> Function:
+    """The vmap rule of an op with exactly one batch dimension: the two are folded."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        size = info.batch_size
+        first = [_batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True)]
+        rows = next(a.shape[1] for a in first if isinstance(a, Tensor))
+        flat = [a.flatten(0, 1) if isinstance(a, Tensor) else a for a in first]
+        out = tuple(o.reshape(size, rows, *o.shape[1:]) for o in op(*flat))
+        return out, tuple(0 for _ in out)
+
+    return rule
+
+
+def register(
+    name: str,
+    *,
+    outputs: int,
+    reference: Function,
+    fake: Function,
+    fake_backward: Function,
+    backward_reference: Function | None = None,
+    vmap: Callable[[Function], Function] = leading_vmap,
+) -> None:
+    """Completes op `name`; all functions take the arguments of the dispatcher's schema.
+
+    reference           the definition, in plain torch
+    backward_reference  its backward; by default torch's own derivative of `reference`
+    fake, fake_backward empty results of the right shapes
+    vmap                makes a vmap rule of an op: leading_vmap or folding_vmap
+    """
+    formulas = {
+        f"{name}_reference": reference,
+        f"{name}_backward_reference": backward_reference or vjp_of(reference, outputs),
+    }
+    for formula, function in formulas.items():
+        LIBRARY.impl(formula, function, "CompositeImplicitAutograd")
+    for op, empty in ((name, fake), (f"{name}_backward", fake_backward)):
+        torch.library.register_fake(f"flowkernels::{op}", empty)
+        torch.library.register_vmap(
+            f"flowkernels::{op}", vmap(getattr(torch.ops.flowkernels, op).default)
+        )
+
+
+def entry(name: str, *tensors: str) -> Function:
+    """The op as a plain function: into the graph when compiling, else straight into C++.
+
+    `tensors` names the leading tensor arguments, for the error where one is no tensor.
+    """
+    graph = getattr(torch.ops.flowkernels, name).default
+    eager = getattr(_C, name)
+
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return graph(*args)
+        try:
+            return eager(*args)
+        except TypeError:
+            for argument, value in zip(tensors, args, strict=False):
+                if not isinstance(value, Tensor):
+                    raise TypeError(
+                        f"{name}: `{argument}` must be a torch.Tensor, got {type(value).__name__}"
+                    ) from None
+            raise
+
+    return call

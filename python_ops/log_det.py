@@ -1,0 +1,85 @@
+"""log|det| of diagonal and triangular matrices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import reference
+from ._library import entry, register
+
+
+def _fake(diag: Tensor, event_ndim: int) -> Tensor:
+    batch = diag.shape[: diag.ndim - event_ndim]
+    return diag.new_empty(batch, dtype=torch.promote_types(diag.dtype, torch.float32))
+
+
+def _fake_backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Tensor:
+    return diag.new_empty(diag.shape)
+
+
+register(
+    "log_det_diagonal",
+    outputs=1,
+    reference=reference.log_det_diagonal,
+    fake=_fake,
+    fake_backward=_fake_backward,
+)
+_log_det_diagonal = entry("log_det_diagonal", "diag")
+
+
+def log_det_diagonal(diag: Tensor, event_ndim: int = 1) -> Tensor:
+    r"""log|det| of diagonal matrices given by their diagonals.
+
+    .. math:: \log|\det D| = \sum_i \log|d_i|
+
+    Args:
+        diag: (\*batch, \*event), float16, bfloat16, float32 or float64.
+        event_ndim: how many of the last dimensions hold one diagonal.
+
+    Returns:
+        log_det (\*batch) in nats, at least float32; -inf where an element is 0.
+
+    Raises:
+        ValueError: for an `event_ndim` outside 0..diag.ndim.
+        TypeError: for a dtype that is not floating.
+
+    Example:
+        >>> import torch
+        >>> from flowkernels import ops
+        >>> ops.log_det_diagonal(torch.tensor([[1.0, -2.0], [3.0, 4.0]]))
+        tensor([0.6931, 2.4849])
+    """
+    out: Tensor = _log_det_diagonal(diag, event_ndim)
+    return out
+
+
+def log_det_triangular(matrix: Tensor) -> Tensor:
+    r"""log|det| of triangular matrices: the sum of log|diagonal|.
+
+    Args:
+        matrix: (\*batch, n, n), upper or lower triangular; the other triangle is not read.
+
+    Returns:
+        log_det (\*batch) in nats, at least float32.
+
+    Raises:
+        ValueError: where the last two dimensions differ.
+        TypeError: for a dtype that is not floating.
+
+    Example:
+        >>> import torch
+        >>> from flowkernels import ops
+        >>> ops.log_det_triangular(torch.eye(3) * 2)
+        tensor(2.0794)
+    """
+    if not isinstance(matrix, Tensor):
+        raise TypeError(
+            f"log_det_triangular: `matrix` must be a torch.Tensor, got {type(matrix).__name__}"
+        )
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(
+            f"log_det_triangular: `matrix` must have shape (*batch, n, n), got "
+            f"{tuple(matrix.shape)}"
+        )
+    return log_det_diagonal(matrix.diagonal(dim1=-2, dim2=-1))
