@@ -11,6 +11,7 @@ TORCH_CUDA_ARCH_LIST, MAX_JOBS and CXX as for any torch extension.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
@@ -74,6 +75,13 @@ def sources(*patterns: str) -> list[str]:
 
 class Build(cpp_extension.BuildExtension):
     """Compiles csrc/cpu once per instruction set and links every copy into _C."""
+
+    def build_extensions(self):
+        # Two builds at once in one checkout would write each other's objects.
+        Path(self.build_temp).mkdir(parents=True, exist_ok=True)
+        with (Path(self.build_temp) / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super().build_extensions()
 
     def build_extension(self, ext):
         if ext.name == "flowkernels._C":

@@ -1,0 +1,120 @@
+"""Cases of affine_coupling."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import torch
+
+from flowkernels import ops
+from flowkernels.ops import reference
+
+from .case import Bad, Case, Sample
+
+SCALE_FNS = ("exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus")
+LAYOUTS = ("shift_scale", "scale_shift", "interleaved")
+ORDERS = ("scale_then_shift", "shift_then_scale")
+
+
+def _sample(shape: tuple[int, ...], coupled: int | None = None, **options: object) -> Sample:
+    g = torch.Generator().manual_seed(sum(shape))
+    coupled = shape[1] if coupled is None else coupled
+    x = torch.randn(shape, dtype=torch.float64, generator=g)
+    params = torch.randn(shape[0], 2 * coupled, *shape[2:], dtype=torch.float64, generator=g)
+    label = ", ".join(f"{k}={v}" for k, v in {"shape": shape, **options}.items())
+    return Sample(label, (x, params), options)
+
+
+def _options() -> list[dict[str, object]]:
+    return [
+        {"scale_fn": f, "layout": layout, "order": o, "inverse": i}
+        for f, layout, o, i in itertools.product(SCALE_FNS, LAYOUTS, ORDERS, (False, True))
+    ]
+
+
+def _samples() -> list[Sample]:
+    every_option = [_sample((3, 5, 3), **o) for o in _options()]
+    sizes = [(1, 1), (7, 3), (65, 6), (2, 131), (3, 1029), (2, 3, 5, 7), (5, 2, 33), (1, 40, 41, 43),
+             (33, 17, 2, 2), (2, 3, 2, 3, 5)]  # fmt: skip
+    return every_option + [_sample(s) for s in sizes] + [_sample((4, 9), inverse=True, bound=0.7)]
+
+
+def _small() -> list[Sample]:
+    corners = [
+        {"scale_fn": f, "order": ORDERS[i % 2], "inverse": i % 3 == 0, "layout": LAYOUTS[i % 3]}
+        for i, f in enumerate(SCALE_FNS)
+    ]
+    return [_sample((2, 3), **corners[0]), *(_sample((2, 2, 2), **o) for o in corners[1:])]
+
+
+def _bad() -> list[Bad]:
+    x, p = torch.randn(2, 3), torch.randn(2, 6)
+    f = ops.affine_coupling
+
+    def case(label: str, call: object, error: type[Exception], *mentions: str) -> Bad:
+        return Bad(label, call, error, ("affine_coupling", *mentions))  # type: ignore[arg-type]
+
+    return [
+        case("channels", lambda: f(x, p[:, :4]), ValueError, "`params`", "(2, 4)"),
+        case("batch", lambda: f(x, p[:1]), ValueError, "`params`", "[1, 6]"),
+        case(
+            "space", lambda: f(x[..., None], p[..., None].expand(-1, -1, 2)), ValueError, "`params`"
+        ),
+        case("rank", lambda: f(x[0], p[0]), ValueError, "`x`", "[3]"),
+        case("integers", lambda: f(x.long(), p), TypeError, "`x`", "Long"),
+        case("complex", lambda: f(x, p.to(torch.complex64)), TypeError, "`params`", "Complex"),
+        case("dtypes", lambda: f(x, p.double()), TypeError, "`params`", "Double"),
+        case("device", lambda: f(x, p.to("meta")), (ValueError), "`params`", "meta"),
+        case("not a tensor", lambda: f([1.0], p), TypeError, "`x`", "list"),  # type: ignore[arg-type]
+        case("scale_fn", lambda: f(x, p, scale_fn="relu"), ValueError, "`scale_fn`", "relu"),  # type: ignore[arg-type]
+        case("layout", lambda: f(x, p, layout="both"), ValueError, "`layout`", "both"),  # type: ignore[arg-type]
+        case("order", lambda: f(x, p, order="none"), ValueError, "`order`", "none"),  # type: ignore[arg-type]
+        case("nan bound", lambda: f(x, p, bound=float("nan")), ValueError, "`bound`", "nan"),
+        case("zero bound", lambda: f(x, p, bound=0.0), ValueError, "`bound`", "0"),
+        case("infinite bound", lambda: f(x, p, bound=float("inf")), ValueError, "`bound`", "inf"),
+    ]
+
+
+AFFINE_COUPLING = Case(
+    op="affine_coupling",
+    call=ops.affine_coupling,
+    reference=reference.affine_coupling,
+    samples=_samples,
+    small=_small,
+    empty=lambda: [_sample((0, 3)), _sample((0, 2, 4, 4)), _sample((2, 0)), _sample((2, 3, 0))],
+    bad=_bad,
+    bijection=1,
+)
+
+
+def _split_samples() -> list[Sample]:
+    return [
+        _sample(shape, coupled, transform=transform, inverse=inverse, layout=layout)
+        for shape, coupled in (((9, 5), 2), ((3, 8, 3, 5), 4), ((2, 700), 301), ((40, 6), 6))
+        for transform in ("first", "second")
+        for inverse in (False, True)
+        for layout in LAYOUTS
+    ]
+
+
+def _split_bad() -> list[Bad]:
+    x, p = torch.randn(2, 3), torch.randn(2, 4)
+    f = functools.partial(ops.affine_coupling_split, x)
+    return [
+        Bad("too many", lambda: f(torch.randn(2, 8)), ValueError, ("`params`", "[2, 8]")),
+        Bad("odd", lambda: f(torch.randn(2, 3)), ValueError, ("`params`", "[2, 3]")),
+        Bad("transform", lambda: f(p, transform="third"), ValueError, ("`transform`", "third")),
+    ]
+
+
+AFFINE_COUPLING_SPLIT = Case(
+    op="affine_coupling",
+    call=ops.affine_coupling_split,
+    reference=reference.affine_coupling_split,
+    samples=_split_samples,
+    small=lambda: [_sample((2, 3), 1, transform="first"), _sample((2, 3, 2), 2, inverse=True)],
+    empty=lambda: [_sample((0, 3), 1), _sample((3, 4), 0)],
+    bad=_split_bad,
+    bijection=1,
+)

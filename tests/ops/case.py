@@ -1,0 +1,92 @@
+"""The vocabulary of the shared checker: an op's case and its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Error allowed, in units in the last place of the output's dtype, relative to the
+# larger of an element and the tensor's largest element.
+ULPS = {torch.float64: 256.0, torch.float32: 48.0, torch.float16: 2.0, torch.bfloat16: 2.0}
+ALL_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass
+class Sample:
+    """Arguments of one call: tensors first, then options by name."""
+
+    label: str
+    tensors: tuple[Tensor, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to(self, dtype: torch.dtype) -> Sample:
+        """The same values, rounded to `dtype`."""
+        return Sample(self.label, tuple(t.detach().to(dtype) for t in self.tensors), self.options)
+
+    def leaves(self) -> Sample:
+        """The same values as leaves that require gradients."""
+        leaves = tuple(t.detach().clone().requires_grad_() for t in self.tensors)
+        return Sample(self.label, leaves, self.options)
+
+
+@dataclass
+class Bad:
+    """A call that must raise: what it raises and what the message must mention."""
+
+    label: str
+    call: Callable[[], Any]
+    error: type[Exception]
+    mentions: Sequence[str]
+
+
+@dataclass
+class Case:
+    """What the checker needs to know of an op.
+
+    op          name of the dispatcher's op (flowkernels::<op>)
+    call        the public function
+    reference   its definition in plain torch
+    samples     float64 samples for parity: odd sizes, several ranks, every option
+    small       few tiny float64 samples for gradient checks and transforms
+    empty       samples with an empty batch
+    bad         calls that must raise
+    batch_dims  of each tensor, how many leading dimensions index the batch (for vmap)
+    bijection   for maps with a log-det: event dimensions of the first tensor
+    ulps        overrides of ULPS, with the reason beside them
+    """
+
+    op: str
+    call: Callable[..., Any]
+    reference: Callable[..., Any]
+    samples: Callable[[], list[Sample]]
+    small: Callable[[], list[Sample]]
+    empty: Callable[[], list[Sample]]
+    bad: Callable[[], list[Bad]]
+    bijection: int | None = None
+    ulps: dict[torch.dtype, float] = field(default_factory=dict)
+
+    def outputs(self, function: Callable[..., Any], sample: Sample) -> tuple[Tensor, ...]:
+        """The outputs of a call, always as a tuple."""
+        out = function(*sample.tensors, **sample.options)
+        return out if isinstance(out, tuple) else (out,)
+
+
+def strided_variants(t: Tensor) -> list[tuple[str, Tensor]]:
+    """The same values in other layouts of memory."""
+    variants = []
+    padded = torch.full((*t.shape[:-1], t.shape[-1] + 3), float("nan"), dtype=t.dtype)
+    padded[..., 2:-1] = t
+    variants.append(("sliced", padded[..., 2:-1]))
+    if t.ndim >= 2:
+        order = list(range(t.ndim))[::-1]
+        variants.append(("transposed", t.permute(order).contiguous().permute(order)))
+    if t.ndim == 4:
+        variants.append(("channels_last", t.contiguous(memory_format=torch.channels_last)))
+    gaps = torch.full((*t.shape, 2), float("nan"), dtype=t.dtype)
+    gaps[..., 0] = t
+    variants.append(("every_second", gaps[..., 0]))
+    return variants

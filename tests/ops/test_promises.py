@@ -1,0 +1,340 @@
+"""Every op keeps every promise: one checker over all cases.
+
+A new op adds its case in cases.py and is held to all of this.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .case import ALL_DTYPES, ULPS, Case, Sample, strided_variants
+from .cases import CASES
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.op)
+each_dtype = pytest.mark.parametrize("dtype", ALL_DTYPES, ids=lambda d: str(d).split(".")[1])
+
+
+def assert_near(case: Case, got: Tensor, want: Tensor, what: str, factor: float = 1.0) -> None:
+    """`got` equals the float64 `want` within ulps of its own dtype."""
+    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, want {tuple(want.shape)}"
+    if not want.numel():
+        return
+    ulps = factor * (case.ulps.get(got.dtype) or ULPS[got.dtype])
+    got64, want64 = got.detach().double(), want.detach().double()
+    finite = want64.isfinite()
+    assert torch.equal(got64[~finite].nan_to_num(7e77), want64[~finite].nan_to_num(7e77)), what
+    scale = want64[finite].abs().max().item() if finite.any() else 1.0
+    allowed = ulps * torch.finfo(got.dtype).eps * max(scale, torch.finfo(got.dtype).tiny)
+    error = (got64 - want64)[finite].abs().max().item() if finite.any() else 0.0
+    assert error <= allowed, f"{what}: error {error:.3g}, allowed {allowed:.3g}"
+
+
+def cotangents(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(
+        torch.randn(o.shape, generator=generator, dtype=torch.float64).to(o.dtype) for o in outputs
+    )
+
+
+def gradients(case: Case, function: Any, sample: Sample) -> tuple[Tensor, ...]:
+    leaves = sample.leaves()
+    outputs = case.outputs(function, leaves)
+    return torch.autograd.grad(outputs, leaves.tensors, cotangents(outputs))
+
+
+def wide(sample: Sample) -> Sample:
+    return sample.to(torch.float64)
+
+
+@each_case
+@each_dtype
+def test_value_parity(case: Case, dtype: torch.dtype) -> None:
+    for sample in case.samples():
+        rounded = sample.to(dtype)
+        outputs = case.outputs(case.call, rounded)
+        for i, (got, want) in enumerate(
+            zip(outputs, case.outputs(case.reference, wide(rounded)), strict=True)
+        ):
+            assert_near(case, got, want, f"{sample.label}, output {i}")
+            assert got.is_contiguous(), sample.label
+            for t in rounded.tensors:
+                assert got.untyped_storage().data_ptr() != t.untyped_storage().data_ptr()
+
+
+@each_case
+@each_dtype
+def test_gradient_parity(case: Case, dtype: torch.dtype) -> None:
+    for sample in case.samples():
+        rounded = sample.to(dtype)
+        # The cotangents are rounded as the outputs are, then used by both.
+        leaves, exact = rounded.leaves(), wide(rounded).leaves()
+        outputs = case.outputs(case.call, leaves)
+        given = cotangents(outputs)
+        got = torch.autograd.grad(outputs, leaves.tensors, given)
+        want = torch.autograd.grad(
+            case.outputs(case.reference, exact), exact.tensors, tuple(g.double() for g in given)
+        )
+        for i, (a, b) in enumerate(zip(got, want, strict=True)):
+            assert a.dtype == leaves.tensors[i].dtype
+            assert_near(case, a, b, f"{sample.label}, gradient {i}", factor=4)
+
+
+@each_case
+def test_strides(case: Case) -> None:
+    for sample in case.samples():
+        want = case.outputs(case.call, sample)
+        want_grads = gradients(case, case.call, sample)
+        for position, tensor in enumerate(sample.tensors):
+            if not tensor.ndim or not tensor.numel():
+                continue
+            for layout, view in strided_variants(tensor):
+                tensors = list(sample.tensors)
+                tensors[position] = view.detach().requires_grad_()
+                label = f"{sample.label}, argument {position} {layout}"
+                outputs = case.outputs(case.call, Sample(label, tuple(tensors), sample.options))
+                for a, b in zip(outputs, want, strict=True):
+                    torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-13, msg=label)
+                    assert a.is_contiguous()
+                (got,) = torch.autograd.grad(outputs, tensors[position], cotangents(outputs))
+                torch.testing.assert_close(
+                    got, want_grads[position], rtol=1e-12, atol=1e-12, msg=label
+                )
+
+
+@each_case
+@each_dtype
+def test_empty_batch(case: Case, dtype: torch.dtype) -> None:
+    for sample in case.empty():
+        leaves = sample.to(dtype).leaves()
+        outputs = case.outputs(case.call, leaves)
+        for got, want in zip(outputs, case.outputs(case.reference, leaves), strict=True):
+            assert got.shape == want.shape
+        for got, t in zip(gradients(case, case.call, leaves), leaves.tensors, strict=True):
+            assert got.shape == t.shape
+
+
+@each_case
+def test_gradcheck(case: Case) -> None:
+    for sample in case.small():
+        leaves = sample.leaves()
+
+        def call(*tensors: Tensor, options: dict[str, Any] = sample.options) -> Any:
+            return case.call(*tensors, **options)
+
+        assert torch.autograd.gradcheck(
+            call, leaves.tensors, check_forward_ad=True, check_batched_grad=True
+        )
+        assert torch.autograd.gradgradcheck(
+            call, leaves.tensors, check_fwd_over_rev=True, check_batched_grad=True
+        )
+
+
+class Recorder(TorchDispatchMode):
+    """Notes the calls of our ops that reach the dispatcher."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Records, then runs."""
+        if func.namespace == "flowkernels":
+            self.calls.append((func, args))
+        return func(*args, **(kwargs or {}))
+
+
+@each_case
+def test_opcheck(case: Case) -> None:
+    for sample in case.small():
+        with Recorder() as recorder:
+            gradients(case, case.call, sample)
+        names = {func.name().split("::")[1].split(".")[0] for func, _ in recorder.calls}
+        assert {case.op, f"{case.op}_backward"} <= names, f"only {names} were called"
+        for func, args in recorder.calls:
+            own = tuple(
+                a.detach().clone().requires_grad_() if isinstance(a, Tensor) else a for a in args
+            )
+            torch.library.opcheck(func, own)
+
+
+@each_case
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compile(case: Case, backend: str) -> None:
+    samples = case.small() if backend == "aot_eager" else case.small()[:1]
+    for sample in samples:
+        torch._dynamo.reset()
+
+        def call(*tensors: Tensor, options: dict[str, Any] = sample.options) -> Any:
+            return case.call(*tensors, **options)
+
+        compiled = torch.compile(call, fullgraph=True, backend=backend)
+        leaves = sample.leaves()
+        out = compiled(*leaves.tensors)
+        outputs = out if isinstance(out, tuple) else (out,)
+        got = torch.autograd.grad(outputs, leaves.tensors, cotangents(outputs))
+        for a, b in zip(outputs, case.outputs(case.call, sample), strict=True):
+            torch.testing.assert_close(a, b)
+        for a, b in zip(got, gradients(case, case.call, sample), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+@each_case
+def test_torch_func(case: Case) -> None:
+    for sample in case.small():
+        where = tuple(range(len(sample.tensors)))
+
+        def scalar(function: Any, options: dict[str, Any] = sample.options) -> Any:
+            def total(*tensors: Tensor) -> Tensor:
+                out = function(*tensors, **options)
+                outputs = out if isinstance(out, tuple) else (out,)
+                return torch.stack(
+                    [(o.sin() * c).sum() for o, c in zip(outputs, cotangents(outputs), strict=True)]
+                ).sum()
+
+            return total
+
+        def plain(function: Any, options: dict[str, Any] = sample.options) -> Any:
+            return lambda *tensors: function(*tensors, **options)
+
+        transforms = {
+            "grad": lambda f: torch.func.grad(scalar(f), where),
+            "jacrev": lambda f: torch.func.jacrev(plain(f), where),
+            "jacfwd": lambda f: torch.func.jacfwd(plain(f), where),
+            "hessian": lambda f: torch.func.hessian(scalar(f), where),
+            "jvp": lambda f: lambda *ts: torch.func.jvp(plain(f), ts, tuple(t.cos() for t in ts)),
+        }
+        for name, transform in transforms.items():
+            got = transform(case.call)(*sample.tensors)
+            want = transform(case.reference)(*sample.tensors)
+            torch.testing.assert_close(
+                got, want, rtol=1e-7, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
+            )
+
+
+@each_case
+def test_vmap(case: Case) -> None:
+    for sample in case.small():
+        stacked = tuple(torch.stack([t, t * 0.75, t * 0.5]) for t in sample.tensors)
+        loop = [
+            case.outputs(case.call, Sample("", tuple(s[i] for s in stacked), sample.options))
+            for i in range(3)
+        ]
+        wants = [torch.stack(each) for each in zip(*loop, strict=True)]
+
+        def call(*tensors: Tensor, options: dict[str, Any] = sample.options) -> Any:
+            out = case.call(*tensors, **options)
+            return out if isinstance(out, tuple) else (out,)
+
+        for got, want in zip(torch.vmap(call)(*stacked), wants, strict=True):
+            torch.testing.assert_close(got, want)
+        # One argument batched, along its last dimension; the others shared.
+        moved = stacked[0].movedim(0, -1)
+        dims = (-1, *([None] * (len(stacked) - 1)))
+        loop = [
+            case.outputs(
+                case.call, Sample("", (stacked[0][i], *sample.tensors[1:]), sample.options)
+            )
+            for i in range(3)
+        ]
+        wants = [torch.stack(each) for each in zip(*loop, strict=True)]
+        for got, want in zip(
+            torch.vmap(call, in_dims=dims)(moved, *sample.tensors[1:]), wants, strict=True
+        ):
+            torch.testing.assert_close(got, want)
+
+
+@each_case
+def test_autocast(case: Case) -> None:
+    """Under autocast a network hands over bfloat16 beside float32 inputs."""
+    for sample in case.small():
+        single = sample.to(torch.float32)
+        for half in range(len(single.tensors)):
+            tensors = tuple(t.bfloat16() if i == half else t for i, t in enumerate(single.tensors))
+            mixed = Sample(sample.label, tensors, sample.options)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                outputs = case.outputs(case.call, mixed)
+                got = gradients(case, case.call, mixed)
+            for a, b in zip(outputs, case.outputs(case.reference, wide(mixed)), strict=True):
+                assert_near(case, a, b, sample.label)
+            for a, b in zip(got, mixed.tensors, strict=True):
+                assert a.dtype == b.dtype
+                assert a.isfinite().all()
+
+
+@each_case
+def test_threads_do_not_change_results(case: Case) -> None:
+    for sample in case.samples():
+        results = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            try:
+                results.append(
+                    (*case.outputs(case.call, sample), *gradients(case, case.call, sample))
+                )
+            finally:
+                torch.set_num_threads(1)
+        for a, b in zip(*results, strict=True):
+            assert torch.equal(a.nan_to_num(7e77), b.nan_to_num(7e77)), sample.label
+
+
+@each_case
+def test_log_det_is_that_of_the_jacobian(case: Case) -> None:
+    if case.bijection is None:
+        pytest.skip(f"{case.op} is no bijection: it has no log-det")
+    for sample in case.small():
+        x, rest = sample.tensors[0], sample.tensors[1:]
+        rows = x.reshape(-1, *x.shape[x.ndim - case.bijection :])
+        log_dets = case.outputs(case.call, sample)[1].reshape(-1)
+        jacobian = torch.autograd.functional.jacobian(
+            lambda t, rest=rest, options=sample.options: case.call(t, *rest, **options)[0], x
+        )
+        width = rows[0].numel()
+        full = jacobian.reshape(len(rows), -1, len(rows), width)
+        for i in range(len(rows)):
+            block = full[i, :, i]
+            # On a surface in a higher space the volume element is sqrt det J^T J.
+            want = 0.5 * torch.linalg.slogdet(block.T @ block).logabsdet
+            torch.testing.assert_close(log_dets[i], want, rtol=1e-9, atol=1e-9)
+
+
+@each_case
+def test_bad_input(case: Case) -> None:
+    assert case.bad(), f"{case.op} has no calls that must raise"
+    for bad in case.bad():
+        with pytest.raises(bad.error) as caught:
+            bad.call()
+        for word in bad.mentions:
+            assert word in str(caught.value), f"{bad.label}: {word!r} not in {caught.value}"
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2"])
+def test_other_instruction_sets(isa: str) -> None:
+    """The copies of the kernels that this processor would not choose agree as well."""
+    from flowkernels import _C
+
+    if isa not in _C.build_info()["cpu_isas_compiled"]:
+        pytest.skip(f"{isa} is not compiled on this machine")
+    if isa == _C.build_info()["cpu_isa"]:
+        pytest.skip(f"{isa} is what every other test already runs")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__))]
+    command += ["-k", "value_parity or gradient_parity or strides or empty"]
+    run = subprocess.run(
+        command,
+        env={**os.environ, "FLOWKERNELS_CPU_ISA": isa},
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=900,
+    )
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
