@@ -65,7 +65,8 @@ class DiagonalGaussian:
             return cls(levels.mean(0) + 0.5, variance.sqrt())
         total = torch.zeros(images.shape[1:], dtype=torch.float64)
         squares = torch.zeros_like(total)
-        for batch in images.split(4096):
+        for first in range(0, len(images), 4096):
+            batch = images[first : first + 4096]
             latent, _ = _logit(_dequantize(batch), alpha)
             total += latent.sum(0)
             squares += latent.square().sum(0)

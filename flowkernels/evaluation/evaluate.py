@@ -77,7 +77,7 @@ def start_flow(flow: Flow, images: Tensor) -> Flow:
 
 @torch.no_grad()
 def round_trip_error(flow: Flow, images: Tensor) -> float:
-    """max |inverse(forward(x)) - x| over images, x in [0, 1]: what the flow's arithmetic loses.
+    """Largest |inverse(forward(x)) - x| over images, x in [0, 1]: what the flow's arithmetic loses.
 
     Measured on the bins' centres before they are rounded back to levels, where the error of half a
     level (2e-3) would vanish.

@@ -39,7 +39,7 @@ def random_state() -> dict[str, Any]:
     Plain, so that a checkpoint still loads with ``weights_only=True``.
     """
     # The legacy generator is the one that libraries draw from unasked.
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
         "torch": torch.get_rng_state(),
@@ -64,7 +64,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     name, keys, position, has_gauss, cached = state["numpy"]
     words = keys.cpu().numpy().astype(np.uint32)
-    np.random.set_state((name, words, position, has_gauss, cached))
+    np.random.set_state((name, words, position, has_gauss, cached))  # noqa: NPY002
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     if "cuda" in state and torch.cuda.is_available():

@@ -84,8 +84,7 @@ def save_curve(
     axes = figure.subplots()
     for name, label, style in (("train_bpd", "training", "-"), ("val_bpd", "validation", "o-")):
         if points := history.get(name):
-            steps, values = zip(*points, strict=True)
-            axes.plot(steps, values, style, label=label, linewidth=1, markersize=4)
+            axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1, markersize=4)
     for index, (name, value) in enumerate((references or {}).items()):
         axes.axhline(value, label=f"{name} ({value:.2f})", linestyle="--", color=f"C{index + 2}")
     values = np.array([value for name in ("train_bpd", "val_bpd") for _, value in history[name]])

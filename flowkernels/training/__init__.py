@@ -1,14 +1,17 @@
 """Training flows on Lightning: configuration, exact resumption, checkpoints and records."""
 
-from flowkernels.data.extras import require
+from __future__ import annotations
 
-require("lightning.pytorch", extra="train", purpose="training")
-require("torchmetrics", extra="train", purpose="training")
+from typing import TYPE_CHECKING
 
-from flowkernels.training.config import ConfigError, RunConfig
-from flowkernels.training.fit import data_module, fit, make_trainer
-from flowkernels.training.module import FlowModule, NonFiniteError
-from flowkernels.training.run import Run, RunError, build_flow
+from flowkernels.data.extras import lazy
+
+if TYPE_CHECKING:
+    from flowkernels.training.config import ConfigError, RunConfig
+    from flowkernels.training.history import read_history
+    from flowkernels.training.module import FlowModule, NonFiniteError
+    from flowkernels.training.run import Run, RunError, build_flow
+    from flowkernels.training.trainer import data_module, fit, make_trainer
 
 __all__ = [
     "ConfigError",
@@ -21,4 +24,18 @@ __all__ = [
     "data_module",
     "fit",
     "make_trainer",
+    "read_history",
 ]
+
+_LIGHTNING = ("lightning.pytorch", "torchmetrics")
+__getattr__ = lazy(
+    __name__,
+    {
+        "config": ("ConfigError", "RunConfig"),
+        "trainer": ("data_module", "fit", "make_trainer"),
+        "history": ("read_history",),
+        "module": ("FlowModule", "NonFiniteError"),
+        "run": ("Run", "RunError", "build_flow"),
+    },
+    {"trainer": _LIGHTNING, "history": _LIGHTNING, "module": _LIGHTNING},
+)

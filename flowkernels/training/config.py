@@ -35,7 +35,7 @@ _AT_LEAST = {
     "devices": 1,
     "seed": 0,
 }
-_POSITIVE = ("concentration_scale", "learning_rate", "gradient_clip")
+_POSITIVE = ("alpha", "concentration_scale", "learning_rate", "gradient_clip")
 
 
 class ConfigError(ValueError):
@@ -53,6 +53,7 @@ class RunConfig:
         levels: scales of the flow.
         steps: Glow steps per scale.
         hidden: channels of the coupling networks.
+        alpha: margin of the logit that maps levels to reals, 0 < alpha < 1/2.
         base: ``vmf`` or ``normal``.
         concentration_scale: c of the vMF base, concentration = c d, d the latent dimension.
         epochs: passes over the training images.
@@ -87,6 +88,7 @@ class RunConfig:
     levels: int = 2
     steps: int = 4
     hidden: int = 64
+    alpha: float = 0.05
     base: str = "vmf"
     concentration_scale: float = 1.0
     epochs: int = 20

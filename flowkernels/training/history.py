@@ -111,12 +111,12 @@ class History(pl.Callback):
 
 
 def read_history(path: str | os.PathLike[str]) -> dict[str, list[tuple[int, float]]]:
-    """The columns of a metrics.csv as (step, value) pairs, without their gaps.
+    r"""The columns of a metrics.csv as (step, value) pairs, without their gaps.
 
     Example:
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.csv"
-        >>> _ = path.write_text("step,train_bpd,val_bpd\\n10,4.5,\\n10,,4.25\\n")
+        >>> _ = path.write_text("step,train_bpd,val_bpd\n10,4.5,\n10,,4.25\n")
         >>> read_history(path)
         {'train_bpd': [(10, 4.5)], 'val_bpd': [(10, 4.25)]}
     """

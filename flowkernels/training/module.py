@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from flowkernels.evaluation.metrics import BitsPerDim
-from flowkernels.flows import Flow
 from flowkernels.evaluation.noise import fixed_noise
+from flowkernels.flows import Flow
 
 __all__ = ["FlowModule", "NonFiniteError", "learning_rate_factor"]
 
@@ -102,6 +102,10 @@ class FlowModule(pl.LightningModule):
         score = self.val_bpd.compute()["bpd"]
         self.log("val_bpd", score, prog_bar=True, logger=False, rank_zero_only=False)
         self.val_bpd.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the shape of the images, without which the flow cannot be built again."""
+        checkpoint["event_shape"] = list(self.flow.event_shape)
 
     def configure_gradient_clipping(
         self,

@@ -34,6 +34,7 @@ def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
                 levels=config.levels,
                 steps=config.steps,
                 hidden=config.hidden,
+                alpha=config.alpha,
                 base=config.base,
                 concentration_scale=config.concentration_scale,
             )
@@ -118,13 +119,10 @@ class Run:
             f"{' or '.join(str(path) for path in candidates)}"
         )
 
-    def load_flow(
-        self, event_shape: tuple[int, int, int], which: str = "best"
-    ) -> tuple[Flow, dict[str, Any]]:
+    def load_flow(self, which: str = "best") -> tuple[Flow, dict[str, Any]]:
         """The trained flow, in evaluation mode, on the CPU.
 
         Args:
-            event_shape: (C, H, W) of its images.
             which: see :meth:`checkpoint`.
 
         Returns:
@@ -139,7 +137,9 @@ class Run:
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise RunError(f"{path}: expected a checkpoint, could not read it ({error})") from error
         config = self.config()
-        flow = build_flow(config, event_shape)
+        if "event_shape" not in state:
+            raise RunError(f"{path}: expected a checkpoint of a flow's training, found another one")
+        flow = build_flow(config, tuple(state["event_shape"]))
         if config.precision == "64-true":
             flow = flow.double()
         prefix = "flow."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
@@ -23,13 +24,17 @@ from flowkernels.training.run import Run, RunError, build_flow
 __all__ = ["data_module", "fit", "make_trainer"]
 
 
-def data_module(config: RunConfig) -> ImageDataModule:
+def data_module(config: RunConfig, *, data_dir: str | None = None) -> ImageDataModule:
     """The data of a run.
+
+    Args:
+        config: of the run.
+        data_dir: where the files are now, if not where the configuration says.
 
     Raises:
         DataError: it is missing, damaged, or too small for the configuration.
     """
-    dataset = load_dataset(config.data, config.data_dir)
+    dataset = load_dataset(config.data, data_dir or config.data_dir)
     return ImageDataModule(
         dataset,
         batch_size=config.batch_size,
@@ -72,7 +77,7 @@ def fit(
         KeyboardInterrupt: the user stopped it.
     """
     run = Run(folder)
-    _prepare_folder(run, config, resume)
+    _check_folder(run, config, resume)
     data = data_module(config)
     module = FlowModule(
         build_flow(config, data.dataset.shape),
@@ -82,6 +87,9 @@ def fit(
         warmup_steps=config.warmup_steps,
         total_steps=config.epochs * data.steps_in_epoch(config.devices),
     )
+    # Only now: what cannot be trained leaves no folder behind.
+    if not run.config_file.exists():
+        config.save(run.config_file)
     trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
     if len(data.val_images) == 0:
         trainer.limit_val_batches = 0
@@ -107,8 +115,9 @@ def make_trainer(
         History(run.history_file, config.log_every),
         RunCheckpoints(run.last, run.best, every=config.checkpoint_every),
     ]
-    if progress:
-        callbacks.insert(0, progress_callback())
+    shown = progress_callback() if progress else None
+    if shown is not None:
+        callbacks.insert(0, shown)
     return pl.Trainer(
         accelerator=_accelerator(config),
         devices=config.devices,
@@ -123,13 +132,14 @@ def make_trainer(
         log_every_n_steps=config.log_every,
         enable_checkpointing=True,
         enable_model_summary=False,
-        enable_progress_bar=progress,
+        # Else Lightning adds a bar of its own to our lines.
+        enable_progress_bar=isinstance(shown, ProgressBar),
         use_distributed_sampler=False,
         default_root_dir=run.path,
     )
 
 
-def _prepare_folder(run: Run, config: RunConfig, resume: bool) -> None:
+def _check_folder(run: Run, config: RunConfig, resume: bool) -> None:
     # Lightning starts the other processes by running the same command again, when the first has
     # already written into the folder.
     if getattr(rank_zero_only, "rank", 0):
@@ -137,13 +147,12 @@ def _prepare_folder(run: Run, config: RunConfig, resume: bool) -> None:
     if run.config_file.exists():
         if not resume:
             raise RunError(
-                f"{run.path}: holds a run already; --resume goes on with it, or choose another folder"
+                f"{run.path}: holds a run already; --resume goes on with it, "
+                "or choose another folder"
             )
         if changed := run.config().differences(config):
             names = ", ".join(f"{name} ({a!r} -> {b!r})" for name, (a, b) in changed.items())
             raise ConfigError(f"{run.path}: a resumed run keeps its settings, got {names}")
-        return
-    config.save(run.config_file)
 
 
 def _accelerator(config: RunConfig) -> str:
@@ -159,7 +168,7 @@ def _tensorboard(run: Run) -> TensorBoardLogger:
     if importlib.util.find_spec("tensorboard") is None:
         raise ConfigError(
             "TensorBoard logs need the package 'tensorboard', which is not installed: "
-            "pip install 'flowkernels[tensorboard]'"
+            "pip install tensorboard"
         )
     return TensorBoardLogger(run.path, name="", version="tensorboard")
 
