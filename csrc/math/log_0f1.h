@@ -1,0 +1,95 @@
+// L(v, x) = log 0F1(; v + 1; x^2/4) at fixed order v >= 0, for x >= 0; the
+// logarithm of the von Mises-Fisher normaliser relative to the uniform density:
+// log C_p(0) - log C_p(x) = L(p/2 - 1, x).
+//
+//   h < H0   ascending series, positive terms: L = log1p(T0 - 1)
+//   h >= H0  Debye's expansion, DLMF 10.41, in logarithmic form.  With h = sqrt(v^2 + x^2),
+//            u = x / (h + v), t = v / h, m = max(v, 10), 1 + y = (h + v) / (2 m):
+//            L = x u - (v + 1/2) log1p(y) - W,   W = w(tau), times 1 - t when v >= 10;
+//            half of log(h / m) is split into log1p(y)/2 and a part that W takes in, so that
+//            one logarithm is left
+//   x^2 << v + 1: L = x^2 / (4 (v + 1)), without the subnormal intermediate
+//
+// M = x - L, without the cancellation at large x, is what densities are made of:
+//   M = v - v^2 / (h + x) + (v + 1/2) log1p(y) + W
+// and KL = x L' - L is the divergence from the uniform:
+//   KL = (v + 1/2) log1p(y) + W - (1 - q) (1/2 + e)
+//
+// Reached, relative, v = 0 .. 5e5, x = 0 .. 1e100: see docs/accuracy.md.
+#pragma once
+
+#include "bessel_ratio.h"
+
+FK_BEGIN
+
+// log(1 + y), y >= 0, at the price of one division.
+template <class V>
+FK_HD V log1p_nonnegative(V y) {
+  V e;
+  const V f = split_exponent(real<V>(1.0) + y, e);
+  // Where 1 + y lies in [1, sqrt 2) y itself is the exact f; above, its rounding is harmless.
+  return log_reduced(select(e == real<V>(0.0), y, f), e);
+}
+
+// The two parts of L in the region of Debye's expansion: the logarithm and W.
+template <class V>
+FK_HD V debye_log_part(const BesselPlan<scalar_t<V>>& plan, const DebyeFrame<V>& f) {
+  using T = scalar_t<V>;
+  const V y = f.x_u * V(plan.inv_two_m) + V(plan.offset);
+  V w = plan.w(f.s);
+  if (plan.factored) w = w * (f.x * f.inv_h * f.u);
+  return V(plan.v + T(0.5)) * log1p_nonnegative(y) + w;
+}
+
+template <class V>
+FK_HD V log_0f1(const BesselPlan<scalar_t<V>>& plan, V x) {
+  const V small = x / V(plan.v + scalar_t<V>(1)) * (x * real<V>(0.25));
+  const V out = by_region(
+      plan, x, [&](V x_) { return log1p_nonnegative(series_t0(plan, x_)); },
+      [&](V x_) {
+        const DebyeFrame<V> f(plan, x_);
+        return f.x_u - debye_log_part(plan, f);
+      },
+      [](V x_, V, V) { return x_; });
+  const V limit = real<V>(BesselRange<scalar_t<V>>::unit) * V(plan.v + scalar_t<V>(1));
+  return select(x * x < limit, small, out);
+}
+
+// M = x - L.
+template <class V>
+FK_HD V bessel_peak(const BesselPlan<scalar_t<V>>& plan, V x) {
+  using T = scalar_t<V>;
+  return by_region(
+      plan, x, [&](V x_) { return x_ - log1p_nonnegative(series_t0(plan, x_)); },
+      [&](V x_) {
+        const DebyeFrame<V> f(plan, x_);
+        const V v(plan.v);
+        const V direct = x_ - (f.x_u - debye_log_part(plan, f));
+        const V stable = v - v * (v / (f.h + x_)) + debye_log_part(plan, f);
+        return select(x_ > v, stable, direct);
+      },
+      [&](V, V at_huge, V ratio) { return at_huge - V(plan.v + T(0.5)) * log(ratio); });
+}
+
+// KL = x L' - L.
+template <class V>
+FK_HD V bessel_divergence(const BesselPlan<scalar_t<V>>& plan, V x) {
+  using T = scalar_t<V>;
+  const V small = x / V(plan.v + T(1)) * (x * real<V>(0.25));
+  const V out = by_region(
+      plan, x,
+      [&](V x_) {
+        const V t0 = series_t0(plan, x_);
+        return x_ * series_ratio(plan, x_) - log1p_nonnegative(t0);
+      },
+      [&](V x_) {
+        const DebyeFrame<V> f(plan, x_);
+        const V xs = x_ * f.inv_h;
+        return debye_log_part(plan, f) - xs * xs * (real<V>(0.5) + plan.e(f.s));
+      },
+      [&](V, V at_huge, V ratio) { return at_huge - V(plan.v + T(0.5)) * log(ratio); });
+  const V limit = real<V>(BesselRange<T>::unit) * V(plan.v + T(1));
+  return select(x * x < limit, small, out);
+}
+
+FK_END
