@@ -20,25 +20,6 @@ LIBRARY = torch.library.Library("flowkernels", "IMPL")  # noqa: TOR901
 Function = Callable[..., Any]
 
 
-def vjp_of(reference: Function, outputs: int) -> Function:
-    """The backward formula f_backward(grads..., args...) of a plain-torch forward."""
-
-    def backward(*grads_and_args: Any) -> Any:
-        grads, args = grads_and_args[:outputs], list(grads_and_args[outputs:])
-        where = [i for i, a in enumerate(args) if isinstance(a, Tensor)]
-
-        def forward(*tensors: Tensor) -> Any:
-            for i, t in zip(where, tensors, strict=True):
-                args[i] = t
-            return reference(*args)
-
-        _, pullback = torch.func.vjp(forward, *(args[i] for i in where))
-        result = pullback(grads if outputs > 1 else grads[0])
-        return result if len(where) > 1 else result[0]
-
-    return backward
-
-
 def _batched_first(value: Any, dim: int | None, size: int) -> Any:
     if not isinstance(value, Tensor):
         return value
@@ -72,31 +53,48 @@ def folding_vmap(op: Function) -> Function:
     return rule
 
 
+def _on_one_device(name: str, fake: Function) -> Function:
+    """`fake`, refusing arguments that a real kernel could not read together."""
+    names = [a.name for a in getattr(torch.ops.flowkernels, name).default._schema.arguments]
+
+    def checked(*args: Any) -> Any:
+        tensors = [(n, a) for n, a in zip(names, args, strict=False) if isinstance(a, Tensor)]
+        first, reference = tensors[0]
+        for argument, tensor in tensors[1:]:
+            if tensor.device != reference.device:
+                raise ValueError(
+                    f"{name}: `{argument}` must be on the device of `{first}` "
+                    f"({reference.device}), got {tensor.device}"
+                )
+        return fake(*args)
+
+    return checked
+
+
 def register(
     name: str,
     *,
-    outputs: int,
     reference: Function,
+    backward_reference: Function,
     fake: Function,
     fake_backward: Function,
-    backward_reference: Function | None = None,
     vmap: Callable[[Function], Function] = leading_vmap,
 ) -> None:
     """Completes op `name`; all functions take the arguments of the dispatcher's schema.
 
     reference           the definition, in plain torch
-    backward_reference  its backward; by default torch's own derivative of `reference`
+    backward_reference  its backward, f_backward(grads..., args...), in plain torch
     fake, fake_backward empty results of the right shapes
     vmap                makes a vmap rule of an op: leading_vmap or folding_vmap
     """
     formulas = {
         f"{name}_reference": reference,
-        f"{name}_backward_reference": backward_reference or vjp_of(reference, outputs),
+        f"{name}_backward_reference": backward_reference,
     }
     for formula, function in formulas.items():
         LIBRARY.impl(formula, function, "CompositeImplicitAutograd")
     for op, empty in ((name, fake), (f"{name}_backward", fake_backward)):
-        torch.library.register_fake(f"flowkernels::{op}", empty)
+        torch.library.register_fake(f"flowkernels::{op}", _on_one_device(op, empty))
         torch.library.register_vmap(
             f"flowkernels::{op}", vmap(getattr(torch.ops.flowkernels, op).default)
         )

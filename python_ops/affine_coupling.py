@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,25 +16,28 @@ Order = Literal["scale_then_shift", "shift_then_scale"]
 Transform = Literal["first", "second"]
 
 
-def _reference(
-    x: Tensor,
-    params: Tensor,
-    scale_fn: str,
-    bound: float,
-    layout: str,
-    order: str,
-    inverse: bool,
-    transform: str,
+def _options(
+    scale_fn: str, bound: float, layout: str, order: str, inverse: bool, transform: str
+) -> dict[str, Any]:
+    return {
+        "scale_fn": scale_fn,
+        "bound": bound,
+        "layout": layout,
+        "order": order,
+        "inverse": inverse,
+        "transform": transform,
+    }
+
+
+def _reference(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    return reference.affine_coupling_split(x, params, **_options(*options))
+
+
+def _backward_reference(
+    grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor]:
-    return reference.affine_coupling_split(
-        x,
-        params,
-        transform=transform,
-        scale_fn=scale_fn,
-        bound=bound,
-        layout=layout,
-        order=order,
-        inverse=inverse,
+    return reference.affine_coupling_split_backward(
+        grad_y, grad_log_det, x, params, **_options(*options)
     )
 
 
@@ -51,8 +54,8 @@ def _fake_backward(
 
 register(
     "affine_coupling",
-    outputs=2,
     reference=_reference,
+    backward_reference=_backward_reference,
     fake=_fake,
     fake_backward=_fake_backward,
     vmap=folding_vmap,

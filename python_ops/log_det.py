@@ -20,8 +20,8 @@ def _fake_backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Tenso
 
 register(
     "log_det_diagonal",
-    outputs=1,
     reference=reference.log_det_diagonal,
+    backward_reference=reference.log_det_diagonal_backward,
     fake=_fake,
     fake_backward=_fake_backward,
 )

@@ -84,7 +84,7 @@ AFFINE_COUPLING = Case(
     small=_small,
     empty=lambda: [_sample((0, 3)), _sample((0, 2, 4, 4)), _sample((2, 0)), _sample((2, 3, 0))],
     bad=_bad,
-    bijection=1,
+    bijection=True,
 )
 
 
@@ -116,5 +116,5 @@ AFFINE_COUPLING_SPLIT = Case(
     small=lambda: [_sample((2, 3), 1, transform="first"), _sample((2, 3, 2), 2, inverse=True)],
     empty=lambda: [_sample((0, 3), 1), _sample((3, 4), 0)],
     bad=_split_bad,
-    bijection=1,
+    bijection=True,
 )

@@ -54,8 +54,7 @@ class Case:
     small       few tiny float64 samples for gradient checks and transforms
     empty       samples with an empty batch
     bad         calls that must raise
-    batch_dims  of each tensor, how many leading dimensions index the batch (for vmap)
-    bijection   for maps with a log-det: event dimensions of the first tensor
+    bijection   whether the outputs are a map of the first tensor and its log-det
     ulps        overrides of ULPS, with the reason beside them
     """
 
@@ -66,7 +65,7 @@ class Case:
     small: Callable[[], list[Sample]]
     empty: Callable[[], list[Sample]]
     bad: Callable[[], list[Bad]]
-    bijection: int | None = None
+    bijection: bool = False
     ulps: dict[torch.dtype, float] = field(default_factory=dict)
 
     def outputs(self, function: Callable[..., Any], sample: Sample) -> tuple[Tensor, ...]:
