@@ -81,7 +81,8 @@ def norm_corrected(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     section 2); 0 where lin = 0.
 
     Example:
-        >>> norm_corrected(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 2.0]), 0.5).norm().item()
+        >>> path = norm_corrected(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0]), 0.5)
+        >>> round(path.norm().item(), 5)
         2.0
     """
     a, b, t = _aligned(a, b, t)
@@ -114,8 +115,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     is :func:`flowkernels.ops.slerp` itself.
 
     Example:
-        >>> slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0]), 0.5).norm().item()
-        2.0
+        >>> path = slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 1 / 3)
+        >>> [round(v, 5) for v in path.tolist()]
+        [0.86603, 0.5]
     """
     direction = ops.slerp(_unit(a), _unit(b), t)
     a, b, t = _aligned(a, b, t)
@@ -145,4 +147,5 @@ def _norm(x: Tensor) -> Tensor:
 
 
 def _unit(x: Tensor) -> Tensor:
-    return x / _norm(x).clamp_min(torch.finfo(x.dtype).tiny)
+    norm = _norm(x)
+    return x / torch.where(norm > 0, norm, 1)

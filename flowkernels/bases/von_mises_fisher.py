@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowkernels import ops
 from flowkernels.bijections import ScaledStereographic
+from flowkernels.distributions import VonMisesFisher
 
 from .base import Base
 
@@ -82,8 +83,6 @@ class SphericalVonMisesFisher(Base):
         return log_prob + self.projection.log_det_scale
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        from flowkernels.distributions import VonMisesFisher
-
         sphere = VonMisesFisher(self.loc, self.concentration)
         return self.projection.inverse(sphere.rsample(torch.Size(sample_shape)))[0]
 

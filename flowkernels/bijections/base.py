@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,10 @@ class Bijection(nn.Module):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(x, log|det dx/dz|) of the latent z."""
         raise NotImplementedError(f"{type(self).__name__} does not define inverse")
+
+    if TYPE_CHECKING:  # nn.Module declares a call as Any
+
+        def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
 
 
 def constant_log_det(x: Tensor, value: Tensor | float) -> Tensor:

@@ -33,6 +33,7 @@ class AffineCoupling(Bijection):
             shift, see :func:`flowkernels.ops.affine_coupling`.
 
     Example:
+        >>> import torch
         >>> layer = AffineCoupling(mlp_conditioner(3, 2 * 3, hidden=(8,)))
         >>> z, log_det = layer(torch.randn(5, 6))
         >>> log_det.abs().max().item()  # a new conditioner ends in zeros

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .base import Bijection, constant_log_det
 from .coupling import AffineCoupling
-from .linear import ActNormConv1x1, fold, fold_inverse, mix_channels, positions
+from .linear import ActNormConv1x1, check_channels, fold, fold_inverse, mix_channels, positions
 
 
 class GlowStep(Bijection):
@@ -61,6 +61,8 @@ class GlowSteps(Bijection):
     def __init__(self, steps: Iterable[GlowStep]) -> None:
         super().__init__()
         self.steps = nn.ModuleList(steps)
+        if len({mix.actnorm.channels for mix in self._mixes}) != 1:
+            raise ValueError("steps must be at least one step, all of the same number of channels")
 
     @property
     def _mixes(self) -> list[ActNormConv1x1]:
@@ -74,6 +76,7 @@ class GlowSteps(Bijection):
         mixes = self._mixes
         if any(mix.actnorm.awaits_start for mix in mixes):
             self._start(x)
+        check_channels("GlowSteps", x, mixes[0].actnorm.channels)
         affine = fold(mixes)
         log_det = constant_log_det(x, positions(x) * affine.log_det)
         weights, biases = affine.weight.unbind(), affine.bias.unbind()
@@ -83,7 +86,9 @@ class GlowSteps(Bijection):
         return x, log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        affine = fold_inverse(self._mixes)
+        mixes = self._mixes
+        check_channels("GlowSteps", z, mixes[0].actnorm.channels)
+        affine = fold_inverse(mixes)
         log_det = constant_log_det(z, positions(z) * affine.log_det)
         weights, biases = affine.weight.unbind(), affine.bias.unbind()
         layers = list(zip(self._couplings, weights, biases, strict=True))

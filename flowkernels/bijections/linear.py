@@ -7,8 +7,8 @@ log-det is a constant times the number of positions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -29,7 +29,7 @@ class ChannelAffine(NamedTuple):
 class ActNorm(Bijection):
     """Per-channel affine map that starts by normalising its first training batch.
 
-    z = x exp(log_scale) + shift on (B, C, *S); log_det = prod(S) sum log_scale.
+    z = (x + bias) exp(log_scale) on (B, C, *S); log_det = prod(S) sum log_scale.
     The first forward in training mode sets both so that every channel of z has
     mean 0 and variance 1 over batch and positions; a channel that does not
     vary is centred and keeps scale 1. Where a ``torch.distributed`` group is
@@ -55,12 +55,12 @@ class ActNorm(Bijection):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.zeros(channels))
-        self.shift = nn.Parameter(torch.zeros(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialized", torch.tensor(False))
         # A Python copy of the buffer: reading a tensor in forward would
         # synchronise with the device at every step and break the graph.
         self._started = False
-        self.register_load_state_dict_post_hook(_read_started)
+        self.register_load_state_dict_post_hook(_read_started)  # type: ignore[no-untyped-call]
 
     @property
     def channels(self) -> int:
@@ -68,14 +68,14 @@ class ActNorm(Bijection):
 
     @property
     def awaits_start(self) -> bool:
-        """Whether the next forward is the one that sets scale and shift."""
+        """Whether the next forward is the one that sets scale and bias."""
         return self.training and not self._started
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
-        """Set scale and shift from the statistics of x (B, C, *S); an empty x changes nothing."""
-        _check_channels(type(self).__name__, x, self.channels)
+        """Set scale and bias from the statistics of x (B, C, *S); an empty x changes nothing."""
+        check_channels(type(self).__name__, x, self.channels)
         count, mean, std = _channel_statistics(x)
         if count == 0:
             return
@@ -84,23 +84,22 @@ class ActNorm(Bijection):
         # Rounding leaves a channel that does not vary with a tiny variance,
         # which must not become a scale of a million.
         floor = 1e-6 * torch.sqrt(mean.square() + std.square()) + 1e-12
-        log_scale = -torch.where(std > floor, std, torch.ones_like(std)).log()
-        self.log_scale.copy_(log_scale)
-        self.shift.copy_(-mean * log_scale.exp())
+        self.log_scale.copy_(-torch.where(std > floor, std, torch.ones_like(std)).log())
+        self.bias.copy_(-mean)
         self.initialized.fill_(True)
         self._started = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.awaits_start:
             self.start(x)
-        _check_channels(type(self).__name__, x, self.channels)
-        scale, shift = self._along(x, self.log_scale.exp()), self._along(x, self.shift)
-        return x * scale + shift, constant_log_det(x, positions(x) * self.log_scale.sum())
+        check_channels(type(self).__name__, x, self.channels)
+        scale, bias = self._along(x, self.log_scale.exp()), self._along(x, self.bias)
+        return (x + bias) * scale, constant_log_det(x, positions(x) * self.log_scale.sum())
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        _check_channels(type(self).__name__, z, self.channels)
-        scale, shift = self._along(z, (-self.log_scale).exp()), self._along(z, self.shift)
-        return (z - shift) * scale, constant_log_det(z, -positions(z) * self.log_scale.sum())
+        check_channels(type(self).__name__, z, self.channels)
+        scale, bias = self._along(z, (-self.log_scale).exp()), self._along(z, self.bias)
+        return z * scale - bias, constant_log_det(z, -positions(z) * self.log_scale.sum())
 
     @staticmethod
     def _along(x: Tensor, per_channel: Tensor) -> Tensor:
@@ -171,13 +170,13 @@ class InvertibleConv1x1(Bijection):
         return self.log_diag.shape[0]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        _check_channels(type(self).__name__, x, self.channels)
+        check_channels(type(self).__name__, x, self.channels)
         with full_precision(x):
             weight = plu_weight(self.permutation, self.lu, self.sign, self.log_diag)
         return mix_channels(x, weight), constant_log_det(x, positions(x) * self.log_diag.sum())
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        _check_channels(type(self).__name__, z, self.channels)
+        check_channels(type(self).__name__, z, self.channels)
         with full_precision(z):
             weight = plu_inverse(self.permutation, self.lu, self.sign, self.log_diag)
         x = mix_channels(z, weight.to(self.lu.dtype))
@@ -190,7 +189,7 @@ class InvertibleConv1x1(Bijection):
 class ActNormConv1x1(Bijection):
     """ActNorm and the invertible 1x1 convolution as one convolution, on (B, C, *S).
 
-    z = W (s x + t) = (W diag(s)) x + W t: the normalisation costs nothing
+    z = W (s (x + b)) = W' x + W' b, W' = W diag(s): the normalisation costs nothing
     over the data and no intermediate is kept for the backward pass.
 
     Args:
@@ -215,11 +214,13 @@ class ActNormConv1x1(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         self.start(x)
+        check_channels(type(self).__name__, x, self.actnorm.channels)
         affine = fold([self])
         z = mix_channels(x, affine.weight[0], affine.bias[0])
         return z, constant_log_det(x, positions(x) * affine.log_det)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        check_channels(type(self).__name__, z, self.actnorm.channels)
         affine = fold_inverse([self])
         x = mix_channels(z, affine.weight[0], affine.bias[0])
         return x, constant_log_det(z, positions(z) * affine.log_det)
@@ -228,22 +229,19 @@ class ActNormConv1x1(Bijection):
 def fold(layers: Sequence[ActNormConv1x1]) -> ChannelAffine:
     """The forward maps of K layers of equal width, all built by the same few batched ops."""
     with full_precision(layers[0].conv.lu):
-        log_scale, shift, plu = _stacked(layers)
-        weight = plu_weight(*plu)
-        bias = (weight @ shift[..., None]).squeeze(-1)
+        log_scale, bias, plu = _stacked(layers)
+        weight = plu_weight(*plu) * log_scale.exp()[:, None, :]
         log_det = (log_scale + plu[-1]).sum()
-        return ChannelAffine(weight * log_scale.exp()[:, None, :], bias, log_det)
+        return ChannelAffine(weight, (weight @ bias[..., None]).squeeze(-1), log_det)
 
 
 def fold_inverse(layers: Sequence[ActNormConv1x1]) -> ChannelAffine:
     """The inverse maps of K layers of equal width, solved in float64."""
     with full_precision(layers[0].conv.lu):
-        log_scale, shift, plu = _stacked(layers)
-        scale = (-log_scale.double()).exp()
-        weight = plu_inverse(*plu) * scale[..., None]
-        bias = -shift * scale
+        log_scale, bias, plu = _stacked(layers)
+        weight = plu_inverse(*plu) * (-log_scale.double()).exp()[..., None]
         log_det = -(log_scale + plu[-1]).sum()
-        return ChannelAffine(weight.to(shift.dtype), bias.to(shift.dtype), log_det)
+        return ChannelAffine(weight.to(bias.dtype), -bias, log_det)
 
 
 def _stacked(
@@ -251,12 +249,12 @@ def _stacked(
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
     norms, convs = [layer.actnorm for layer in layers], [layer.conv for layer in layers]
     log_scale = torch.stack([norm.log_scale for norm in norms])
-    shift = torch.stack([norm.shift for norm in norms])
+    bias = torch.stack([norm.bias for norm in norms])
     permutation = torch.stack([conv.permutation for conv in convs])
     lu = torch.stack([conv.lu for conv in convs])
     sign = torch.stack([conv.sign for conv in convs])
     log_diag = torch.stack([conv.log_diag for conv in convs])
-    return log_scale, shift, (permutation, lu, sign, log_diag)
+    return log_scale, bias, (permutation, lu, sign, log_diag)
 
 
 def plu_weight(permutation: Tensor, lu: Tensor, sign: Tensor, log_diag: Tensor) -> Tensor:
@@ -270,9 +268,9 @@ def plu_inverse(permutation: Tensor, lu: Tensor, sign: Tensor, log_diag: Tensor)
     inner = torch.linalg.solve_triangular(
         _unit_lower(lu), permutation.double().mT, upper=False, unitriangular=True
     )
-    return torch.linalg.solve_triangular(
-        _upper(lu, sign.double(), log_diag.double()), inner, upper=True
-    )
+    upper = _upper(lu, sign.double(), log_diag.double())
+    inverse: Tensor = torch.linalg.solve_triangular(upper, inner, upper=True)
+    return inverse
 
 
 def _unit_lower(lu: Tensor) -> Tensor:
@@ -287,21 +285,25 @@ def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     """weight (C, C) applied to the channels of x (B, C, *S) at every position."""
     spatial = x.ndim - 2
     with full_precision(x):
+        x = x.to(weight.dtype)
         if spatial == 0:
             return F.linear(x, weight, bias)
-        conv = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
-        return conv(x, weight.view(*weight.shape, *[1] * spatial), bias)
+        conv: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
+        return conv(x, weight.reshape(*weight.shape, *[1] * spatial), bias)
 
 
-@contextmanager
-def full_precision(x: Tensor) -> Iterator[None]:
+def full_precision(x: Tensor) -> AbstractContextManager[None]:
     """No autocast on x's device.
 
-    The maps here are exact inverses of each other with a stated log-det only
-    in the precision of their parameters; they are a percent of a step's work.
+    The maps here invert each other and have the stated log-det only in the
+    precision of their parameters; they are a percent of a step's work.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        yield
+    device = x.device.type
+    return (
+        torch.autocast(device, enabled=False)
+        if torch.is_autocast_enabled(device)
+        else nullcontext()
+    )
 
 
 def positions(x: Tensor) -> int:
@@ -309,6 +311,7 @@ def positions(x: Tensor) -> int:
     return x.shape[2:].numel()
 
 
-def _check_channels(name: str, x: Tensor, channels: int) -> None:
+def check_channels(name: str, x: Tensor, channels: int) -> None:
+    """Refuse an x that is not (B, channels, *S)."""
     if x.ndim < 2 or x.shape[1] != channels:
-        raise ValueError(f"{name}: x must have shape (B, {channels}, *S), got {tuple(x.shape)}")
+        raise ValueError(f"{name}: expected shape (B, {channels}, *S), got {tuple(x.shape)}")

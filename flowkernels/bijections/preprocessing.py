@@ -24,9 +24,12 @@ class Dequantize(Bijection):
         noise: False takes the bins' centres, u = 1/2.
 
     Shapes:
-        x (B, *event), integers or floats that hold levels (a fraction is
-        dropped); z the same shape in the default dtype, or x's own where that
-        is floating.
+        x (B, *event), uint8 or whole numbers of another dtype; z the same
+        shape, in x's dtype where that is floating, else in the default dtype.
+
+    Raises:
+        ValueError: x holds something else than the levels 0, ..., levels-1
+            (not checked under ``torch.compile``).
 
     Example:
         >>> z, log_det = Dequantize(noise=False)(torch.tensor([[0, 255]], dtype=torch.uint8))
@@ -53,11 +56,22 @@ class Dequantize(Bijection):
         return level, constant_log_det(z, z[0:1].numel() * math.log(self.levels))
 
     def _spread(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
+        if (x.dtype != torch.uint8 or self.levels < 256) and not torch.compiler.is_compiling():
+            self._check_levels(x)
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
         # Half precision cannot hold a level and its fraction together.
-        level = x.to(torch.promote_types(dtype, torch.float32)).floor()
+        level = x.to(torch.promote_types(dtype, torch.float32))
         z = (level + (torch.rand_like(level) if noise else 0.5)) / self.levels
         return z.to(dtype), constant_log_det(z, -x[0:1].numel() * math.log(self.levels))
+
+    def _check_levels(self, x: Tensor) -> None:
+        wrong = ~((x >= 0) & (x < self.levels) & (x == x.floor()))
+        if wrong.any():
+            hint = " (images scaled to [0, 1]? multiply by 255)" if x.max() <= 1 else ""
+            raise ValueError(
+                f"Dequantize: x must hold whole levels 0, ..., {self.levels - 1}, "
+                f"got {x[wrong][0].item():.6g}{hint}"
+            )
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, noise={self.noise}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +63,7 @@ class Flow(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the flow's parameters and, but for 8-bit images, of its data."""
-        tensors = (*self.parameters(), *self.buffers())
+        tensors = chain(self.parameters(), self.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +77,7 @@ class Flow(nn.Module):
         if self.dequantize is not None:
             x, rest = self.dequantize.inverse(x)
             log_det = log_det + rest
-        return x.view(*batch, *self.event_shape), log_det.view(batch)
+        return x.reshape(*batch, *self.event_shape), log_det.reshape(batch)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of x (*batch, *event_shape), in nats, shape (*batch).
@@ -94,6 +95,18 @@ class Flow(nn.Module):
     def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
         """Draws (*sample_shape, *event_shape), or (n, *event_shape) for a number n."""
         return self.inverse(self.base.sample(as_shape(sample_shape)))[0]
+
+    def rsample_and_log_prob(self, sample_shape: int | Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Reparametrised draws and their log density, with one pass through the flow.
+
+        Raises:
+            TypeError: the flow's data are discrete.
+        """
+        if self.dequantize is not None:
+            raise TypeError("rsample_and_log_prob: the flow's data are discrete; use sample")
+        z = self.base.rsample(as_shape(sample_shape))
+        x, log_det = self.inverse(z)
+        return x, self.base.log_prob(z) - log_det
 
     def interpolate(
         self, a: Tensor, b: Tensor, t: Tensor | float, path: str | Path | None = None
@@ -133,10 +146,10 @@ class Flow(nn.Module):
             z, log_det = self.bijection(rows)
         else:
             spread = self.dequantize if noise else self.dequantize.centre
-            rows, first = spread(rows.to(self.dtype))
-            z, log_det = self.bijection(rows)
+            rows, first = spread(rows)
+            z, log_det = self.bijection(rows.to(self.dtype))
             log_det = first + log_det
-        return z.view(*batch, *self.latent_shape), log_det.view(batch)
+        return z.reshape(*batch, *self.latent_shape), log_det.reshape(batch)
 
     @staticmethod
     def _rows(name: str, x: Tensor, event_shape: torch.Size) -> tuple[Tensor, torch.Size]:

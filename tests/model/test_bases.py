@@ -1,0 +1,180 @@
+"""Base distributions: densities integrate, samples follow them, paths stay where they belong."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from flowkernels import ops
+from flowkernels.bases import SphericalVonMisesFisher, StandardNormal, make_base
+from flowkernels.bases.von_mises_fisher import typical_radius
+
+BASES = {
+    "normal": StandardNormal,
+    "vmf": SphericalVonMisesFisher,
+    "vmf_2": lambda dim: SphericalVonMisesFisher(dim, 2.0),
+    "vmf_other_mean": lambda dim: SphericalVonMisesFisher(
+        dim, 1.5, loc=torch.nn.functional.normalize(torch.arange(dim + 1.0) - dim, dim=0)
+    ),
+}
+every_base = pytest.mark.parametrize("make", BASES.values(), ids=BASES)
+
+
+def sinh_grid(dim, points, reach=20.0):
+    """Trapezoid nodes z = sinh(u) and weights on R^dim: polynomial tails need a wide grid."""
+    u = torch.linspace(-reach, reach, points, dtype=torch.float64)
+    nodes = torch.meshgrid(*[u.sinh()] * dim, indexing="ij")
+    weights = torch.meshgrid(*[u.cosh() * (u[1] - u[0])] * dim, indexing="ij")
+    return torch.stack(nodes, -1).flatten(0, -2), torch.stack(weights, -1).prod(-1).flatten()
+
+
+@every_base
+@pytest.mark.parametrize(("dim", "points"), [(1, 4001), (2, 801)])
+def test_density_integrates_to_one(make, dim, points):
+    z, weight = sinh_grid(dim, points)
+    total = (make(dim).double().log_prob(z).exp() * weight).sum()
+    assert abs(total.item() - 1) < 1e-6
+
+
+@every_base
+@pytest.mark.parametrize("dim", [2, 16])
+def test_samples_follow_the_density(make, dim):
+    # E_p[q / p] = 1 for every q whose support p covers
+    base = make(dim).double()
+    n = 20_000
+    z = base.sample(n)
+    centre, spread = z.median(0).values, 0.8
+    if make is BASES["vmf_other_mean"]:
+        spread = 1.0
+    log_q = torch.distributions.Normal(centre, spread).log_prob(z).sum(-1)
+    ratio = (log_q - base.log_prob(z)).exp()
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / math.sqrt(n)
+    assert ratio.std() / math.sqrt(n) < 0.1
+
+
+def test_normal_is_torchs():
+    z = torch.randn(7, 5, 3)
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
+    assert_close(StandardNormal(3).log_prob(z), expected)
+
+
+@pytest.mark.parametrize("c", [0.1, 1.0, 1.5, 2.0, 1e3])
+def test_typical_radius_is_where_the_mean_cosine_lies(c):
+    dim = 10**6
+    mean = ops.vmf_mean_resultant(torch.tensor(c * dim, dtype=torch.float64), dim + 1).item()
+    expected = math.sqrt((1 - mean) / (1 + mean))
+    assert abs(typical_radius(c) / expected - 1) < 1e-5
+
+
+@pytest.mark.parametrize("c", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("dim", [64, 784])
+def test_vmf_latents_look_like_a_normalised_layers_output(c, dim):
+    base = SphericalVonMisesFisher(dim, c)
+    lengths = base.sample(200).norm(dim=-1) / math.sqrt(dim)
+    assert abs(lengths.mean() - 1) < 0.05
+    # and such outputs have about the density of the base's own draws: nats, not thousands
+    own, normal = base.log_prob(base.sample(500)), base.log_prob(torch.randn(500, dim))
+    assert abs(own.mean() - normal.mean()) < 0.1 * dim
+
+
+def test_vmf_density_is_the_one_of_the_paper():
+    dim, c = 9, 1.5
+    base = SphericalVonMisesFisher(dim, c).double()
+    z = torch.randn(6, dim, dtype=torch.float64)
+    s, log_det = base.projection(z)
+    kappa = base.concentration
+    expected = ops.vmf_log_normalizer(kappa, dim + 1) + kappa * (s @ base.loc) + log_det
+    assert_close(base.log_prob(z), expected)
+
+
+def test_vmf_density_is_one_fused_op(monkeypatch):
+    calls = []
+    fused = ops.stereographic_vmf_log_prob
+    monkeypatch.setattr(
+        ops, "stereographic_vmf_log_prob", lambda *args: calls.append(args) or fused(*args)
+    )
+    SphericalVonMisesFisher(5).log_prob(torch.randn(2, 5))
+    assert len(calls) == 1
+
+
+def test_vmf_path_is_an_arc_on_the_sphere():
+    base = SphericalVonMisesFisher(6).double()
+    a, b = torch.randn(2, 10, 6, dtype=torch.float64)
+    t = torch.linspace(0, 1, 7, dtype=torch.float64)
+    path = base.path(a, b, t)
+    assert path.shape == (10, 7, 6)
+    assert_close(path[:, 0], a)
+    assert_close(path[:, -1], b)
+    arc = base.projection(path)[0]
+    steps = (arc[:, 1:] * arc[:, :-1]).sum(-1).clamp(-1, 1).acos()
+    assert_close(steps, steps[:, :1].expand_as(steps), rtol=1e-6, atol=1e-7)
+    assert_close(base.path(a, b, t, "slerp"), path)
+    assert_close(base.path(a, b, 0.5), path[:, 3])
+    assert_close(base.path(a, b, 0.5, "linear"), (a + b) / 2)
+
+
+@every_base
+def test_shapes_dtypes_and_state(make):
+    base = make(4)
+    assert base.event_shape == (4,) and base.dim == 4
+    assert base.sample().shape == (4,) and base.sample(3).shape == (3, 4)
+    assert base.sample((2, 3)).shape == (2, 3, 4) and base.sample((0,)).shape == (0, 4)
+    z = base.sample((2, 3))
+    assert base.log_prob(z).shape == (2, 3)
+    double = copy.deepcopy(base).double()
+    assert double.sample(2).dtype == torch.float64
+    assert double.log_prob(z.double()).dtype == torch.float64
+    fresh = make(4)
+    fresh.load_state_dict(base.state_dict())
+    for twin in (copy.deepcopy(base), pickle.loads(pickle.dumps(base)), fresh):
+        assert torch.equal(twin.log_prob(z), base.log_prob(z))
+    torch.manual_seed(3)
+    first = base.sample(5)
+    torch.manual_seed(3)
+    assert torch.equal(base.sample(5), first)
+
+
+@every_base
+def test_half_precision_log_prob_is_float32(make):
+    base = make(8)
+    z = base.sample(16).bfloat16()
+    log_prob = base.to(torch.bfloat16).log_prob(z)
+    assert log_prob.dtype == torch.float32 and log_prob.isfinite().all()
+
+
+@pytest.mark.parametrize("make", [StandardNormal, SphericalVonMisesFisher])
+def test_log_prob_is_finite_far_out_with_gradient(make):
+    z = torch.tensor([[0.0, 0.0], [1e-20, 0.0], [1e4, -1e4]], requires_grad=True)
+    log_prob = make(2).log_prob(z)
+    log_prob.sum().backward()
+    assert log_prob.isfinite().all() and z.grad.isfinite().all()
+
+
+def test_make_base():
+    assert isinstance(make_base("normal", 3), StandardNormal)
+    vmf = make_base("vmf", 3, 2.0)
+    assert isinstance(vmf, SphericalVonMisesFisher) and vmf.concentration == 6.0
+    assert make_base(vmf, 3) is vmf
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: make_base("gauss", 3), '"normal", "vmf" or a base module, got \'gauss\''),
+        (lambda: make_base(StandardNormal(2), 3), r"event_shape \(3,\), got \(2,\)"),
+        (lambda: StandardNormal(0), "dim must be at least 1, got 0"),
+        (lambda: StandardNormal(2, default_path="bent"), "path must be one of .*got 'bent'"),
+        (lambda: SphericalVonMisesFisher(3, 0.0), "concentration_scale must be positive"),
+        (lambda: SphericalVonMisesFisher(3, math.nan), "concentration_scale must be positive"),
+        (lambda: SphericalVonMisesFisher(3, loc=torch.ones(4)), "unit vector .*length 2"),
+        (lambda: SphericalVonMisesFisher(3, loc=torch.eye(3)[0]), r"shape \(4,\), got .*\(3,\)"),
+    ],
+)
+def test_bad_input_is_named(act, message):
+    with pytest.raises(ValueError, match=message):
+        act()
