@@ -1,9 +1,10 @@
 """Invertible maps with their log-det-Jacobians; ``forward`` is data to latent."""
 
+from .actnorm import ActNorm
 from .base import Bijection, Compose, Inverse
+from .conv1x1 import ActNormConv1x1, InvertibleConv1x1
 from .coupling import AffineCoupling, conv_conditioner, mlp_conditioner
 from .glow import GlowStep, GlowSteps
-from .linear import ActNorm, ActNormConv1x1, InvertibleConv1x1
 from .preprocessing import Dequantize, Logit
 from .reshape import Flip, Multiscale, Permutation, Squeeze
 from .sphere import ScaledStereographic

@@ -43,6 +43,17 @@ def sum_event(x: Tensor) -> Tensor:
     return x.flatten(1).sum(1, dtype=dtype) if x.ndim > 1 else x.to(dtype)
 
 
+def positions(x: Tensor) -> int:
+    """How many positions prod(S) a tensor (B, C, *S) has."""
+    return x.shape[2:].numel()
+
+
+def check_channels(name: str, x: Tensor, channels: int) -> None:
+    """Refuse an x that is not (B, channels, *S)."""
+    if x.ndim < 2 or x.shape[1] != channels:
+        raise ValueError(f"{name}: expected shape (B, {channels}, *S), got {tuple(x.shape)}")
+
+
 class Compose(Bijection):
     """Bijections one after another: ``forward`` first to last, ``inverse`` back.
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .base import Bijection, constant_log_det
+from .base import Bijection, check_channels, constant_log_det, positions
+from .conv1x1 import ActNormConv1x1, fold, fold_inverse, mix_channels
 from .coupling import AffineCoupling
-from .linear import ActNormConv1x1, check_channels, fold, fold_inverse, mix_channels, positions
 
 
 class GlowStep(Bijection):

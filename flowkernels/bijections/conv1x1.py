@@ -1,8 +1,8 @@
-"""Channel mixing: activation normalisation, the invertible 1x1 convolution, and both in one.
+"""Channel mixing: the invertible 1x1 convolution, alone and with the actnorm before it.
 
-Kingma & Dhariwal, "Glow" (2018), section 3.1 and 3.2. Every layer here maps
-(B, C, *S) by one affine map of the C channels at each position, so that its
-log-det is a constant times the number of positions.
+Kingma & Dhariwal, "Glow" (2018), section 3.2. Each layer is one affine map of
+the C channels of (B, C, *S) at every position, so that its log-det is a
+constant times the number of positions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Bijection, constant_log_det
+from .actnorm import ActNorm
+from .base import Bijection, check_channels, constant_log_det, positions
 
 
 class ChannelAffine(NamedTuple):
@@ -24,109 +25,6 @@ class ChannelAffine(NamedTuple):
     weight: Tensor  # (*, C, C)
     bias: Tensor  # (*, C)
     log_det: Tensor  # (), of the whole stack, for one position
-
-
-class ActNorm(Bijection):
-    """Per-channel affine map that starts by normalising its first training batch.
-
-    z = (x + bias) exp(log_scale) on (B, C, *S); log_det = prod(S) sum log_scale.
-    The first forward in training mode sets both so that every channel of z has
-    mean 0 and variance 1 over batch and positions; a channel that does not
-    vary is centred and keeps scale 1. Where a ``torch.distributed`` group is
-    running, the statistics are those of all ranks' batches together, so every
-    rank must run its first training batch.
-
-    Args:
-        channels: C.
-
-    Raises:
-        ValueError: the input has another number of channels, or the first
-            training batch is not finite.
-
-    Example:
-        >>> layer = ActNorm(3)
-        >>> z, log_det = layer(5 + 2 * torch.randn(4096, 3))
-        >>> bool(z.mean(0).abs().max() < 1e-4), bool((z.std(0) - 1).abs().max() < 1e-3)
-        (True, True)
-    """
-
-    initialized: Tensor
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("initialized", torch.tensor(False))
-        # A Python copy of the buffer: reading a tensor in forward would
-        # synchronise with the device at every step and break the graph.
-        self._started = False
-        self.register_load_state_dict_post_hook(_read_started)  # type: ignore[no-untyped-call]
-
-    @property
-    def channels(self) -> int:
-        return self.log_scale.shape[0]
-
-    @property
-    def awaits_start(self) -> bool:
-        """Whether the next forward is the one that sets scale and bias."""
-        return self.training and not self._started
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    @torch.no_grad()
-    def start(self, x: Tensor) -> None:
-        """Set scale and bias from the statistics of x (B, C, *S); an empty x changes nothing."""
-        check_channels(type(self).__name__, x, self.channels)
-        count, mean, std = _channel_statistics(x)
-        if count == 0:
-            return
-        if not (mean.isfinite() & std.isfinite()).all():
-            raise ValueError("ActNorm: the first training batch must be finite, got nan or inf")
-        # Rounding leaves a channel that does not vary with a tiny variance,
-        # which must not become a scale of a million.
-        floor = 1e-6 * torch.sqrt(mean.square() + std.square()) + 1e-12
-        self.log_scale.copy_(-torch.where(std > floor, std, torch.ones_like(std)).log())
-        self.bias.copy_(-mean)
-        self.initialized.fill_(True)
-        self._started = True
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.awaits_start:
-            self.start(x)
-        check_channels(type(self).__name__, x, self.channels)
-        scale, bias = self._along(x, self.log_scale.exp()), self._along(x, self.bias)
-        return (x + bias) * scale, constant_log_det(x, positions(x) * self.log_scale.sum())
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        check_channels(type(self).__name__, z, self.channels)
-        scale, bias = self._along(z, (-self.log_scale).exp()), self._along(z, self.bias)
-        return z * scale - bias, constant_log_det(z, -positions(z) * self.log_scale.sum())
-
-    @staticmethod
-    def _along(x: Tensor, per_channel: Tensor) -> Tensor:
-        return per_channel.view(-1, *[1] * (x.ndim - 2))
-
-    def extra_repr(self) -> str:
-        return f"channels={self.channels}, initialized={self._started}"
-
-
-def _read_started(module: nn.Module, _: object) -> None:
-    assert isinstance(module, ActNorm)
-    module._started = bool(module.initialized)
-
-
-def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, mean and standard deviation of every channel over all ranks, in float64."""
-    x = x.double().transpose(0, 1).flatten(1)
-    total = _sum_over_ranks(torch.cat([x.sum(1), x.new_tensor([x.shape[1]])]))
-    mean, count = total[:-1] / total[-1], total[-1]
-    variance = _sum_over_ranks((x - mean[:, None]).square().sum(1)) / count
-    return count, mean, variance.sqrt()
-
-
-def _sum_over_ranks(x: Tensor) -> Tensor:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(x)
-    return x
 
 
 class InvertibleConv1x1(Bijection):
@@ -304,14 +202,3 @@ def full_precision(x: Tensor) -> AbstractContextManager[None]:
         if torch.is_autocast_enabled(device)
         else nullcontext()
     )
-
-
-def positions(x: Tensor) -> int:
-    """How many positions prod(S) a tensor (B, C, *S) has."""
-    return x.shape[2:].numel()
-
-
-def check_channels(name: str, x: Tensor, channels: int) -> None:
-    """Refuse an x that is not (B, channels, *S)."""
-    if x.ndim < 2 or x.shape[1] != channels:
-        raise ValueError(f"{name}: expected shape (B, {channels}, *S), got {tuple(x.shape)}")
