@@ -92,7 +92,9 @@ def norm_corrected(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 
 @register_path("normalized_linear")
 def normalized_linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """lin / sqrt((1-t)^2 + t^2), lin = (1-t) a + t b.
+    """The straight line at the length that keeps a Gaussian one.
+
+    lin / sqrt((1-t)^2 + t^2), lin = (1-t) a + t b.
 
     For independent a, b ~ N(0, I) every point of the path is N(0, I) again
     (Agustsson et al. 2019, "Optimal transport maps for distribution

@@ -38,7 +38,7 @@ def constant_log_det(x: Tensor, value: Tensor | float) -> Tensor:
 
 
 def sum_event(x: Tensor) -> Tensor:
-    """x summed over everything but its batch dimension, at least in float32."""
+    """The sum over everything but the batch dimension, at least in float32."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return x.flatten(1).sum(1, dtype=dtype) if x.ndim > 1 else x.to(dtype)
 

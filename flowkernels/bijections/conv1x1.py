@@ -180,7 +180,7 @@ def _upper(lu: Tensor, sign: Tensor, log_diag: Tensor) -> Tensor:
 
 
 def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """weight (C, C) applied to the channels of x (B, C, *S) at every position."""
+    """The matrix (C, C) applied to the channels of x (B, C, *S) at every position."""
     spatial = x.ndim - 2
     with full_precision(x):
         x = x.to(weight.dtype)

@@ -5,6 +5,7 @@ Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP" (2017), eq. 4
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Literal
 
@@ -102,7 +103,7 @@ def mlp_conditioner(
     """
     widths = [in_features, *hidden]
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(widths[:-1], widths[1:], strict=True):
+    for width_in, width_out in itertools.pairwise(widths):
         layers += [nn.Linear(width_in, width_out), nn.ReLU()]
     last = nn.Linear(widths[-1], out_features)
     return nn.Sequential(*layers, _zeroed(last))

@@ -46,7 +46,7 @@ class ScaledStereographic(Bijection):
 
     @property
     def log_det_scale(self) -> float:
-        """d log scale, the constant part of the log-det."""
+        """The constant part of the log-det, d log scale."""
         return self.dim * math.log(self.scale)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -114,7 +114,8 @@ class Flow(nn.Module):
         """Data on the latent path from a to b.
 
         Args:
-            a, b: data (*batch, *event_shape).
+            a: data (*batch, *event_shape), where the path starts.
+            b: data of the same shape, where it ends.
             t: a number or 0-d -> (*batch, *event_shape), (T,) -> (*batch, T, *event_shape).
             path: a name of :mod:`flowkernels.interpolation`, a function
                 path(a, b, t) of latents, or None for the base's own: the arc
@@ -153,7 +154,7 @@ class Flow(nn.Module):
 
     @staticmethod
     def _rows(name: str, x: Tensor, event_shape: torch.Size) -> tuple[Tensor, torch.Size]:
-        """x with one batch dimension, and the batch shape it had."""
+        """X with one batch dimension, and the batch shape it had."""
         split = x.ndim - len(event_shape)
         if split < 0 or x.shape[split:] != event_shape:
             expected = ", ".join(map(str, event_shape))

@@ -40,7 +40,8 @@ def test_first_training_batch_is_normalised(shape):
 def test_only_the_first_batch_counts_and_only_in_training():
     layer = ActNorm(2)
     x = 3 + 2 * torch.randn(100, 2)
-    assert torch.equal(layer.eval()(x)[0], x) and not layer.initialized
+    assert torch.equal(layer.eval()(x)[0], x)
+    assert not layer.initialized
     layer.train()
     first, _ = layer(x)
     assert layer.initialized
@@ -54,14 +55,16 @@ def test_a_channel_without_variance_is_centred_and_not_blown_up(value):
     x = torch.stack([torch.full((64,), value), torch.randn(64)], dim=1)
     z, log_det = layer(x)
     assert torch.equal(layer.log_scale[:1], torch.zeros(1))
-    assert z[:, 0].abs().max() <= 1e-6 * abs(value) and log_det.isfinite().all()
+    assert z[:, 0].abs().max() <= 1e-6 * abs(value)
+    assert log_det.isfinite().all()
     assert_close(z[:, 1].std(correction=0), torch.tensor(1.0))
 
 
 def test_a_single_row_leaves_the_scale_alone():
     layer = ActNorm(3)
     z, log_det = layer(torch.tensor([[1.0, -2.0, 3.0]]))
-    assert not z.any() and not log_det.any()
+    assert not z.any()
+    assert not log_det.any()
 
 
 def test_tiny_data_is_still_normalised():
@@ -73,7 +76,8 @@ def test_tiny_data_is_still_normalised():
 def test_an_empty_batch_does_not_start():
     layer = ActNorm(2)
     layer(torch.zeros(0, 2))
-    assert not layer.initialized and layer.awaits_start
+    assert not layer.initialized
+    assert layer.awaits_start
 
 
 def test_a_batch_that_is_not_finite_is_refused():

@@ -121,9 +121,12 @@ def test_vmf_path_is_an_arc_on_the_sphere():
 @every_base
 def test_shapes_dtypes_and_state(make):
     base = make(4)
-    assert base.event_shape == (4,) and base.dim == 4
-    assert base.sample().shape == (4,) and base.sample(3).shape == (3, 4)
-    assert base.sample((2, 3)).shape == (2, 3, 4) and base.sample((0,)).shape == (0, 4)
+    assert base.event_shape == (4,)
+    assert base.dim == 4
+    assert base.sample().shape == (4,)
+    assert base.sample(3).shape == (3, 4)
+    assert base.sample((2, 3)).shape == (2, 3, 4)
+    assert base.sample((0,)).shape == (0, 4)
     z = base.sample((2, 3))
     assert base.log_prob(z).shape == (2, 3)
     double = copy.deepcopy(base).double()
@@ -144,7 +147,8 @@ def test_half_precision_log_prob_is_float32(make):
     base = make(8)
     z = base.sample(16).bfloat16()
     log_prob = base.to(torch.bfloat16).log_prob(z)
-    assert log_prob.dtype == torch.float32 and log_prob.isfinite().all()
+    assert log_prob.dtype == torch.float32
+    assert log_prob.isfinite().all()
 
 
 @pytest.mark.parametrize("make", [StandardNormal, SphericalVonMisesFisher])
@@ -152,13 +156,15 @@ def test_log_prob_is_finite_far_out_with_gradient(make):
     z = torch.tensor([[0.0, 0.0], [1e-20, 0.0], [1e4, -1e4]], requires_grad=True)
     log_prob = make(2).log_prob(z)
     log_prob.sum().backward()
-    assert log_prob.isfinite().all() and z.grad.isfinite().all()
+    assert log_prob.isfinite().all()
+    assert z.grad.isfinite().all()
 
 
 def test_make_base():
     assert isinstance(make_base("normal", 3), StandardNormal)
     vmf = make_base("vmf", 3, 2.0)
-    assert isinstance(vmf, SphericalVonMisesFisher) and vmf.concentration == 6.0
+    assert isinstance(vmf, SphericalVonMisesFisher)
+    assert vmf.concentration == 6.0
     assert make_base(vmf, 3) is vmf
 
 

@@ -127,7 +127,8 @@ def test_gradients_reach_every_parameter(make, event, randomize):
     z, log_det = bijection(x)
     (z.square().sum() + log_det.sum()).backward()
     for name, tensor in [("x", x), *bijection.named_parameters()]:
-        assert tensor.grad is not None and tensor.grad.isfinite().all(), name
+        assert tensor.grad is not None, name
+        assert tensor.grad.isfinite().all(), name
         assert tensor.grad.abs().sum() > 0, name
 
 
@@ -149,7 +150,8 @@ def test_multiscale_puts_the_first_levels_half_first(event):
     multiscale = Multiscale(levels, event)
     x = torch.rand(2, *event)
     z, log_det = multiscale(x)
-    assert z.shape == (2, x[0].numel()) and not log_det.any()
+    assert z.shape == (2, x[0].numel())
+    assert not log_det.any()
     half = x[0].numel() // 2
     assert torch.equal(z[:, :half], Squeeze()(x)[0].chunk(2, 1)[0].flatten(1))
     assert torch.equal(multiscale.inverse(z)[0], x)
@@ -189,7 +191,8 @@ def test_coupling_goes_through_the_fused_op(monkeypatch):
 def test_a_new_coupling_is_the_identity(coupling):
     x = torch.randn(2, 4, 3, 3)
     z, log_det = coupling(x)
-    assert torch.equal(z, x) and not log_det.any()
+    assert torch.equal(z, x)
+    assert not log_det.any()
 
 
 def test_conv1x1_starts_as_a_rotation():
@@ -219,11 +222,14 @@ def test_dequantize_fills_the_bins():
     x = torch.randint(256, (50, 3, 8, 8), dtype=torch.uint8)
     z, log_det = Dequantize()(x)
     offset = z * 256 - x
-    assert offset.min() >= 0 and offset.max() <= 1
-    assert abs(offset.mean() - 0.5) < 0.02 and abs(offset.std() - 12**-0.5) < 0.02
+    assert offset.min() >= 0
+    assert offset.max() <= 1
+    assert abs(offset.mean() - 0.5) < 0.02
+    assert abs(offset.std() - 12**-0.5) < 0.02
     assert_close(log_det, torch.full((50,), -192 * torch.tensor(256.0).log()))
     level, log_det_back = Dequantize().inverse(z)
-    assert (level - x).abs().max() <= 0 and torch.equal(log_det_back, -log_det)
+    assert (level - x).abs().max() <= 0
+    assert torch.equal(log_det_back, -log_det)
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float64])
@@ -247,7 +253,9 @@ def test_logit_inverse_is_finite_far_out():
     z = torch.tensor([[-1e4, -200.0, 200.0, 1e4]], requires_grad=True)
     x, log_det = Logit().inverse(z)
     (x.sum() + log_det.sum()).backward()
-    assert x.isfinite().all() and log_det.isfinite().all() and z.grad.isfinite().all()
+    assert x.isfinite().all()
+    assert log_det.isfinite().all()
+    assert z.grad.isfinite().all()
 
 
 def test_scaled_stereographic_log_det_is_the_surface_element():

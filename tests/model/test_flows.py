@@ -102,7 +102,8 @@ def test_glow_returns_eight_bit_images(base):
         # before the levels are rounded off, on the scale [0, 1]
         y = (x + 0.5) / 256
         raw, _ = flow.bijection.inverse(flow.bijection(y)[0])
-    assert z.shape == (8, 784) and torch.equal(back, x.float())
+    assert z.shape == (8, 784)
+    assert torch.equal(back, x.float())
     assert (raw - y).abs().max() < 1e-4
     assert_close(log_det_back, -log_det, rtol=1e-5, atol=0)
 
@@ -131,7 +132,8 @@ def test_untrained_flow_starts_near_eight_bits(base):
     flow.log_prob(x)
     bits = flow.bits_per_dim(x)
     # uniform levels carry exactly 8 bits
-    assert bits.shape == (64,) and abs(bits.mean() - 8) < 0.3
+    assert bits.shape == (64,)
+    assert abs(bits.mean() - 8) < 0.3
     assert_close(flow.eval().bits_per_dim(x).mean(), bits.mean(), rtol=1e-2, atol=0)
 
 
@@ -143,7 +145,8 @@ def test_training_lowers_the_loss_with_finite_gradients(base, make):
     before = -flow.log_prob(data).mean()
     before.backward()
     for name, parameter in flow.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
     fit(flow, data, 15)
     assert -flow.log_prob(data).mean() < before - 1
 
@@ -152,12 +155,14 @@ def test_any_batch_shape(randomize):
     flow = randomize(realnvp(4, layers=2, hidden=8).double())
     x = torch.randn(3, 2, 4, dtype=torch.float64)
     z, log_det = flow(x)
-    assert z.shape == (3, 2, 4) and log_det.shape == flow.log_prob(x).shape == (3, 2)
+    assert z.shape == (3, 2, 4)
+    assert log_det.shape == flow.log_prob(x).shape == (3, 2)
     back, log_det_back = flow.inverse(z)
     assert_close(back, x)
     assert log_det_back.shape == (3, 2)
     assert_close(flow.log_prob(x[0, 0]), flow.log_prob(x)[0, 0])
-    assert flow.log_prob(x[0, 0]).shape == () and flow.sample().shape == (4,)
+    assert flow.log_prob(x[0, 0]).shape == ()
+    assert flow.sample().shape == (4,)
     assert flow.sample((2, 3)).shape == (2, 3, 4)
     assert flow.log_prob(x[:0]).shape == (0, 2)
 
@@ -165,15 +170,19 @@ def test_any_batch_shape(randomize):
 @bases
 def test_empty_images(base):
     flow = small_glow(base)
-    assert flow.log_prob(images(0)).shape == (0,) and flow.sample(0).shape == (0, 1, 8, 8)
+    assert flow.log_prob(images(0)).shape == (0,)
+    assert flow.sample(0).shape == (0, 1, 8, 8)
 
 
 @bases
 def test_samples_are_levels(base):
     flow = fit(small_glow(base), images(16), 2)
     x = flow.sample(20)
-    assert x.shape == (20, 1, 8, 8) and not x.requires_grad
-    assert x.min() >= 0 and x.max() <= 255 and torch.equal(x, x.floor())
+    assert x.shape == (20, 1, 8, 8)
+    assert not x.requires_grad
+    assert x.min() >= 0
+    assert x.max() <= 255
+    assert torch.equal(x, x.floor())
     assert flow.log_prob(x).isfinite().all()
 
 
@@ -193,8 +202,10 @@ def test_image_paths_start_and_end_at_the_images(base, path):
     a, b = images(5), images(5)
     t = torch.linspace(0, 1, 4)
     walk = flow.interpolate(a, b, t, path)
-    assert walk.shape == (5, 4, 1, 8, 8) and walk.isfinite().all()
-    assert torch.equal(walk[:, 0], a.float()) and torch.equal(walk[:, -1], b.float())
+    assert walk.shape == (5, 4, 1, 8, 8)
+    assert walk.isfinite().all()
+    assert torch.equal(walk[:, 0], a.float())
+    assert torch.equal(walk[:, -1], b.float())
     assert torch.equal(flow.interpolate(a, b, 0.0, path), a.float())
     assert flow.interpolate(a[0], b[0], t, path).shape == (4, 1, 8, 8)
 
@@ -300,7 +311,8 @@ def test_own_bijection_and_base():
             return super().log_prob(z - 1)
 
     flow = Flow(Compose([Logit(alpha=0.0), Flip()]), Shifted(3))
-    assert flow.event_shape == (3,) and flow.latent_shape == (3,)
+    assert flow.event_shape == (3,)
+    assert flow.latent_shape == (3,)
     x = torch.rand(4, 3)
     normal = torch.distributions.Normal(1.0, 1.0)
     expected = normal.log_prob(x.logit()).sum(-1) - (x * (1 - x)).log().sum(-1)
@@ -326,7 +338,8 @@ def test_coupling_options_pass_through(activation):
 
 def test_repr_tells_what_it_is():
     text = repr(small_glow("vmf"))
-    assert "event_shape=(1, 8, 8)" in text and "concentration_scale=1.0" in text
+    assert "event_shape=(1, 8, 8)" in text
+    assert "concentration_scale=1.0" in text
     count = sum(p.numel() for p in small_glow("vmf").parameters())
     assert f"parameters={count:_}" in text
 

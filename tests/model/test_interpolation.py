@@ -81,7 +81,9 @@ def test_gradients_are_finite_even_at_zero_and_at_equal_points(name):
         a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
         out = get_path(name)(a, b, torch.tensor([0.0, 0.5, 1.0]))
         out.sum().backward()
-        assert out.isfinite().all() and a.grad.isfinite().all() and b.grad.isfinite().all()
+        assert out.isfinite().all()
+        assert a.grad.isfinite().all()
+        assert b.grad.isfinite().all()
 
 
 def test_register_path_adds_a_name(monkeypatch):
@@ -91,7 +93,8 @@ def test_register_path_adds_a_name(monkeypatch):
     def constant(a, b, t):
         return a
 
-    assert get_path("constant") is constant and "constant" in path_names()
+    assert get_path("constant") is constant
+    assert "constant" in path_names()
 
 
 def test_bad_input_is_named():
