@@ -70,12 +70,16 @@ class SphericalVonMisesFisher(Base):
                 f"loc must be a unit vector of shape ({dim + 1},), got shape "
                 f"{tuple(loc.shape)} and length {loc.norm().item():.6g}"
             )
-        self.concentration_scale = c
         self.projection = ScaledStereographic(
             dim, typical_radius(c) * dim**-0.5 if scale is None else scale
         )
         self.register_buffer("loc", loc.detach().clone())
         self.register_buffer("concentration", torch.tensor(c * dim, dtype=self.loc.dtype))
+
+    @property
+    def concentration_scale(self) -> float:
+        """The c of the concentration c d."""
+        return self.concentration.item() / self.dim
 
     def log_prob(self, z: Tensor) -> Tensor:
         y = z * self.projection.scale
@@ -83,7 +87,7 @@ class SphericalVonMisesFisher(Base):
         return log_prob + self.projection.log_det_scale
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        sphere = VonMisesFisher(self.loc, self.concentration)
+        sphere = VonMisesFisher(self.loc, self.concentration, validate_args=False)
         return self.projection.inverse(sphere.rsample(torch.Size(sample_shape)))[0]
 
     def path(self, a: Tensor, b: Tensor, t: Tensor | float, name: str | None = None) -> Tensor:
@@ -94,7 +98,7 @@ class SphericalVonMisesFisher(Base):
         return self.projection.inverse(arc)[0]
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, concentration_scale={self.concentration_scale}"
+        return f"dim={self.dim}, concentration_scale={self.concentration_scale:.6g}"
 
 
 def typical_radius(c: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from flowkernels import ops
@@ -29,11 +30,12 @@ class ScaledStereographic(Bijection):
         z (..., d), s (..., d+1) of unit length, log_det (...).
 
     Example:
-        >>> import torch
         >>> s, log_det = ScaledStereographic(3)(torch.zeros(2, 3))
         >>> s[0].tolist()
         [0.0, 0.0, 0.0, -1.0]
     """
+
+    scale: Tensor
 
     def __init__(self, dim: int, scale: float | None = None) -> None:
         super().__init__()
@@ -42,12 +44,13 @@ class ScaledStereographic(Bijection):
         if scale is not None and not (scale > 0 and math.isfinite(scale)):
             raise ValueError(f"scale must be positive and finite, got {scale}")
         self.dim = dim
-        self.scale = dim**-0.5 if scale is None else float(scale)
+        # Part of the state: it belongs to the density as much as a weight does.
+        self.register_buffer("scale", torch.tensor(dim**-0.5 if scale is None else scale))
 
     @property
-    def log_det_scale(self) -> float:
-        """The constant part of the log-det, d log scale."""
-        return self.dim * math.log(self.scale)
+    def log_det_scale(self) -> Tensor:
+        """The constant part of the log-det, d log scale, at least float32."""
+        return self.dim * self.scale.to(torch.promote_types(self.scale.dtype, torch.float32)).log()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         s, log_det = ops.stereographic(x * self.scale)
@@ -58,4 +61,4 @@ class ScaledStereographic(Bijection):
         return x / self.scale, log_det - self.log_det_scale
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, scale={self.scale:.6g}"
+        return f"dim={self.dim}, scale={self.scale.item():.6g}"

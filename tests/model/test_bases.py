@@ -160,6 +160,15 @@ def test_log_prob_is_finite_far_out_with_gradient(make):
     assert z.grad.isfinite().all()
 
 
+def test_the_state_is_the_whole_density():
+    saved = SphericalVonMisesFisher(6, 2.0)
+    other = SphericalVonMisesFisher(6, 1.0)
+    other.load_state_dict(saved.state_dict())
+    z = torch.randn(3, 6)
+    assert torch.equal(other.log_prob(z), saved.log_prob(z))
+    assert other.concentration_scale == 2.0
+
+
 def test_make_base():
     assert isinstance(make_base("normal", 3), StandardNormal)
     vmf = make_base("vmf", 3, 2.0)

@@ -339,7 +339,7 @@ def test_coupling_options_pass_through(activation):
 def test_repr_tells_what_it_is():
     text = repr(small_glow("vmf"))
     assert "event_shape=(1, 8, 8)" in text
-    assert "concentration_scale=1.0" in text
+    assert "concentration_scale=1" in text
     count = sum(p.numel() for p in small_glow("vmf").parameters())
     assert f"parameters={count:_}" in text
 
