@@ -14,7 +14,9 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,21 +103,34 @@ class Build(cpp_extension.BuildExtension):
         return objects
 
 
+def cuda_problem() -> str | None:
+    """Why _C_cuda cannot be built here, if so."""
+    nvcc = shutil.which("nvcc") or (
+        cpp_extension.CUDA_HOME and shutil.which("nvcc", path=f"{cpp_extension.CUDA_HOME}/bin")
+    )
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA"
+    if not nvcc:
+        return "nvcc was not found (looked on PATH and in CUDA_HOME)"
+    text = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+    release = re.search(r"release (\d+)\.", text)
+    if release and release.group(1) != torch.version.cuda.split(".")[0]:
+        return f"nvcc is of CUDA {release.group(1)}, torch of CUDA {torch.version.cuda}"
+    return None
+
+
 def cuda_extension():
     """_C_cuda where it can be built; a reasoned message where it was asked for and cannot."""
     wanted = os.environ.get("FLOWKERNELS_CUDA", "auto")
+    problem = cuda_problem() if wanted != "0" else None
+    if problem and wanted == "1":
+        fail(
+            f"FLOWKERNELS_CUDA=1, but {problem}.",
+            "Install a CUDA build of torch and the CUDA toolkit of the same major version, or"
+            " unset FLOWKERNELS_CUDA to build for the CPU.",
+        )
     kernels = sources("csrc/cuda/*.cu", "csrc/cuda/*.cpp")
-    if wanted == "0" or not kernels:
-        return []
-    nvcc = shutil.which("nvcc") or cpp_extension.CUDA_HOME
-    if torch.version.cuda is None or nvcc is None:
-        if wanted == "1":
-            missing = "nvcc" if nvcc is None else f"a CUDA build of torch (found {torch.__version__})"
-            fail(
-                f"FLOWKERNELS_CUDA=1, but {missing} is missing.",
-                "Install it, or unset FLOWKERNELS_CUDA to build for the CPU (on a GPU the Triton"
-                " kernels serve then).",
-            )
+    if wanted == "0" or problem or not kernels:
         return []
     return [
         cpp_extension.CUDAExtension(
@@ -130,7 +145,8 @@ def cuda_extension():
 def main() -> None:
     packages = ["flowkernels"]
     packages += sorted(
-        ".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("flowkernels/*/**/__init__.py")
+        ".".join(p.parent.relative_to(ROOT).parts)
+        for p in ROOT.glob("flowkernels/*/**/__init__.py")
     )
     packages += ["flowkernels.ops"]
     packages += sorted(

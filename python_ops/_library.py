@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._backends import FORCED
 from ._extension import _C
 
 LIBRARY = torch.library.Library("flowkernels", "IMPL")  # noqa: TOR901
@@ -107,6 +108,8 @@ def entry(name: str, *tensors: str) -> Function:
     """
     graph = getattr(torch.ops.flowkernels, name).default
     eager = getattr(_C, name)
+    if FORCED == "reference":
+        graph = eager = getattr(torch.ops.flowkernels, f"{name}_reference").default
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():

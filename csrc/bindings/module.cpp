@@ -18,6 +18,11 @@ namespace bindings {
 FK_FOR_EACH_OP(FK_DECLARE_BIND)
 #undef FK_DECLARE_BIND
 
+std::vector<std::string>& op_names() {
+  static std::vector<std::string> names;
+  return names;
+}
+
 namespace {
 
 pybind11::dict build_info() {
@@ -26,6 +31,9 @@ pybind11::dict build_info() {
   for (int i = 0; i < static_cast<int>(cpu::Isa::count); ++i)
     if (cpu::isa_compiled(static_cast<cpu::Isa>(i)))
       compiled.append(cpu::isa_name(static_cast<cpu::Isa>(i)));
+  pybind11::list ops;
+  for (const std::string& name : op_names()) ops.append(name);
+  info["ops"] = ops;
   info["torch"] = TORCH_VERSION;
   info["compiler"] = __VERSION__;
   info["cpu_isa"] = cpu::isa_name(cpu::isa());

@@ -6,6 +6,7 @@
 #include <torch/library.h>
 
 #include <string>
+#include <vector>
 
 #include "autograd.h"
 
@@ -26,9 +27,13 @@ inline void define_differentiable(torch::Library& m, const std::string& name,
   m.def((name + "_backward_reference" + backward).c_str());
 }
 
+// The names of all ops bound so far.
+std::vector<std::string>& op_names();
+
 // `_C.<name>(...)`: the dispatcher without the boxing of torch.ops, for eager calls.
 template <class Spec>
 void bind_op(pybind11::module_& m) {
+  op_names().emplace_back(Spec::name);
   m.def(Spec::name, &Op<Spec>::call, pybind11::call_guard<pybind11::gil_scoped_release>());
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -90,7 +92,7 @@ def affine_coupling(
 
 
 def affine_coupling_split(
-    x: Tensor, params: Tensor, *, transform: str = "second", **options
+    x: Tensor, params: Tensor, *, transform: str = "second", **options: Any
 ) -> tuple[Tensor, Tensor]:
     """The whole input in, the whole output out: one part is copied, the other coupled."""
     channels = params.shape[1] // 2

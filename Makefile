@@ -1,0 +1,63 @@
+# make demo   train, evaluate and interpolate a vMF flow on Fashion-MNIST
+# make test   the whole test-suite
+# make lint   formatting, lint and types
+# make bench  speed against plain torch, eager and compiled
+#
+# Each makes its own environment in .venv, with the versions of constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TOOLS := $(VENV)/.tools
+READY := $(VENV)/.ready
+SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
+
+.PHONY: demo test lint format types bench clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(BIN)/flowkernels demo
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+lint: $(READY) types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu')
+
+# The type checker sees the package as it is installed: python_ops as flowkernels.ops.
+types: $(READY)
+	rm -rf build/types && mkdir -p build/types
+	cp -R flowkernels build/types/ && cp -R python_ops build/types/flowkernels/ops
+	cd build/types && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu')
+
+clean:
+	rm -rf build demo $(VENV) flowkernels/*.so *.egg-info
+
+# torch first: the extension is built against the torch it will run with, which
+# pip's build isolation would not see (it would fetch another, of several GB).
+$(TOOLS): constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make needs Python 3.11 or newer (PYTHON=... chooses one); found $$($(PYTHON) -V)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@echo "Installing torch and the tools into $(VENV) (once, a few minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) torch numpy setuptools wheel ninja pybind11
+	@touch $@
+
+$(READY): $(TOOLS) $(SOURCES)
+	@echo "Building flowkernels ..."
+	@$(PIP) --no-build-isolation -e '.[dev]'
+	@touch $@

@@ -1,0 +1,91 @@
+"""What cannot work ends in one message that says what to type."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+SETUP = "import runpy, sys; sys.argv = ['setup.py', '--name']; runpy.run_path('setup.py', run_name='__main__')"
+
+
+def refusal(result: subprocess.CompletedProcess[str]) -> str:
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+def test_setup_without_torch() -> None:
+    message = refusal(run(f"import sys; sys.modules['torch'] = None; {SETUP}"))
+    assert "torch is not importable" in message
+    assert "pip install --no-build-isolation" in message
+
+
+def test_setup_with_an_unsupported_torch() -> None:
+    message = refusal(run(f"import torch; torch.__version__ = '2.4.1'; {SETUP}"))
+    assert "2.4.1" in message
+    assert "torch>=2.9" in message
+
+
+def test_setup_without_a_compiler() -> None:
+    message = refusal(run(SETUP, CXX="no-such-compiler"))
+    assert "no C++ compiler" in message
+    assert "apt-get install g++" in message
+
+
+def test_setup_asked_for_cuda_that_is_not_there() -> None:
+    import torch
+
+    if torch.version.cuda is not None:
+        pytest.skip("torch has CUDA here: there is nothing to refuse")
+    message = refusal(run(SETUP, FLOWKERNELS_CUDA="1"))
+    assert "built without CUDA" in message
+
+
+def test_extension_of_another_torch() -> None:
+    result = run("import torch; torch.__version__ = '2.9.1'; import flowkernels.ops")
+    assert result.returncode != 0
+    assert "was built for torch" in result.stderr
+    assert "--no-build-isolation" in result.stderr
+
+
+def test_missing_extension() -> None:
+    code = "import sys; sys.modules['flowkernels._C'] = None; import flowkernels.ops"
+    result = run(code)
+    assert "flowkernels._C is missing" in result.stderr
+    assert "pip install --no-build-isolation -e ." in result.stderr
+
+
+@pytest.mark.parametrize("backend", ["cuda", "triton", "turbo"])
+def test_forced_backend_that_is_missing(backend: str) -> None:
+    result = run("import flowkernels.ops", FLOWKERNELS_BACKEND=backend)
+    assert result.returncode != 0
+    assert "FLOWKERNELS_BACKEND" in result.stderr
+
+
+def test_forced_reference_backend() -> None:
+    code = (
+        "import torch, flowkernels; from flowkernels import ops;"
+        "print(flowkernels.backends()['affine_coupling']['cpu']);"
+        "print(ops.affine_coupling(torch.ones(1, 2), torch.zeros(1, 4))[0].tolist())"
+    )
+    result = run(code, FLOWKERNELS_BACKEND="reference")
+    assert "plain torch" in result.stdout, result.stderr
+    assert "[[1.0, 1.0]]" in result.stdout
