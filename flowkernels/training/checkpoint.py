@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
+import shutil
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,6 +14,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from flowkernels.data.files import atomic_write, sweep_unfinished
 from flowkernels.evaluation.noise import random_state, set_random_state
+from flowkernels.training.module import FlowModule, NonFiniteError
+from flowkernels.training.run import Run, RunError
 
 __all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints"]
 
@@ -42,25 +44,25 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoints(Checkpoint):
-    """Keeps two files: ``last``, the newest state, and ``best``, the best validated one.
+    """Keeps ``last``, the newest state, ``previous``, the one before, and ``best`` by validation.
 
     ``last`` is written every ``every`` steps and at the end of every epoch. The step that ends an
     epoch is saved after its validation, once: resuming from between the two would skip the
-    validation. ``best`` comes before ``last``, which holds its score. Names and paths are no part
-    of the state, so a run's folder can be moved.
+    validation. ``best`` comes before ``last``, which holds its score. Paths are no part of the
+    state, so a run's folder can be moved.
+
+    Whether weights are any good is known only when the next step's loss is. Where that is not
+    finite and ``last`` holds just these weights, ``previous`` takes its place.
 
     Args:
-        last: the file of the newest state.
-        best: the file of the best state.
+        run: whose files they are.
         every: optimiser steps between two newest states.
     """
 
-    def __init__(
-        self, last: str | os.PathLike[str], best: str | os.PathLike[str], *, every: int
-    ) -> None:
+    def __init__(self, run: Run, *, every: int) -> None:
         super().__init__()
-        self.last = Path(last)
-        self.best = Path(best)
+        self.run = run
+        self._saved_at = -1
         self.every = every
         self.best_score = math.inf
 
@@ -75,7 +77,7 @@ class RunCheckpoints(Checkpoint):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Remove what a killed process left half written."""
         if trainer.is_global_zero:
-            sweep_unfinished(self.last.parent)
+            sweep_unfinished(self.run.checkpoints)
 
     def on_train_batch_end(
         self,
@@ -87,15 +89,40 @@ class RunCheckpoints(Checkpoint):
     ) -> None:
         """Save in the middle of an epoch."""
         if trainer.global_step % self.every == 0 and not trainer.is_last_batch:
-            trainer.save_checkpoint(self.last, weights_only=False)
+            self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save a finished and validated epoch."""
-        score = trainer.callback_metrics.get("val_bpd")
-        if score is not None and float(score) < self.best_score:
-            self.best_score = float(score)
-            trainer.save_checkpoint(self.best, weights_only=False)
-        trainer.save_checkpoint(self.last, weights_only=False)
+        assert isinstance(pl_module, FlowModule)
+        if pl_module.val_score < self.best_score:
+            self.best_score = pl_module.val_score
+            trainer.save_checkpoint(self.run.best, weights_only=False)
+        self._save_last(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Take back a state whose loss turned out not to be finite."""
+        suspect = self._saved_at == trainer.global_step
+        if isinstance(exception, NonFiniteError) and suspect and trainer.is_global_zero:
+            if self.run.previous.exists():
+                self.run.previous.replace(self.run.last)
+            else:
+                self.run.last.unlink()
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        last, previous = self.run.last, self.run.previous
+        if trainer.is_global_zero and last.exists():
+            # A second name for the same file: there is a `last` at every moment.
+            spare = previous.with_suffix(".tmp")
+            spare.unlink(missing_ok=True)
+            try:
+                spare.hardlink_to(last)
+            except OSError:
+                shutil.copyfile(last, spare)
+            spare.replace(previous)
+        trainer.save_checkpoint(last, weights_only=False)
+        self._saved_at = trainer.global_step
 
 
 class RandomState(pl.Callback):
@@ -142,7 +169,7 @@ class RandomState(pl.Callback):
         elif rank < len(self._states):
             set_random_state(self._states[rank])
         else:
-            raise ValueError(
+            raise RunError(
                 f"the checkpoint was written by {len(self._states)} process(es) and cannot be "
                 f"resumed exactly by {trainer.world_size}"
             )

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 
 from flowkernels.training.module import FlowModule
+from flowkernels.training.run import RunError
 
 __all__ = ["COLUMNS", "History", "read_history"]
 
@@ -60,7 +61,7 @@ class History(pl.Callback):
             return
         size = self.path.stat().st_size if self.path.exists() else 0
         if size < self._length:
-            raise ValueError(
+            raise RunError(
                 f"{self.path}: expected at least the {self._length} bytes that the checkpoint "
                 f"counts, found {size}"
             )
@@ -92,8 +93,8 @@ class History(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the validation score."""
-        if (score := trainer.callback_metrics.get("val_bpd")) is not None:
-            self._write(trainer, val_bpd=float(score))
+        assert isinstance(pl_module, FlowModule)
+        self._write(trainer, val_bpd=pl_module.val_score)
 
     def _write(self, trainer: pl.Trainer, **values: float) -> None:
         for logger in trainer.loggers:

@@ -82,6 +82,8 @@ class FlowModule(pl.LightningModule):
         # Of the step just taken, for the log.
         self.gradient_norm: Tensor = torch.tensor(0.0)
         self.step_learning_rate = 0.0
+        # Of the last validation, nan before the first.
+        self.val_score = math.nan
         self._loss: Tensor = torch.tensor(0.0)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
@@ -99,8 +101,9 @@ class FlowModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Reports the validation score over all processes."""
-        score = self.val_bpd.compute()["bpd"]
-        self.log("val_bpd", score, prog_bar=True, logger=False, rank_zero_only=False)
+        # Kept besides: what Lightning logs may be rounded to float32 on the way.
+        self.val_score = float(self.val_bpd.compute()["bpd"])
+        self.log("val_bpd", self.val_score, prog_bar=True, logger=False)
         self.val_bpd.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

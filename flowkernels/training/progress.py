@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import RichProgressBar
+
+from flowkernels.training.module import FlowModule
 
 __all__ = ["LineProgress", "progress_callback"]
 
@@ -47,22 +50,23 @@ class LineProgress(pl.Callback):
         rate = done / (now - self._started)
         images = rate * len(batch) * trainer.world_size
         left = (total - trainer.global_step) / rate
-        score = trainer.callback_metrics.get("val_bpd")
+        assert isinstance(pl_module, FlowModule)
+        score = pl_module.val_score
         print(
             f"step {trainer.global_step}/{total}  "
             f"bpd {float(outputs['loss']):.3f}  "
-            + (f"val_bpd {float(score):.3f}  " if score is not None else "")
+            + ("" if math.isnan(score) else f"val_bpd {score:.3f}  ")
             + f"{images:.0f} images/s  {left:.0f} s left",
             flush=True,
         )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the validation score."""
-        score = trainer.callback_metrics.get("val_bpd")
-        if trainer.is_global_zero and score is not None:
+        assert isinstance(pl_module, FlowModule)
+        if trainer.is_global_zero:
             print(
                 f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} validated: "
-                f"val_bpd {float(score):.4f}",
+                f"val_bpd {pl_module.val_score:.4f}",
                 flush=True,
             )
 

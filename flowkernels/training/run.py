@@ -82,6 +82,11 @@ class Run:
         return self.checkpoints / "last.ckpt"
 
     @property
+    def previous(self) -> Path:
+        """The one before the newest."""
+        return self.checkpoints / "previous.ckpt"
+
+    @property
     def best(self) -> Path:
         """The checkpoint with the best validation score."""
         return self.checkpoints / "best.ckpt"

@@ -113,7 +113,7 @@ def make_trainer(
     callbacks: list[pl.Callback] = [
         RandomState(config.seed),
         History(run.history_file, config.log_every),
-        RunCheckpoints(run.last, run.best, every=config.checkpoint_every),
+        RunCheckpoints(run, every=config.checkpoint_every),
     ]
     shown = progress_callback() if progress else None
     if shown is not None:
@@ -175,7 +175,8 @@ def _tensorboard(run: Run) -> TensorBoardLogger:
 
 def _what_is_left(run: Run) -> str:
     advice = (
-        "A smaller --learning-rate, a longer --warmup-steps or a smaller --gradient-clip helps."
+        "A new run with a smaller --learning-rate, a smaller --gradient-clip or more "
+        "--warmup-steps may get further."
     )
     if run.last.exists():
         step = torch.load(run.last, map_location="cpu", weights_only=True)["global_step"]
