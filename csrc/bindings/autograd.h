@@ -64,7 +64,8 @@ using NodePointer = decltype(torch::autograd::Edge::function);
 template <class N, class... A>
 auto make_node(A&&... args) {
   if constexpr (std::is_same_v<NodePointer, std::shared_ptr<Node>>) {
-    return std::shared_ptr<N>(new N(std::forward<A>(args)...));
+    // torch's deleter of nodes (found by argument): it does not recurse down long graphs.
+    return std::shared_ptr<N>(new N(std::forward<A>(args)...), [](N* n) { deleteNode(n); });
   } else {
     return c10::make_intrusive<N>(std::forward<A>(args)...);
   }
