@@ -17,10 +17,24 @@ from flowkernels.evaluation.noise import random_state, set_random_state
 from flowkernels.training.module import FlowModule, NonFiniteError
 from flowkernels.training.run import Run, RunError
 
-__all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints"]
+__all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints", "of_every_process"]
 
 # Apart by more than any epoch or batch number that is added to a seed elsewhere.
 _RANK_STRIDE = 1_000_003
+
+
+def of_every_process(value: Any) -> list[Any]:
+    """The values that the processes of this training hold, by rank.
+
+    Example:
+        >>> of_every_process(3)
+        [3]
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [value]
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -145,12 +159,7 @@ class RandomState(pl.Callback):
         checkpoint: dict[str, Any],
     ) -> None:
         """Collect the state of every process."""
-        mine = random_state()
-        states: list[Any] = [mine]
-        if trainer.world_size > 1:
-            states = [None] * trainer.world_size
-            torch.distributed.all_gather_object(states, mine)
-        checkpoint["random_state"] = states
+        checkpoint["random_state"] = of_every_process(random_state())
 
     def on_load_checkpoint(
         self,

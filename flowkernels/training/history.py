@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from flowkernels.training.checkpoint import of_every_process
 from flowkernels.training.module import FlowModule
 from flowkernels.training.run import RunError
 
@@ -38,19 +39,23 @@ class History(pl.Callback):
         self._length: int | None = None
         self._sum = torch.zeros((), dtype=torch.float64)
         self._count = 0
+        self._sums: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The file's length and the mean in the making."""
-        return {"length": self._length, "sum": self._sum.cpu(), "count": self._count}
+        sums = of_every_process(float(self._sum))
+        return {"length": self._length, "sums": sums, "count": self._count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up from a checkpoint."""
         self._length = int(state_dict["length"])
-        self._sum = state_dict["sum"].double()
+        self._sums = list(state_dict["sums"])
         self._count = int(state_dict["count"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the file, or cut it to where the checkpoint stands."""
+        if self._sums:
+            self._sum.fill_(self._sums[trainer.global_rank])
         if not trainer.is_global_zero:
             return
         if self._length is None:
