@@ -84,7 +84,7 @@ void check_all(uint64_t stride) {
   FK_CHECK(tanh, tanhl(x));
   FK_CHECK(sigmoid, x < 0 ? expl(x) / (1 + expl(x)) : 1 / (1 + expl(-x)));
   FK_CHECK(softplus, std::isnan(x) ? x : (x > 0 ? x : 0) + log1pl(expl(-fabsl(x))));
-  FK_CHECK(logsigmoid, std::isnan(x) ? x : (x < 0 ? x : 0) - log1pl(expl(-fabsl(x))));
+  FK_CHECK(logsigmoid, std::isnan(x) ? x : -((x < 0 ? -x : 0) + log1pl(expl(-fabsl(x)))));
   FK_CHECK(atan, atanl(x));
   FK_CHECK(asinh, asinhl(x));
 #undef FK_CHECK
