@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 __all__ = ["info"]
 
@@ -19,8 +21,6 @@ def info() -> None:
     flowkernels info
     """
     import torch
-    from rich.console import Console
-    from rich.table import Table
 
     import flowkernels
 
@@ -32,26 +32,35 @@ def info() -> None:
         about.add_row(package, _version(package))
     about.add_row("CPU threads", str(torch.get_num_threads()))
     about.add_row("GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none")
-    for name, value in _described(flowkernels, "build_info").items():
-        about.add_row(name, str(value))
+    for name, value in _asked(flowkernels.build_info, "extension").items():
+        about.add_row(f"built: {name}", ", ".join(value) if isinstance(value, list) else str(value))
     console.print(about)
-    if backends := _described(flowkernels, "backends"):
-        table = Table("op", "served by", title="backends")
-        for name, value in backends.items():
-            table.add_row(name, str(value))
-        console.print(table)
+    console.print(_backends(_asked(flowkernels.backends, "backends")))
+
+
+def _backends(described: Mapping[str, Any]) -> Table:
+    """A row per op, a column per kind of device."""
+    rows = {
+        op: served if isinstance(served, Mapping) else {"": served}
+        for op, served in described.items()
+    }
+    devices = list(dict.fromkeys(device for served in rows.values() for device in served))
+    table = Table("op", *devices, title="What serves each op")
+    for op, served in rows.items():
+        table.add_row(op, *(str(served.get(device, "")) for device in devices))
+    return table
 
 
 def _version(package: str) -> str:
-    if importlib.util.find_spec(package) is None:
-        return "not installed"
     try:
         return version(package)
     except PackageNotFoundError:
-        return "installed"
+        return "not installed"
 
 
-def _described(module: Any, name: str) -> Mapping[str, Any]:
-    function = getattr(module, name, None)
-    found = function() if callable(function) else {}
-    return found if isinstance(found, Mapping) else {name: found}
+def _asked(question: Callable[[], Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    # Where the extension is missing or broken this command is how to find out.
+    try:
+        return question()
+    except (ImportError, OSError, RuntimeError) as error:
+        return {name: str(error)}
