@@ -291,6 +291,28 @@ def test_compiles_without_graph_breaks(base, make):
             got.mean().backward()
 
 
+@bases
+def test_torch_func_scores_and_per_sample_gradients(base, randomize):
+    flow = randomize(realnvp(4, layers=3, hidden=8, base=base).double())
+    x = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    log_prob = flow.log_prob(x)
+    (score,) = torch.autograd.grad(log_prob.sum(), x)
+    x = x.detach()
+    assert_close(torch.func.vmap(flow.log_prob)(x), log_prob)
+    assert_close(torch.func.vmap(torch.func.grad(flow.log_prob))(x), score)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: flow(row)[0]))(x)
+    assert_close(torch.linalg.slogdet(jacobian).logabsdet, flow(x)[1])
+
+    def log_det(parameters, row):
+        return torch.func.functional_call(flow, parameters, (row,))[1]
+
+    parameters = dict(flow.named_parameters())
+    each = torch.func.vmap(torch.func.grad(log_det), in_dims=(None, 0))(parameters, x)
+    flow(x)[1].sum().backward()
+    for name, parameter in flow.named_parameters():
+        assert_close(each[name].sum(0), parameter.grad)
+
+
 def test_bfloat16_autocast_stays_close(randomize):
     flow = fit(small_glow("vmf"), images(32), 10)
     x = images(16)
