@@ -113,15 +113,16 @@ def normalized_linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     """The directions of the great circle from a to b at lengths from |a| to |b|.
 
-    ops.slerp of the unit vectors times (1-t)|a| + t|b|: on the unit sphere it
-    is :func:`flowkernels.ops.slerp` itself.
+    ops.slerp(a, b, t) ((1-t)|a| + t|b|): on the unit sphere it is
+    :func:`flowkernels.ops.slerp` itself, whose choice at opposite points it
+    shares; 0 where a or b has no direction.
 
     Example:
         >>> path = slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 1 / 3)
         >>> [round(v, 5) for v in path.tolist()]
         [0.86603, 0.5]
     """
-    direction = ops.slerp(_unit(a), _unit(b), t)
+    direction = ops.slerp(a, b, t)
     a, b, t = _aligned(a, b, t)
     return direction * ((1 - t) * _norm(a) + t * _norm(b))
 
