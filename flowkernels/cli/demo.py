@@ -6,17 +6,15 @@ import dataclasses
 import statistics
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flowkernels.cli.evaluate import LABELS, evaluate_run, print_scores
 from flowkernels.cli.pictures import draw_interpolation, draw_samples
 from flowkernels.cli.train import run_training
+from flowkernels.data import ImageDataset
 from flowkernels.training import Run, RunConfig
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["DEMO", "demo", "steps_that_fit"]
 
@@ -109,7 +107,7 @@ def _settings(run: Run, minutes: float) -> RunConfig:
     if run.config_file.exists():
         return run.config()
     data = data_module(DEMO)
-    step_seconds = _time_of_a_step(DEMO, data.dataset.train)
+    step_seconds = _time_of_a_step(DEMO, data.dataset)
     steps = steps_that_fit(
         DEMO, 60 * minutes, step_seconds=step_seconds, test_images=len(data.dataset.test)
     )
@@ -120,15 +118,15 @@ def _settings(run: Run, minutes: float) -> RunConfig:
     return dataclasses.replace(DEMO, steps_per_epoch=steps)
 
 
-def _time_of_a_step(config: RunConfig, images: Tensor, steps: int = 12) -> float:
+def _time_of_a_step(config: RunConfig, dataset: ImageDataset, steps: int = 12) -> float:
     """The median time of a training step, in seconds."""
     import torch
 
     from flowkernels.evaluation import fixed_noise
     from flowkernels.training import build_flow
 
-    images = images[: config.batch_size]
-    flow = build_flow(config, tuple(images.shape[1:])).train()
+    images = dataset.train[: config.batch_size]
+    flow = build_flow(config, dataset.shape).train()
     optimizer = torch.optim.AdamW(flow.parameters())
     times = []
     with fixed_noise(0):
