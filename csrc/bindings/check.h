@@ -8,7 +8,7 @@
 #include <cmath>
 #include <string_view>
 
-#include "../cpu/dispatch.h"
+#include "../args/dtype.h"
 
 namespace fk {
 namespace bindings {
@@ -45,16 +45,16 @@ inline void check_positive(const char* op, const char* argument, double value) {
 // The dtype a kernel accumulates and returns log-dets in: never below float32.
 inline at::ScalarType wide(at::ScalarType t) { return t == at::kDouble ? at::kDouble : at::kFloat; }
 
-inline cpu::DType cpu_dtype(at::ScalarType t) {
+inline DType cpu_dtype(at::ScalarType t) {
   switch (t) {
     case at::kDouble:
-      return cpu::DType::f64;
+      return DType::f64;
     case at::kHalf:
-      return cpu::DType::f16;
+      return DType::f16;
     case at::kBFloat16:
-      return cpu::DType::bf16;
+      return DType::bf16;
     default:
-      return cpu::DType::f32;
+      return DType::f32;
   }
 }
 

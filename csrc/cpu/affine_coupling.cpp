@@ -7,10 +7,6 @@
 FK_BEGIN
 namespace loops {
 
-using cpu::AffineCouplingArgs;
-using cpu::CouplingOperand;
-using cpu::CouplingShape;
-
 // ---- one tile -----------------------------------------------------------------
 
 template <class T>
@@ -40,12 +36,7 @@ T forward_tile(const ForwardTile<T>& tile) {
   for_lanes<V>(tile.n, [&](int i, int n) {
     const V x = load_lanes<V>(tile.x + i, n), t = load_lanes<V>(tile.shift + i, n);
     const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), bound, inverse_bound);
-    V y;
-    if constexpr (Inverse) {
-      y = ShiftFirst ? x / scale.s - t : (x - t) / scale.s;
-    } else {
-      y = ShiftFirst ? (x + t) * scale.s : x * scale.s + t;
-    }
+    const V y = coupling_apply(x, t, scale.s, ShiftFirst, Inverse);
     const V log_s = Inverse ? -scale.log_s : scale.log_s;
     store_lanes<V>(tile.y + i, y, n);
     if (tile.log_s != nullptr) {
@@ -71,31 +62,13 @@ void backward_tile(const BackwardTile<T>& tile) {
     const V g_log = tile.grad_log_det != nullptr ? load_lanes<V>(tile.grad_log_det + i, n)
                                                  : V(tile.grad_log_det_value);
     const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), bound, inverse_bound);
-    V grad_x, grad_t, grad_log_s;
-    if constexpr (!Inverse) {
-      grad_x = g * scale.s;
-      if constexpr (ShiftFirst) {
-        const V t = load_lanes<V>(tile.shift + i, n);
-        grad_t = grad_x;
-        grad_log_s = grad_x * (x + t) + g_log;
-      } else {
-        grad_t = g;
-        grad_log_s = grad_x * x + g_log;
-      }
-    } else {
-      grad_x = g / scale.s;
-      if constexpr (ShiftFirst) {
-        grad_t = -g;
-        grad_log_s = -(grad_x * x) - g_log;
-      } else {
-        const V t = load_lanes<V>(tile.shift + i, n);
-        grad_t = -grad_x;
-        grad_log_s = -(grad_x * (x - t)) - g_log;
-      }
-    }
-    store_lanes<V>(tile.grad_x + i, grad_x, n);
-    store_lanes<V>(tile.grad_shift + i, grad_t, n);
-    store_lanes<V>(tile.grad_raw + i, grad_log_s * scale.dlog_s, n);
+    V t(T(0));
+    if constexpr (coupling_pullback_needs_shift(ShiftFirst, Inverse))
+      t = load_lanes<V>(tile.shift + i, n);
+    const auto grad = coupling_pullback(g, g_log, x, t, scale, ShiftFirst, Inverse);
+    store_lanes<V>(tile.grad_x + i, grad.x, n);
+    store_lanes<V>(tile.grad_shift + i, grad.shift, n);
+    store_lanes<V>(tile.grad_raw + i, grad.raw, n);
   });
 }
 

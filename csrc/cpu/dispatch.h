@@ -6,14 +6,12 @@
 // that this processor has (FLOWKERNELS_CPU_ISA lowers the choice, for tests).
 #pragma once
 
-#include <stddef.h>
-#include <stdint.h>
+#include "../args/dtype.h"
 
 namespace fk {
 namespace cpu {
 
-enum class DType : int { f32, f64, f16, bf16 };
-constexpr size_t size_of(DType d) { return d == DType::f64 ? 8 : d == DType::f32 ? 4 : 2; }
+using fk::DType;
 
 enum class Isa : int { baseline, avx2, avx512, count };
 

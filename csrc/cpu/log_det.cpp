@@ -7,8 +7,6 @@
 FK_BEGIN
 namespace loops {
 
-using cpu::LogDetArgs;
-
 template <class T>
 T sum_log_abs(const T* d, int n) {
   using V = Vec<T>;

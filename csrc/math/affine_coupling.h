@@ -14,9 +14,8 @@
 // Domain: every finite r; b > 0.
 #pragma once
 
+#include "../args/affine_coupling.h"
 #include "elementary.h"
-
-#include "affine_coupling_options.h"
 
 FK_BEGIN
 
@@ -76,6 +75,42 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     }
   }
   return out;
+}
+
+// The coupled value; the inverse of x s + t is (x - t) / s.
+template <class V>
+FK_HD V coupling_apply(V x, V t, V s, bool shift_first, bool inverse) {
+  if (inverse) return shift_first ? x / s - t : (x - t) / s;
+  return shift_first ? (x + t) * s : x * s + t;
+}
+
+// Whether the pullback reads the shift.
+FK_HD constexpr bool coupling_pullback_needs_shift(bool shift_first, bool inverse) {
+  return shift_first != inverse;
+}
+
+template <class V>
+struct CouplingGradients {
+  V x, shift, raw;
+};
+
+// Pullback of y and of log s, from the gradients of both.
+template <class V>
+FK_HD CouplingGradients<V> coupling_pullback(V grad_y, V grad_log_s, V x, V t,
+                                             const CouplingScale<V>& scale, bool shift_first,
+                                             bool inverse) {
+  CouplingGradients<V> g;
+  if (inverse) {
+    g.x = grad_y / scale.s;
+    g.shift = shift_first ? -grad_y : -g.x;
+    g.raw = -(g.x * (shift_first ? x : x - t)) - grad_log_s;
+  } else {
+    g.x = grad_y * scale.s;
+    g.shift = shift_first ? g.x : grad_y;
+    g.raw = g.x * (shift_first ? x + t : x) + grad_log_s;
+  }
+  g.raw = g.raw * scale.dlog_s;
+  return g;
 }
 
 FK_END

@@ -1,0 +1,259 @@
+// affine_coupling: options, argument checks and the kernels' arguments, for every device.
+#pragma once
+
+#include <ATen/Functions.h>
+
+#include <algorithm>
+#include <string_view>
+#include <tuple>
+
+#include "../args/affine_coupling.h"
+#include "check.h"
+
+namespace fk {
+namespace bindings {
+
+struct AffineCoupling {
+  static constexpr const char* name = "affine_coupling";
+  using Signature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, std::string_view,
+                                               double, std::string_view, std::string_view, bool,
+                                               std::string_view);
+};
+
+namespace coupling {
+
+using std::string_view;
+constexpr const char* op = AffineCoupling::name;
+
+// ---- options -----------------------------------------------------------------
+
+struct Options {
+  ScaleFn scale_fn;
+  double bound;
+  enum { shift_scale, scale_shift, interleaved } layout;
+  bool shift_first, inverse, transform_first;
+};
+
+inline ScaleFn parse_scale_fn(string_view s) {
+  constexpr const char* names[scale_fn_count] = {"exp",     "tanh",        "softclip", "atan",
+                                                 "sigmoid", "inv_sigmoid", "softplus"};
+  for (int i = 0; i < scale_fn_count; ++i)
+    if (s == names[i]) return static_cast<ScaleFn>(i);
+  TORCH_CHECK_VALUE(false, op,
+                    ": `scale_fn` must be one of exp, tanh, softclip, atan, sigmoid, inv_sigmoid, "
+                    "softplus, got '",
+                    s, "'");
+}
+
+inline Options parse(string_view scale_fn, double bound, string_view layout, string_view order,
+                     bool inverse, string_view transform) {
+  check_positive(op, "bound", bound);
+  TORCH_CHECK_VALUE(layout == "shift_scale" || layout == "scale_shift" || layout == "interleaved",
+                    op, ": `layout` must be shift_scale, scale_shift or interleaved, got '", layout,
+                    "'");
+  TORCH_CHECK_VALUE(order == "scale_then_shift" || order == "shift_then_scale", op,
+                    ": `order` must be scale_then_shift or shift_then_scale, got '", order, "'");
+  TORCH_CHECK_VALUE(transform == "second" || transform == "first", op,
+                    ": `transform` must be first or second, got '", transform, "'");
+  return {parse_scale_fn(scale_fn),
+          bound,
+          layout == "shift_scale"   ? Options::shift_scale
+          : layout == "scale_shift" ? Options::scale_shift
+                                    : Options::interleaved,
+          order == "shift_then_scale",
+          inverse,
+          transform == "first"};
+}
+
+inline void check(const Tensor& x, const Tensor& params) {
+  check_floating(op, "x", x);
+  check_floating(op, "params", params);
+  check_same_device(op, "params", params, "x", x);
+  TORCH_CHECK_TYPE(params.scalar_type() == x.scalar_type() ||
+                       (x.scalar_type() != at::kDouble && params.scalar_type() != at::kDouble),
+                   op, ": `params` must have the dtype of `x` (", x.scalar_type(),
+                   ") or both be of at most float32, got ", params.scalar_type());
+  TORCH_CHECK_VALUE(x.dim() >= 2, op, ": `x` must have shape (B, C, *S), got ", x.sizes());
+  TORCH_CHECK_VALUE(params.dim() == x.dim() && params.size(0) == x.size(0) &&
+                        params.sizes().slice(2) == x.sizes().slice(2) && params.size(1) % 2 == 0 &&
+                        params.size(1) <= 2 * x.size(1),
+                    op, ": `params` must have shape (B, 2 C, *S) for `x` of shape (B, C, *S) = ",
+                    x.sizes(), ", got ", params.sizes());
+}
+
+// ---- loop nests ---------------------------------------------------------------
+
+// Merges the dimensions (C, *S) of all operands where their strides allow it.
+inline CouplingShape merge(at::IntArrayRef sizes, std::initializer_list<CouplingOperand*> operands,
+                           std::initializer_list<at::IntArrayRef> strides) {
+  CouplingShape shape;
+  shape.rows = sizes[0];
+  int64_t n[3] = {1, 1, 1};
+  int64_t merged[8][3] = {};
+  int last = -1;
+  for (size_t d = 1; d < sizes.size(); ++d) {
+    if (sizes[d] == 1) continue;
+    bool extends = last >= 0;
+    size_t k = 0;
+    for (auto s : strides) extends = extends && merged[k++][last] == s[d] * sizes[d];
+    if (!extends) ++last;
+    TORCH_INTERNAL_ASSERT(last < 3);
+    n[last] = extends ? n[last] * sizes[d] : sizes[d];
+    k = 0;
+    for (auto s : strides) merged[k++][last] = s[d];
+  }
+  const int shift = 2 - (last < 0 ? 0 : last);  // right-align: the longest run is innermost
+  size_t k = 0;
+  auto stride = strides.begin();
+  for (auto* o : operands) {
+    o->stride[0] = (*stride++)[0];
+    for (int d = 0; d <= last; ++d) o->stride[1 + d + shift] = merged[k][d];
+    if (last < 0) o->stride[3] = 1;
+    ++k;
+  }
+  for (int d = 0; d <= last; ++d) shape.n[d + shift] = n[d];
+  return shape;
+}
+
+inline CouplingOperand operand(const Tensor& t, int64_t channel) {
+  CouplingOperand o;
+  o.dtype = cpu_dtype(t.scalar_type());
+  o.base = static_cast<char*>(t.data_ptr()) + channel * t.stride(1) * t.element_size();
+  return o;
+}
+
+// At most three merged dimensions fit a kernel's loop nest; rarer layouts are copied.
+inline Tensor loopable(const Tensor& t) { return t.dim() <= 4 ? t : t.contiguous(); }
+
+// Shift and raw scale inside a tensor of the parameters' layout.
+struct ParamHalves {
+  CouplingOperand shift, raw;
+  c10::SmallVector<int64_t, 6> strides;
+};
+inline ParamHalves halves(const Tensor& params, const Options& o) {
+  const int64_t channels = params.size(1) / 2;
+  ParamHalves h{operand(params, 0), operand(params, 0), {}};
+  h.strides.assign(params.strides().begin(), params.strides().end());
+  if (o.layout == Options::interleaved) {
+    h.raw = operand(params, 1);
+    h.strides[1] *= 2;
+  } else {
+    (o.layout == Options::shift_scale ? h.raw : h.shift) = operand(params, channels);
+  }
+  return h;
+}
+
+struct Halved {
+  int64_t coupled, kept;  // numbers of channels
+  int64_t coupled_at, kept_at;
+};
+inline Halved halve(const Tensor& x, const Tensor& params, const Options& o) {
+  const int64_t coupled = params.size(1) / 2, kept = x.size(1) - coupled;
+  return {coupled, kept, o.transform_first ? 0 : kept, o.transform_first ? coupled : 0};
+}
+
+inline AffineCouplingArgs arguments(const Tensor& x, const Options& o) {
+  AffineCouplingArgs a;
+  a.scale_fn = o.scale_fn;
+  a.bound = o.bound;
+  a.shift_first = o.shift_first;
+  a.inverse = o.inverse;
+  a.float64 = x.scalar_type() == at::kDouble;
+  return a;
+}
+
+inline CouplingShape shape_of_kept(const Tensor& x, int64_t kept, CouplingOperand& from,
+                                   at::IntArrayRef from_strides, CouplingOperand& to,
+                                   at::IntArrayRef to_strides) {
+  auto sizes = x.sizes().vec();
+  sizes[1] = kept;
+  return merge(sizes, {&from, &to}, {from_strides, to_strides});
+}
+
+// ---- calls ---------------------------------------------------------------------
+
+// A kernel's arguments with the tensors they point into.  Where and in how many parts
+// it runs is the device's affair.
+struct Forward {
+  AffineCouplingArgs args;
+  Tensor y, log_det;
+  Tensor x, params;
+};
+
+inline Forward forward(const Tensor& x_, const Tensor& params_, string_view scale_fn, double bound,
+                       string_view layout, string_view order, bool inverse, string_view transform) {
+  check(x_, params_);
+  const Options o = parse(scale_fn, bound, layout, order, inverse, transform);
+  Forward call;
+  const Tensor& x = call.x = loopable(x_);
+  const Tensor& params = call.params = loopable(params_);
+  const Tensor& y = call.y = at::empty(x.sizes(), x.options());
+  call.log_det = at::empty({x.size(0)}, x.options().dtype(wide(x.scalar_type())));
+
+  const Halved h = halve(x, params, o);
+  AffineCouplingArgs& a = call.args = arguments(x, o);
+  const ParamHalves p = halves(params, o);
+  a.x = operand(x, h.coupled_at);
+  a.y = operand(y, h.coupled_at);
+  a.shift = p.shift;
+  a.raw = p.raw;
+  auto sizes = x.sizes().vec();
+  sizes[1] = h.coupled;
+  a.coupled = merge(sizes, {&a.x, &a.y, &a.shift, &a.raw},
+                    {x.strides(), y.strides(), p.strides, p.strides});
+  a.kept_x = operand(x, h.kept_at);
+  a.kept_y = operand(y, h.kept_at);
+  a.kept = shape_of_kept(x, h.kept, a.kept_x, x.strides(), a.kept_y, y.strides());
+  a.log_det.base = call.log_det.data_ptr();
+  a.log_det.dtype = cpu_dtype(call.log_det.scalar_type());
+  return call;
+}
+
+struct Backward {
+  AffineCouplingArgs args;
+  Tensor grad_x, grad_params;
+  Tensor x, params, grad_y, grad_log_det;
+};
+
+inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det, const Tensor& x_,
+                         const Tensor& params_, string_view scale_fn, double bound,
+                         string_view layout, string_view order, bool inverse,
+                         string_view transform) {
+  check(x_, params_);
+  const Options o = parse(scale_fn, bound, layout, order, inverse, transform);
+  Backward call;
+  const Tensor& x = call.x = loopable(x_);
+  const Tensor& params = call.params = loopable(params_);
+  const Tensor& grad_y = call.grad_y = loopable(grad_y_.to(x.scalar_type()));
+  const Tensor& grad_x = call.grad_x = at::empty(x.sizes(), x.options());
+  const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
+  call.grad_log_det = grad_log_det.to(wide(x.scalar_type()));
+
+  const Halved h = halve(x, params, o);
+  AffineCouplingArgs& a = call.args = arguments(x, o);
+  const ParamHalves p = halves(params, o), gp = halves(grad_params, o);
+  a.x = operand(x, h.coupled_at);
+  a.grad_y = operand(grad_y, h.coupled_at);
+  a.grad_x = operand(grad_x, h.coupled_at);
+  a.shift = p.shift;
+  a.raw = p.raw;
+  a.grad_shift = gp.shift;
+  a.grad_raw = gp.raw;
+  auto sizes = x.sizes().vec();
+  sizes[1] = h.coupled;
+  a.coupled =
+      merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.shift, &a.raw, &a.grad_shift, &a.grad_raw},
+            {x.strides(), grad_y.strides(), grad_x.strides(), p.strides, p.strides, gp.strides,
+             gp.strides});
+  a.kept_x = operand(grad_y, h.kept_at);
+  a.kept_y = operand(grad_x, h.kept_at);
+  a.kept = shape_of_kept(x, h.kept, a.kept_x, grad_y.strides(), a.kept_y, grad_x.strides());
+  a.grad_log_det.base = call.grad_log_det.data_ptr();
+  a.grad_log_det.dtype = cpu_dtype(call.grad_log_det.scalar_type());
+  a.grad_log_det.stride[0] = call.grad_log_det.stride(0);
+  return call;
+}
+
+}  // namespace coupling
+}  // namespace bindings
+}  // namespace fk
