@@ -91,6 +91,9 @@ def train(
     accelerator: Annotated[
         str | None, _setting("accelerator", "`cpu`, `gpu` or `auto`.", _MACHINE)
     ] = None,
+    threads: Annotated[
+        int | None, _setting("threads", "CPU threads of each process.", _MACHINE)
+    ] = None,
     devices: Annotated[
         int | None, _setting("devices", "How many, by distributed data parallelism.", _MACHINE)
     ] = None,

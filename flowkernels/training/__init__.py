@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flowkernels.training.history import read_history
     from flowkernels.training.module import FlowModule, NonFiniteError
     from flowkernels.training.run import Run, RunError, build_flow
-    from flowkernels.training.trainer import data_module, fit, make_trainer
+    from flowkernels.training.trainer import cpu_threads, data_module, fit, make_trainer
 
 __all__ = [
     "ConfigError",
@@ -21,6 +21,7 @@ __all__ = [
     "RunConfig",
     "RunError",
     "build_flow",
+    "cpu_threads",
     "data_module",
     "fit",
     "make_trainer",
@@ -32,7 +33,7 @@ __getattr__ = lazy(
     __name__,
     {
         "config": ("ConfigError", "RunConfig"),
-        "trainer": ("data_module", "fit", "make_trainer"),
+        "trainer": ("cpu_threads", "data_module", "fit", "make_trainer"),
         "history": ("read_history",),
         "module": ("FlowModule", "NonFiniteError"),
         "run": ("Run", "RunError", "build_flow"),

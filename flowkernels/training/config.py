@@ -32,6 +32,7 @@ _AT_LEAST = {
     "weight_decay": 0,
     "checkpoint_every": 1,
     "log_every": 1,
+    "threads": 1,
     "devices": 1,
     "seed": 0,
 }
@@ -70,6 +71,8 @@ class RunConfig:
         checkpoint_every: steps between checkpoints, besides one after every epoch.
         log_every: steps between rows of metrics.csv.
         accelerator: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
+        threads: of the CPU in each process; None for torch's choice. Sums depend on it, so a run
+            that is to be repeated exactly on another machine names it.
         devices: how many; more than one train by distributed data parallelism.
 
     Raises:
@@ -104,6 +107,7 @@ class RunConfig:
     checkpoint_every: int = 500
     log_every: int = 10
     accelerator: str = "auto"
+    threads: int | None = None
     devices: int = 1
 
     def __post_init__(self) -> None:
@@ -112,7 +116,7 @@ class RunConfig:
                 raise ConfigError(f"{name}: expected {' or '.join(choices)}, got {value!r}")
         for name, least in _AT_LEAST.items():
             value = getattr(self, name)
-            if value is None and name == "steps_per_epoch":
+            if value is None and name in ("steps_per_epoch", "threads"):
                 continue
             kinds = (int, float) if name == "weight_decay" else (int,)
             if isinstance(value, bool) or not isinstance(value, kinds):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -21,7 +23,7 @@ from flowkernels.training.module import FlowModule, NonFiniteError
 from flowkernels.training.progress import progress_callback
 from flowkernels.training.run import Run, RunError, build_flow
 
-__all__ = ["data_module", "fit", "make_trainer"]
+__all__ = ["cpu_threads", "data_module", "fit", "make_trainer"]
 
 
 def data_module(config: RunConfig, *, data_dir: str | None = None) -> ImageDataModule:
@@ -95,7 +97,7 @@ def fit(
         trainer.limit_val_batches = 0
     checkpoint = str(run.last) if resume and run.last.exists() else None
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), cpu_threads(config.threads):
             _silence_lightning()
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except NonFiniteError as error:
@@ -104,6 +106,24 @@ def fit(
         # Lightning turns Ctrl-C into exit(1).
         raise KeyboardInterrupt from error
     return module
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Within it torch uses so many threads of the CPU; None changes nothing.
+
+    Example:
+        >>> with cpu_threads(1):
+        ...     torch.get_num_threads()
+        1
+    """
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def make_trainer(
