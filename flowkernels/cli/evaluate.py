@@ -53,6 +53,7 @@ def evaluate_run(
     run: Run, *, checkpoint: str = "best", limit: int | None = None, data_dir: str | None = None
 ) -> dict[str, Any]:
     """Score a run and write ``metrics.json``; what was written."""
+    import torch
     from rich.console import Console
     from rich.progress import Progress
 
@@ -61,6 +62,8 @@ def evaluate_run(
 
     config = run.config()
     flow, origin = run.load_flow(checkpoint)
+    if torch.cuda.is_available() and config.accelerator != "cpu":
+        flow = flow.cuda()
     data = data_module(config, data_dir=data_dir)
     test = data.dataset.test[:limit]
     untrained = build_flow(config, data.dataset.shape).to(flow.dtype)

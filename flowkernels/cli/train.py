@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,6 +125,9 @@ def train(
 
         flowkernels train runs/again --config runs/digits/config.json --seed 1
     """
+    if data_dir is not None:
+        # The run is read from other folders, too.
+        data_dir = str(Path(data_dir).expanduser().resolve())
     given = locals()
     changes = {
         field.name: given[field.name]
@@ -139,6 +143,8 @@ def train(
         start = RunConfig()
     settings = RunConfig.from_dict({**start.to_dict(), **changes})
     run_training(settings, folder, resume=resume, tensorboard=tensorboard)
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        return
     typer.echo(
         f"Trained. Settings, metrics.csv and checkpoints are in {run}\n"
         f"Next: flowkernels evaluate {run}"

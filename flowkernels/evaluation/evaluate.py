@@ -91,7 +91,8 @@ def round_trip_error(flow: Flow, images: Tensor) -> float:
     """
     if flow.dequantize is None:
         raise ValueError("flow: expected one that dequantises 8-bit images, got one without")
-    centres, _ = flow.dequantize.centre(images.to(flow.dtype))
+    device = next(flow.parameters()).device
+    centres, _ = flow.dequantize.centre(images.to(device, flow.dtype))
     latent, _ = flow.bijection(centres)
     back, _ = flow.bijection.inverse(latent)
     return float((back - centres).abs().max())
@@ -108,7 +109,7 @@ def compare(
     """Test scores of a flow, of the same flow untrained, and of a diagonal Gaussian.
 
     Args:
-        flow: trained.
+        flow: trained; it is scored on the device where it is.
         untrained: the same architecture, see :func:`start_flow`.
         train: the images that it was trained on; the Gaussians are fitted to them.
         test: images (N, C, H, W).
@@ -122,14 +123,15 @@ def compare(
     with fixed_noise(_SEED):
         pixel = DiagonalGaussian.fit(train)
         logit = DiagonalGaussian.fit(train, alpha=alpha) if alpha is not None else None
-    models: dict[str, Callable[[Tensor], Tensor]] = {
-        "flow": flow.eval().bits_per_dim,
-        "untrained_flow": untrained.eval().bits_per_dim,
-        "diagonal_gaussian": pixel.bits_per_dim,
+    device = next(flow.parameters()).device
+    models: dict[str, tuple[Callable[[Tensor], Tensor], torch.device]] = {
+        "flow": (flow.eval().bits_per_dim, device),
+        "untrained_flow": (untrained.to(device).eval().bits_per_dim, device),
+        "diagonal_gaussian": (pixel.bits_per_dim, torch.device("cpu")),
     }
     if logit is not None:
-        models["diagonal_gaussian_logit"] = logit.bits_per_dim
+        models["diagonal_gaussian_logit"] = (logit.bits_per_dim, torch.device("cpu"))
     return {
-        name: score(model, TensorBatches(test, _BATCH), on_batch=on_batch)
-        for name, model in models.items()
+        name: score(model, TensorBatches(test, _BATCH), device=where, on_batch=on_batch)
+        for name, (model, where) in models.items()
     }

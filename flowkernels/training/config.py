@@ -71,8 +71,8 @@ class RunConfig:
         checkpoint_every: steps between checkpoints, besides one after every epoch.
         log_every: steps between rows of metrics.csv.
         accelerator: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
-        threads: of the CPU in each process; None for torch's choice. Sums depend on it, so a run
-            that is to be repeated exactly on another machine names it.
+        threads: of the CPU in each process; None for torch's choice, which the run then keeps:
+            the last bits of a sum depend on it.
         devices: how many; more than one train by distributed data parallelism.
 
     Raises:

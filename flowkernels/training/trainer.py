@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
 import warnings
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -79,7 +81,7 @@ def fit(
         KeyboardInterrupt: the user stopped it.
     """
     run = Run(folder)
-    _check_folder(run, config, resume)
+    config = _settled(run, config, resume)
     data = data_module(config)
     module = FlowModule(
         build_flow(config, data.dataset.shape),
@@ -89,10 +91,10 @@ def fit(
         warmup_steps=config.warmup_steps,
         total_steps=config.epochs * data.steps_in_epoch(config.devices),
     )
+    trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
     # Only now: what cannot be trained leaves no folder behind.
     if not run.config_file.exists():
         config.save(run.config_file)
-    trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
     if len(data.val_images) == 0:
         trainer.limit_val_batches = 0
     checkpoint = str(run.last) if resume and run.last.exists() else None
@@ -138,41 +140,51 @@ def make_trainer(
     shown = progress_callback() if progress else None
     if shown is not None:
         callbacks.insert(0, shown)
-    return pl.Trainer(
-        accelerator=_accelerator(config),
-        devices=config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
-        precision=config.precision,  # type: ignore[arg-type]
-        max_epochs=config.epochs,
-        gradient_clip_val=config.gradient_clip,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        logger=_tensorboard(run) if tensorboard else False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=config.log_every,
-        enable_checkpointing=True,
-        enable_model_summary=False,
-        # Else Lightning adds a bar of its own to our lines.
-        enable_progress_bar=isinstance(shown, ProgressBar),
-        use_distributed_sampler=False,
-        default_root_dir=run.path,
-    )
+    try:
+        return pl.Trainer(
+            accelerator=_accelerator(config),
+            devices=config.devices,
+            strategy="ddp" if config.devices > 1 else "auto",
+            precision=config.precision,  # type: ignore[arg-type]
+            max_epochs=config.epochs,
+            gradient_clip_val=config.gradient_clip,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=_tensorboard(run) if tensorboard else False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=config.log_every,
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            # Else Lightning adds a bar of its own to our lines.
+            enable_progress_bar=isinstance(shown, ProgressBar),
+            use_distributed_sampler=False,
+            default_root_dir=run.path,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(f"devices: {error}") from error
 
 
-def _check_folder(run: Run, config: RunConfig, resume: bool) -> None:
+def _settled(run: Run, config: RunConfig, resume: bool) -> RunConfig:
+    """The configuration with the number of threads that it will have, or that the run has had."""
+    threads = config.threads or max(1, torch.get_num_threads() // config.devices)
+    settled = dataclasses.replace(config, threads=threads)
+    if not run.config_file.exists():
+        return settled
+    existing = run.config()
+    if config.threads is None:
+        settled = dataclasses.replace(config, threads=existing.threads)
     # Lightning starts the other processes by running the same command again, when the first has
     # already written into the folder.
     if getattr(rank_zero_only, "rank", 0):
-        return
-    if run.config_file.exists():
-        if not resume:
-            raise RunError(
-                f"{run.path}: holds a run already; --resume goes on with it, "
-                "or choose another folder"
-            )
-        if changed := run.config().differences(config):
-            names = ", ".join(f"{name} ({a!r} -> {b!r})" for name, (a, b) in changed.items())
-            raise ConfigError(f"{run.path}: a resumed run keeps its settings, got {names}")
+        return settled
+    if not resume:
+        raise RunError(
+            f"{run.path}: holds a run already; --resume goes on with it, or choose another folder"
+        )
+    if changed := existing.differences(settled):
+        names = ", ".join(f"{name} ({a!r} -> {b!r})" for name, (a, b) in changed.items())
+        raise ConfigError(f"{run.path}: a resumed run keeps its settings, got {names}")
+    return settled
 
 
 def _accelerator(config: RunConfig) -> str:

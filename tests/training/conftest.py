@@ -22,6 +22,7 @@ TINY = RunConfig(
     checkpoint_every=1,
     log_every=3,
     accelerator="cpu",
+    threads=1,
 )
 
 

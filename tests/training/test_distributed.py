@@ -30,7 +30,7 @@ def save_and_copy(self, checkpoint, path, storage_options=None):
         shutil.copytree(folder, copy[0])
 
 AtomicCheckpointIO.save_checkpoint = save_and_copy
-module = fit(RunConfig(**settings), folder, resume=True, progress=False)
+module = fit(RunConfig(**settings), folder, resume=not copy, progress=False)
 digest = hashlib.sha256()
 for value in module.flow.state_dict().values():
     digest.update(value.detach().numpy().tobytes())

@@ -153,6 +153,22 @@ def test_tensorboard_gets_the_same_numbers(tmp_path, tiny):
         assert written == [(step, pytest.approx(value)) for step, value in expected[name]]
 
 
+def test_a_run_keeps_its_number_of_threads(tmp_path, tiny):
+    run = Run(tmp_path / "run")
+    torch.set_num_threads(2)
+    fit(tiny(threads=None, epochs=1), run.path, progress=False)
+    assert run.config().threads == 2
+    torch.set_num_threads(1)
+    fit(tiny(threads=None, epochs=1), run.path, resume=True, progress=False)
+    assert torch.get_num_threads() == 1
+
+
+def test_devices_that_are_not_there(tmp_path, tiny):
+    with pytest.raises(ConfigError, match=r"devices|accelerator"):
+        fit(tiny(accelerator="gpu", devices=99), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_missing_and_damaged_checkpoints(tmp_path, tiny):
     run = Run(tmp_path / "run")
     with pytest.raises(RunError, match=r"found no config\.json there; 'flowkernels train'"):
