@@ -217,7 +217,9 @@ def _what_is_left(run: Run) -> str:
 
 
 def _silence_lightning() -> None:
-    # Both are about data loaders with worker processes; the data are in memory.
+    # The first is about data loaders with worker processes, but the data are in memory; the last
+    # about summing a score over processes, which torchmetrics has done by then.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
