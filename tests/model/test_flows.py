@@ -291,6 +291,17 @@ def test_compiles_without_graph_breaks(base, make):
             got.mean().backward()
 
 
+def test_channels_last_changes_nothing():
+    flow = fit(small_glow("normal"), images(16), 3)
+    x = images(4)
+    expected = flow(x)
+    flow.to(memory_format=torch.channels_last)
+    for value, other in zip(expected, flow(x), strict=True):
+        assert_close(other, value, rtol=1e-5, atol=1e-4)
+    z, _ = flow(x.to(memory_format=torch.channels_last))
+    assert torch.equal(flow.inverse(z)[0], x.float())
+
+
 @bases
 def test_torch_func_scores_and_per_sample_gradients(base, randomize):
     flow = randomize(realnvp(4, layers=3, hidden=8, base=base).double())
