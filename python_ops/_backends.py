@@ -6,6 +6,7 @@ that is missing raises when the ops are imported; nothing falls back silently.
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 
@@ -29,20 +30,45 @@ def _cuda_problem() -> str | None:
 
 
 def _triton_problem() -> str | None:
-    return "this version has no Triton kernels"
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed (pip install 'flowkernels[triton]')"
+    version = importlib.metadata.version("triton")
+    if tuple(int(part) for part in version.split(".")[:2]) < (3, 6):
+        return f"triton {version} is older than 3.6 (pip install 'flowkernels[triton]')"
+    return None
+
+
+# Triton's own interpreter runs the kernels on CPU tensors, to test them without a GPU.
+INTERPRETED = FORCED == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _forced_triton_problem() -> str | None:
+    if _triton_problem() is None and not INTERPRETED and not torch.cuda.is_available():
+        return "no GPU is visible to torch (TRITON_INTERPRET=1 runs the kernels on the CPU, slowly)"
+    return _triton_problem()
 
 
 if FORCED == "cuda" and (problem := _cuda_problem()):
     raise ImportError(f"FLOWKERNELS_BACKEND=cuda, but {problem}")
-if FORCED == "triton" and (problem := _triton_problem()):
+if FORCED == "triton" and (problem := _forced_triton_problem()):
     raise ImportError(f"FLOWKERNELS_BACKEND=triton, but {problem}")
+
+# Nothing here asks for a GPU: that would start the driver in every process that imports us.
+ON_GPU = "cuda" if FORCED != "triton" and not _cuda_problem() else "triton"
+if ON_GPU == "triton" and not _triton_problem():
+    from .triton.registration import register
+
+    register("CUDA", *(["CPU"] if INTERPRETED else []))
 
 
 def _gpu() -> str:
     if not torch.cuda.is_available():
         return "no GPU is visible to torch"
-    problems = [p for p in (_cuda_problem(), _triton_problem()) if p]
-    return "no kernels: " + "; ".join(problems) if problems else "compiled CUDA"
+    if ON_GPU == "cuda":
+        return "compiled CUDA"
+    if problem := _triton_problem():
+        return f"no kernels: {_cuda_problem()}; {problem}"
+    return f"Triton {importlib.metadata.version('triton')}"
 
 
 def backends() -> dict[str, dict[str, str]]:
@@ -57,4 +83,6 @@ def backends() -> dict[str, dict[str, str]]:
     cpu = f"compiled C++ ({info['cpu_isa']})"
     if FORCED == "reference":
         cpu = "plain torch (FLOWKERNELS_BACKEND=reference)"
+    if INTERPRETED:
+        cpu = f"Triton {importlib.metadata.version('triton')}, interpreted"
     return {name: {"cpu": cpu, "cuda": _gpu()} for name in info["ops"]}

@@ -1,0 +1,365 @@
+"""affine_coupling in Triton: one pass over memory in each direction.
+
+The formulas are those of csrc/math/affine_coupling.h.  A tile is lines x elements:
+
+rows    where every operand's (channels, *space) merge into one stride: lines are rows
+planes  elsewhere (interleaved parameters, channels_last): lines are channels of one row,
+        elements positions in space, so that reads along either axis stay coalesced
+
+The programs of a unit (a block of rows, or one row of planes) couple its `parts` and
+then copy its kept channels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .elementary import atan, exp, log1p_nonnegative, tanh
+from .launch import launch
+from .refuse import FLOATING, refuse
+from .tile import TILE, ceil_div, fetch, parts_of, positions, power_of_two, warps
+
+# ---- kernels ---------------------------------------------------------------------
+
+
+@triton.jit
+def scale(raw, SCALE_FN: tl.constexpr, BOUND: tl.constexpr):
+    """(log s, s, d log s / d raw)."""
+    if SCALE_FN == "exp":
+        return raw, exp(raw), raw * 0.0 + 1.0
+    elif SCALE_FN == "tanh":
+        u = tanh(raw * (1.0 / BOUND))
+        log_s = u * BOUND
+        return log_s, exp(log_s), (1.0 - u) * (u + 1.0)
+    elif SCALE_FN == "softclip":
+        q = 1.0 / (tl.abs(raw * (1.0 / BOUND)) + 1.0)
+        log_s = raw * q
+        return log_s, exp(log_s), q * q
+    elif SCALE_FN == "atan":
+        u = raw * (1.0 / BOUND)
+        log_s = atan(u) * (BOUND * 0.636)
+        return log_s, exp(log_s), 0.636 / (u * u + 1.0)
+    elif SCALE_FN == "softplus":
+        e = exp(-tl.abs(raw))
+        unclamped = tl.where(raw < 0.0, 0.0, raw) + log1p_nonnegative(e) + 1e-3
+        s = tl.where(unclamped > 3.0, 3.0, unclamped)
+        slope = tl.where(raw < 0.0, e, 1.0) / (e + 1.0)
+        return tl.log(s), s, tl.where(unclamped <= 3.0, slope / s, 0.0)
+    else:
+        v = raw + 2.0
+        e = exp(-tl.abs(v))
+        inverse = 1.0 / (e + 1.0)
+        log_s = tl.where(v > 0.0, 0.0, v) - log1p_nonnegative(e)
+        complement = tl.where(v < 0.0, 1.0, e) * inverse
+        if SCALE_FN == "sigmoid":
+            return log_s, tl.where(v < 0.0, e, 1.0) * inverse, complement
+        else:
+            return -log_s, exp(-v) + 1.0, -complement
+
+
+@triton.jit
+def tile_of(unit, k, n_elements, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr):
+    """(base row, lines (LINES, 1), elements (1, ELEMENTS)) of a unit's tile k."""
+    if PLANES:
+        across = tl.cdiv(n_elements, ELEMENTS)
+        lines = positions(k // across, LINES)
+        elements = positions(k % across, ELEMENTS)
+        return unit.to(tl.int64), lines[:, None], elements[None, :]
+    else:
+        lines = positions(unit, LINES)
+        elements = positions(k, ELEMENTS)
+        return (unit * 0).to(tl.int64), lines[:, None], elements[None, :]
+
+
+@triton.jit
+def copy_tile(
+    source, to, unit, k, n_lines, n_elements,
+    source_row, source_line, source_step, to_row, to_line,
+    PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    row, line, element = tile_of(unit, k, n_elements, PLANES, LINES, ELEMENTS)
+    mask = (line < n_lines) & (element < n_elements)
+    at = row * source_row + line * source_line + element * source_step
+    value = tl.load(source + at, mask=mask)
+    tl.store(to + (row * to_row + line * to_line + element), value, mask=mask)
+
+
+@triton.jit
+def forward_kernel(
+    x, params, y, log_det,
+    n_lines, n_elements, kept_lines, kept_elements, count, parts, programs,
+    x_row, x_line, x_step, p_row, p_line, p_step, y_row, y_line,
+    x_at, x_kept_at, y_at, y_kept_at, shift_at, raw_at,
+    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr,
+    INVERSE: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    unit = tl.program_id(0) // programs
+    part = tl.program_id(0) % programs
+    if part >= parts:
+        copy_tile(x + x_kept_at, y + y_kept_at, unit, part - parts, kept_lines, kept_elements,
+                  x_row, x_line, x_step, y_row, y_line, PLANES, LINES, ELEMENTS)  # fmt: skip
+    else:
+        total = tl.zeros([LINES, ELEMENTS], log_det.dtype.element_ty)
+        for i in range(count):  # tiles past the last are masked throughout
+            row, line, element = tile_of(
+                unit, part * count + i, n_elements, PLANES, LINES, ELEMENTS
+            )
+            mask = (line < n_lines) & (element < n_elements)
+            value = fetch(x, x_at + (row * x_row + line * x_line + element * x_step), mask)
+            at = row * p_row + line * p_line + element * p_step
+            shift = fetch(params, shift_at + at, mask).to(value.dtype)
+            raw = fetch(params, raw_at + at, mask).to(value.dtype)
+            log_s, s, _ = scale(raw, SCALE_FN, BOUND)
+            if INVERSE:
+                total -= tl.where(mask, log_s, 0.0)
+                out = value / s - shift if SHIFT_FIRST else (value - shift) / s
+            else:
+                total += tl.where(mask, log_s, 0.0)
+                out = (value + shift) * s if SHIFT_FIRST else value * s + shift
+            tl.store(y + (y_at + (row * y_row + line * y_line + element)), out, mask=mask)
+        sums = tl.sum(total, axis=1)
+        if PLANES:
+            tl.store(log_det + (unit.to(tl.int64) * parts + part), tl.sum(sums, axis=0))
+        else:
+            row = positions(unit, LINES)
+            tl.store(log_det + (row * parts + part), sums, mask=row < n_lines)
+
+
+@triton.jit
+def backward_kernel(
+    grad_y, grad_log_det, x, params, grad_x, grad_params,
+    n_lines, n_elements, kept_lines, kept_elements, tiles, programs,
+    g_row, g_line, g_step, x_row, x_line, x_step, p_row, p_line, p_step,
+    gx_row, gx_line, gp_row, gp_line, gp_step, log_det_step,
+    g_at, g_kept_at, x_at, gx_at, gx_kept_at, shift_at, raw_at, grad_shift_at, grad_raw_at,
+    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr,
+    INVERSE: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    unit = tl.program_id(0) // programs
+    k = tl.program_id(0) % programs
+    if k >= tiles:
+        copy_tile(grad_y + g_kept_at, grad_x + gx_kept_at, unit, k - tiles, kept_lines,
+                  kept_elements, g_row, g_line, g_step, gx_row, gx_line,
+                  PLANES, LINES, ELEMENTS)  # fmt: skip
+    else:
+        row, line, element = tile_of(unit, k, n_elements, PLANES, LINES, ELEMENTS)
+        mask = (line < n_lines) & (element < n_elements)
+        value = fetch(x, x_at + (row * x_row + line * x_line + element * x_step), mask)
+        grad = fetch(grad_y, g_at + (row * g_row + line * g_line + element * g_step), mask)
+        at = row * p_row + line * p_line + element * p_step
+        raw = fetch(params, raw_at + at, mask).to(value.dtype)
+        # Read only where the gradient of log s takes it.
+        if SHIFT_FIRST != INVERSE:
+            shift = fetch(params, shift_at + at, mask).to(value.dtype)
+        if PLANES:
+            grad_log = tl.load(grad_log_det + row * log_det_step).to(value.dtype)
+        else:
+            grad_log = fetch(grad_log_det, line * log_det_step, line < n_lines).to(value.dtype)
+        _, s, slope = scale(raw, SCALE_FN, BOUND)
+        if INVERSE:
+            grad_value = grad / s
+            if SHIFT_FIRST:
+                grad_shift = -grad
+                grad_log_s = -(grad_value * value) - grad_log
+            else:
+                grad_shift = -grad_value
+                grad_log_s = -(grad_value * (value - shift)) - grad_log
+        else:
+            grad_value = grad * s
+            if SHIFT_FIRST:
+                grad_shift = grad_value
+                grad_log_s = grad_value * (value + shift) + grad_log
+            else:
+                grad_shift = grad
+                grad_log_s = grad_value * value + grad_log
+        to = row * gp_row + line * gp_line + element * gp_step
+        tl.store(grad_x + (gx_at + (row * gx_row + line * gx_line + element)), grad_value,
+                 mask=mask)  # fmt: skip
+        tl.store(grad_params + (grad_shift_at + to), grad_shift, mask=mask)
+        tl.store(grad_params + (grad_raw_at + to), grad_log_s * slope, mask=mask)
+
+
+# ---- options and checks ------------------------------------------------------------
+
+SCALE_FNS = ("exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus")
+LAYOUTS = ("shift_scale", "scale_shift", "interleaved")
+ORDERS = ("scale_then_shift", "shift_then_scale")
+TRANSFORMS = ("second", "first")
+
+
+def _check(x: Tensor, params: Tensor, *options: Any) -> None:
+    scale_fn, bound, layout, order, _, transform = options
+    mixed = x.dtype != torch.float64 and params.dtype != torch.float64
+    if not (
+        x.dtype in FLOATING
+        and params.dtype in FLOATING
+        and (x.dtype == params.dtype or mixed)
+        and x.device == params.device
+        and x.ndim >= 2
+        and params.ndim == x.ndim
+        and params.shape[0] == x.shape[0]
+        and params.shape[2:] == x.shape[2:]
+        and params.shape[1] % 2 == 0
+        and params.shape[1] <= 2 * x.shape[1]
+        and scale_fn in SCALE_FNS
+        and 0 < bound < float("inf")
+        and layout in LAYOUTS
+        and order in ORDERS
+        and transform in TRANSFORMS
+    ):
+        refuse("affine_coupling", x, params, *options)
+
+
+# ---- tiles -----------------------------------------------------------------------
+
+
+@dataclass
+class _Operand:
+    """A tensor (B, C, *S) and its strides of rows, channels and positions in space."""
+
+    tensor: Tensor
+    row: Any
+    channel: Any
+    step: Any
+
+
+def _operand(t: Tensor, pairs: bool = False) -> _Operand:
+    """`t` with one stride for all of its space; rare layouts are copied.
+
+    With `pairs`, a channel is two of `t`'s: those of interleaved parameters.
+    """
+    step: Any = None
+    following: Any = 1
+    for size, stride in zip(reversed(t.shape[2:]), reversed(t.stride()[2:]), strict=True):
+        if size == 1:
+            continue
+        if step is None:
+            step, following = stride, stride * size
+        elif stride == following:
+            following = following * size
+        else:
+            return _operand(t.contiguous(), pairs)
+    channel = t.stride(1) * 2 if pairs else t.stride(1)
+    return _Operand(t, t.stride(0), channel, 1 if step is None else step)
+
+
+class _Tiles:
+    """How a call is divided into tiles."""
+
+    def __init__(self, x: Tensor, params: Tensor, transform: str, *operands: _Operand) -> None:
+        rows, self.space = x.shape[0], math.prod(x.shape[2:])
+        coupled = params.shape[1] // 2
+        kept = x.shape[1] - coupled
+        self.coupled_channel, self.kept_channel = (
+            (0, coupled) if transform == "first" else (kept, 0)
+        )
+        self.planes = self.space != 1 and any(o.channel != self.space * o.step for o in operands)
+        if self.planes:
+            self.sizes = (coupled, self.space, kept, self.space)
+            channels_last = any(o.channel < o.step for o in operands)
+            # 32 x 32 reads whole sectors along both axes: the output is channels first.
+            narrow = power_of_two(coupled, 32) if channels_last else 1
+            self.elements = power_of_two(self.space, TILE // narrow)
+            self.lines = power_of_two(coupled, TILE // self.elements)
+            units, blocks = rows, ceil_div(coupled, self.lines)
+            kept_blocks = ceil_div(kept, self.lines)
+        else:
+            self.sizes = (rows, coupled * self.space, rows, kept * self.space)
+            self.elements = power_of_two(max(self.sizes[1], 1), TILE)
+            self.lines = power_of_two(rows, TILE // self.elements)
+            units, blocks, kept_blocks = ceil_div(rows, self.lines), 1, 1
+        self.units = units
+        self.tiles = blocks * ceil_div(self.sizes[1], self.elements)
+        self.kept_tiles = kept_blocks * ceil_div(self.sizes[3], self.elements)
+
+    def strides(self, o: _Operand, *, step: bool = True) -> tuple[Any, ...]:
+        """Of an operand: a tile's base row, lines and elements; contiguous ones have no step."""
+        if self.planes:
+            three = (o.row, o.channel, o.step)
+        else:
+            three = (0, o.row, o.channel if self.space == 1 else o.step)
+        return three if step else three[:2]
+
+    def constants(self, options: tuple[Any, ...]) -> dict[str, Any]:
+        """The kernels' compile-time arguments."""
+        scale_fn, bound, _, order, inverse, _ = options
+        return {
+            "SCALE_FN": scale_fn,
+            "BOUND": float(bound),
+            "SHIFT_FIRST": order == "shift_then_scale",
+            "INVERSE": bool(inverse),
+            "PLANES": self.planes,
+            "LINES": self.lines,
+            "ELEMENTS": self.elements,
+            "num_warps": warps(self.lines * self.elements),
+        }
+
+
+def _halves(params: Tensor, layout: str) -> tuple[Any, Any]:
+    """Where shift and raw scale begin."""
+    channel = params.stride(1)
+    if layout == "interleaved":
+        return 0, channel
+    half = params.shape[1] // 2 * channel
+    return (0, half) if layout == "shift_scale" else (half, 0)
+
+
+# ---- the op ----------------------------------------------------------------------
+
+
+def forward(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    """(y, log_det); the options are those of the dispatcher's schema."""
+    _check(x, params, *options)
+    layout, transform = options[2], options[5]
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    xs, ys = _operand(x), _operand(y)
+    ps = _operand(params, layout == "interleaved")
+    tiles = _Tiles(x, params, transform, xs, ys, ps)
+    parts = parts_of(tiles.units, tiles.tiles)
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    shape = (x.shape[0],) if parts == 1 else (x.shape[0], parts)
+    sums = torch.empty(shape, dtype=wide, device=x.device)
+    programs = parts + tiles.kept_tiles
+    launch(
+        forward_kernel, tiles.units * programs, x,
+        xs.tensor, ps.tensor, y, sums, *tiles.sizes, ceil_div(tiles.tiles, parts), parts, programs,
+        *tiles.strides(xs), *tiles.strides(ps), *tiles.strides(ys, step=False),
+        tiles.coupled_channel * xs.channel, tiles.kept_channel * xs.channel,
+        tiles.coupled_channel * ys.channel, tiles.kept_channel * ys.channel,
+        *_halves(ps.tensor, layout), **tiles.constants(options),
+    )  # fmt: skip
+    return y, sums if parts == 1 else sums.sum(1)
+
+
+def backward(
+    grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor, *options: Any
+) -> tuple[Tensor, Tensor]:
+    """(grad_x, grad_params)."""
+    _check(x, params, *options)
+    layout, transform = options[2], options[5]
+    pairs = layout == "interleaved"
+    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    grad_params = torch.empty(params.shape, dtype=params.dtype, device=x.device)
+    gs, xs, gxs = _operand(grad_y), _operand(x), _operand(grad_x)
+    ps, gps = _operand(params, pairs), _operand(grad_params, pairs)
+    tiles = _Tiles(x, params, transform, gs, xs, gxs, ps, gps)
+    programs = tiles.tiles + tiles.kept_tiles
+    launch(
+        backward_kernel, tiles.units * programs, x,
+        gs.tensor, grad_log_det, xs.tensor, ps.tensor, grad_x, grad_params,
+        *tiles.sizes, tiles.tiles, programs,
+        *tiles.strides(gs), *tiles.strides(xs), *tiles.strides(ps),
+        *tiles.strides(gxs, step=False), *tiles.strides(gps), grad_log_det.stride(0),
+        tiles.coupled_channel * gs.channel, tiles.kept_channel * gs.channel,
+        tiles.coupled_channel * xs.channel,
+        tiles.coupled_channel * gxs.channel, tiles.kept_channel * gxs.channel,
+        *_halves(ps.tensor, layout), *_halves(grad_params, layout), **tiles.constants(options),
+    )  # fmt: skip
+    return grad_x, grad_params

@@ -1,0 +1,144 @@
+"""The launches that are compiled without a GPU: real calls of every op, recorded on meta tensors.
+
+What is compiled is what the host code asks for: its pointers, integers, block sizes and
+options; a kernel's signature is written down nowhere else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PACKAGE = "flowkernels.ops.triton"
+DTYPES = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16",
+          torch.bfloat16: "bf16"}  # fmt: skip
+EVERY_DTYPE = tuple(DTYPES)
+
+
+@dataclass
+class Launch:
+    """One launch: the kernel, its arguments in order, and its options."""
+
+    label: str
+    kernel: Any
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+@dataclass
+class Variant:
+    """A call of an op; `quick` ones are compiled by the test-suite too."""
+
+    module: str
+    function: str
+    label: str
+    make: Callable[[torch.dtype], tuple[Any, ...]]
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    quick: bool = False
+
+
+def empty(*shape: int, dtype: torch.dtype) -> Tensor:
+    """A tensor without memory."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """The type of log-dets and densities."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _coupling(
+    label: str,
+    *,
+    quick: bool = False,
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,),
+    shape: tuple[int, ...] = (4096, 3072),
+    coupled: int | None = None,
+    channels_last: bool = False,
+    scale_fn: str = "tanh",
+    layout: str = "shift_scale",
+    order: str = "scale_then_shift",
+    inverse: bool = False,
+) -> list[Variant]:
+    half = shape[1] if coupled is None else coupled
+    options = (scale_fn, 2.0, layout, order, inverse, "second")
+
+    def tensors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        x, params = empty(*shape, dtype=dtype), empty(shape[0], 2 * half, *shape[2:], dtype=dtype)
+        if channels_last:
+            params = params.to(memory_format=torch.channels_last)
+        return x, params
+
+    def backward(dtype: torch.dtype) -> tuple[Any, ...]:
+        x, params = tensors(dtype)
+        return (x, empty(shape[0], dtype=wide(dtype)), x, params, *options)
+
+    return [
+        Variant("affine_coupling", "forward", label, lambda d: (*tensors(d), *options),
+                dtypes, quick),
+        Variant("affine_coupling", "backward", label, backward, dtypes, quick),
+    ]  # fmt: skip
+
+
+def _couplings() -> Iterator[Variant]:
+    yield from _coupling("tanh", dtypes=EVERY_DTYPE, quick=True)
+    for scale_fn in ("exp", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus"):
+        yield from _coupling(scale_fn, scale_fn=scale_fn, dtypes=(torch.float32, torch.float64))
+    yield from _coupling("inverse", inverse=True)
+    yield from _coupling("shift first", order="shift_then_scale")
+    yield from _coupling("shift first, inverse", order="shift_then_scale", inverse=True)
+    yield from _coupling("split, short rows", shape=(65536, 6), coupled=3)
+    yield from _coupling("split, few long rows", shape=(4, 2 << 20), coupled=1 << 20)
+    images: dict[str, Any] = {"shape": (64, 48, 32, 32), "coupled": 24}
+    yield from _coupling("interleaved", layout="interleaved", **images)
+    halves = (torch.float32, torch.bfloat16)
+    yield from _coupling("channels last", channels_last=True, dtypes=halves, quick=True, **images)
+
+
+def _log_dets() -> Iterator[Variant]:
+    shapes = {"long rows": (4096, 4096), "short rows": (65536, 8), "few long rows": (2, 1 << 20)}
+    for label, shape in shapes.items():
+
+        def forward(dtype: torch.dtype, shape: tuple[int, int] = shape) -> tuple[Any, ...]:
+            return empty(*shape, dtype=dtype), 1
+
+        def backward(dtype: torch.dtype, shape: tuple[int, int] = shape) -> tuple[Any, ...]:
+            return empty(shape[0], dtype=wide(dtype)), empty(*shape, dtype=dtype), 1
+
+        quick = label == "long rows"
+        yield Variant("log_det", "forward", label, forward, EVERY_DTYPE, quick)
+        yield Variant("log_det", "backward", label, backward, EVERY_DTYPE, quick)
+
+
+def variants() -> list[Variant]:
+    """Every kernel, with every piece of mathematics, dtype and layout that it has."""
+    return [*_couplings(), *_log_dets()]
+
+
+def launches(quick: bool) -> list[Launch]:
+    """The launches behind the variants; the quick ones in float32 and bfloat16 only."""
+    recorded: list[Launch] = []
+    label = ""
+
+    def record(kernel: Any, programs: Any, like: Tensor, *args: Any, **options: Any) -> None:
+        recorded.append(Launch(label, kernel, args, options))
+
+    for variant in variants():
+        if quick and not variant.quick:
+            continue
+        module = importlib.import_module(f"{PACKAGE}.{variant.module}")
+        launch, module.launch = module.launch, record  # type: ignore[attr-defined]
+        try:
+            for dtype in variant.dtypes:
+                if quick and dtype not in (torch.float32, torch.bfloat16):
+                    continue
+                label = f"{variant.module}.{variant.function} {DTYPES[dtype]}, {variant.label}"
+                getattr(module, variant.function)(*variant.make(dtype))
+        finally:
+            module.launch = launch  # type: ignore[attr-defined]
+    return recorded
