@@ -1,25 +1,16 @@
 // Arguments of the affine_coupling kernels.
 #pragma once
 
-#include "dtype.h"
+#include "rows.h"
 
 namespace fk {
 
 enum class ScaleFn : int { exp, tanh, softclip, atan, sigmoid, inv_sigmoid, softplus };
 constexpr int scale_fn_count = 7;
 
-// The channels that are coupled, or those that are only copied: `rows` rows, each a
-// loop nest of n[0] x n[1] x n[2] elements (fewer dimensions are padded in front
-// by ones).  Strides are in elements; index 0 is the row's.
-struct CouplingShape {
-  int64_t rows = 0;
-  int64_t n[3] = {1, 1, 1};
-};
-struct CouplingOperand {
-  void* base = nullptr;
-  DType dtype = DType::f32;
-  int64_t stride[4] = {};
-};
+// The channels that are coupled, or those that are only copied.
+using CouplingShape = RowShape;
+using CouplingOperand = RowOperand;
 
 // One pass forward: y and, for each row and part, the sum of log s.
 // One pass backward: grad_x, grad_shift, grad_raw from grad_y and grad_log_det.

@@ -40,7 +40,7 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     out.s = exp(out.log_s);
     out.dlog_s = (one - u) * (one + u);
   } else if constexpr (F == ScaleFn::softclip) {
-    const V q = one / (one + abs(r * inverse_bound));
+    const V q = ratio(one, one + abs(r * inverse_bound));
     out.log_s = r * q;
     out.s = exp(out.log_s);
     out.dlog_s = q * q;
@@ -49,19 +49,19 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     const V u = r * inverse_bound;
     out.log_s = bound * slope * atan(u);
     out.s = exp(out.log_s);
-    out.dlog_s = slope / fma(u, u, one);
+    out.dlog_s = ratio(slope, fma(u, u, one));
   } else if constexpr (F == ScaleFn::softplus) {
     const V e = exp(-abs(r));
     const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(1e-3);
     out.s = min(unclamped, real<V>(3.0));
     out.log_s = log(out.s);
-    const V slope = select(r < real<V>(0.0), e, one) / (one + e);
-    out.dlog_s = select(unclamped <= real<V>(3.0), slope / out.s, real<V>(0.0));
+    const V slope = ratio(select(r < real<V>(0.0), e, one), one + e);
+    out.dlog_s = select(unclamped <= real<V>(3.0), ratio(slope, out.s), real<V>(0.0));
   } else {
     const V v = r + real<V>(2.0);
     const V e = exp(-abs(v));
     const mask_t<V> negative = v < real<V>(0.0);
-    const V inverse = one / (one + e);
+    const V inverse = ratio(one, one + e);
     const V log_s = min(v, real<V>(0.0)) - log1p(e);
     const V complement = select(negative, one, e) * inverse;
     if constexpr (F == ScaleFn::sigmoid) {

@@ -13,6 +13,16 @@
 
 #include "simd.h"
 
+// On a GPU single precision is the toolkit's, which builds on the special function units
+// (CUDA C++ Programming Guide, Mathematical Functions: at most 2 ulp), but for the
+// functions whose slow paths need local memory or whose error is larger.
+#if defined(__CUDA_ARCH__)
+#define FK_TOOLKIT(call) \
+  if constexpr (is_single<V>) return call
+#else
+#define FK_TOOLKIT(call)
+#endif
+
 FK_BEGIN
 
 // c0 + c1 x + ... by Horner's rule; the constants are rounded to V's scalar type.
@@ -32,6 +42,13 @@ constexpr bool is_single = sizeof(scalar_t<V>) == 4;
 template <class V>
 FK_HD V real(double c) {
   return V(scalar_t<V>(c));
+}
+
+// a / b to 2 ulp for |b| within [2^-126, 2^126]: on a GPU a fraction of the exact quotient's cost.
+template <class V>
+FK_HD V ratio(V a, V b) {
+  FK_TOOLKIT(__fdividef(a, b));
+  return a / b;
 }
 
 // p * 2^n for integral n; two factors, so that gradual underflow rounds once.
@@ -83,6 +100,7 @@ FK_HD V expm1_reduced(V x, V& n) {
 // exp: 0 below, infinity above; subnormal results are rounded once.
 template <class V>
 FK_HD V exp(V x) {
+  FK_TOOLKIT(::expf(x));
   x = clamp(x, real<V>(is_single<V> ? -104.0 : -746.0), real<V>(is_single<V> ? 89.0 : 710.0));
   V n;
   const V p = expm1_reduced(x, n);
@@ -92,6 +110,7 @@ FK_HD V exp(V x) {
 // expm1: e^x - 1 without cancellation near 0.
 template <class V>
 FK_HD V expm1(V x) {
+  FK_TOOLKIT(::expm1f(x));
   const V y = clamp(x, real<V>(is_single<V> ? -18.0 : -38.0), real<V>(is_single<V> ? 89.0 : 710.0));
   V n;
   const V p = expm1_reduced(y, n);
@@ -132,6 +151,7 @@ FK_HD V log_reduced(V f, V e) {
 
 template <class V>
 FK_HD V log(V x) {
+  FK_TOOLKIT(::logf(x));
   using T = scalar_t<V>;
   const V tiny = real<V>(is_single<V> ? 1.17549435e-38 : 2.2250738585072014e-308);
   const V lift = real<V>(is_single<V> ? 16777216.0 : 18014398509481984.0);
@@ -148,6 +168,7 @@ FK_HD V log(V x) {
 // log1p: log(u) with u = fl(1 + x), plus the part of x that u has lost, over u.
 template <class V>
 FK_HD V log1p(V x) {
+  FK_TOOLKIT(::log1pf(x));
   using T = scalar_t<V>;
   const V one = real<V>(1.0);
   const V u = one + x;
@@ -165,6 +186,7 @@ FK_HD V log1p(V x) {
 // tanh: odd polynomial near 0, else 1 - 2 / (e^2|x| + 1).
 template <class V>
 FK_HD V tanh(V x) {
+  FK_TOOLKIT(::tanhf(x));
   const V a = abs(x), z = x * x;
   V p;
   if constexpr (is_single<V>) {
@@ -240,6 +262,7 @@ FK_HD V atan2_quadrant(V y, V x) {
 
 template <class V>
 FK_HD V atan(V x) {
+  FK_TOOLKIT(::atanf(x));
   using T = scalar_t<V>;
   const V a = abs(x);
   const V r = atan2_quadrant(min(a, V(T(is_single<V> ? 1e30 : 1e300))), real<V>(1.0));

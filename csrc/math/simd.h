@@ -335,7 +335,15 @@ FK_HD void store_n(scalar_t<V>* p, V v, int n) {
 // a * b + c, rounded once where the target has the instruction.
 template <class V>
 FK_HD V fma(V a, V b, V c) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(V) == 4) {
+    return __fmaf_rn(a, b, c);
+  } else {
+    return __fma_rn(a, b, c);
+  }
+#else
   return a * b + c;
+#endif
 }
 template <class V>
 FK_HD V abs(V a) {

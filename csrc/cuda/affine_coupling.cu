@@ -1,0 +1,100 @@
+// Affine coupling: one pass over memory in each direction.
+#include "affine_coupling.h"
+
+#include "affine_coupling_stream.h"
+#include "affine_coupling_tiles.h"
+#include "sum_parts.h"
+
+namespace fk {
+namespace cuda {
+namespace {
+
+// Runs body(x, params) with the storage types, where there are kernels for the pair.
+template <class Body>
+bool with_storage(DType x, DType params, Body body) {
+  if (x == params) {
+    switch (x) {
+      case DType::f32:
+        return body(Stored<float>(), Stored<float>());
+      case DType::f64:
+        return body(Stored<double>(), Stored<double>());
+      case DType::f16:
+        return body(Stored<Half>(), Stored<Half>());
+      case DType::bf16:
+        return body(Stored<Bfloat16>(), Stored<Bfloat16>());
+    }
+  }
+  // As autocast makes them.
+  if (x == DType::f32 && params == DType::f16) return body(Stored<float>(), Stored<Half>());
+  if (x == DType::f32 && params == DType::bf16) return body(Stored<float>(), Stored<Bfloat16>());
+  return false;
+}
+
+bool all_fit_packs(const AffineCouplingArgs& a, bool backward) {
+  const int n = static_cast<int>(16 / size_of(a.x.dtype));
+  const auto fit = [&](const CouplingOperand& o) { return packs_fit(o, a.coupled, n); };
+  const bool kept = row_elements(a.kept) == 0 ||
+                    (packs_fit(a.kept_x, a.kept, n) && packs_fit(a.kept_y, a.kept, n));
+  const int64_t packs = row_elements(a.coupled) / n;
+  const bool inputs = packs > 0 && packs < FK_SHORT_INDEX &&
+                      row_elements(a.kept) / n < FK_SHORT_INDEX && fit(a.x) && fit(a.shift) &&
+                      fit(a.raw);
+  if (!backward) return kept && inputs && fit(a.y);
+  return kept && inputs && fit(a.grad_y) && fit(a.grad_x) && fit(a.grad_shift) && fit(a.grad_raw);
+}
+
+template <bool Backward>
+void run(const AffineCouplingArgs& a, const Queue& queue) {
+  if (a.coupled.rows == 0) return;
+  const bool packs = all_fit_packs(a, Backward);
+  // Runs too short for packs do better in tiles.
+  const bool long_runs = packs && a.coupled.n[2] * size_of(a.x.dtype) >= 128;
+  if (!long_runs && a.parts == 1) {
+    const TileLaunch tiles = tile_launch(a, queue, Backward);
+    if (tiles.possible && with_storage(a.x.dtype, a.shift.dtype, [&](auto x, auto params) {
+          using X = typename decltype(x)::type;
+          using P = typename decltype(params)::type;
+          const Grid grid{persistent_blocks(queue, tiles.args.tiles), tiles.shared_bytes};
+          launch(
+              Backward ? affine_coupling_backward_tiles<X, P> : affine_coupling_forward_tiles<X, P>,
+              queue, grid, tiles.args);
+          return true;
+        }))
+      return;
+  }
+  if (packs && with_storage(a.x.dtype, a.shift.dtype, [&](auto x, auto params) {
+        using X = typename decltype(x)::type;
+        using P = typename decltype(params)::type;
+        launch_stream<PackAccess<pack_elements<X>>, X, P, Backward>(a, queue, pack_elements<X>);
+        return true;
+      }))
+    return;
+  if (a.float64) {
+    launch_strided<double, Backward>(a, queue);
+  } else {
+    launch_strided<float, Backward>(a, queue);
+  }
+}
+
+}  // namespace
+
+int64_t affine_coupling_parts(const AffineCouplingArgs& a, const Queue& queue) {
+  return parts_for(queue, a.coupled.rows, row_elements(a.coupled));
+}
+
+void affine_coupling_forward(const AffineCouplingArgs& a, void* log_det, const Queue& queue) {
+  run<false>(a, queue);
+  if (a.parts == 1) return;
+  if (a.float64) {
+    launch_sum_parts<double>(queue, a.log_det.base, a.coupled.rows, a.parts, log_det);
+  } else {
+    launch_sum_parts<float>(queue, a.log_det.base, a.coupled.rows, a.parts, log_det);
+  }
+}
+
+void affine_coupling_backward(const AffineCouplingArgs& a, const Queue& queue) {
+  run<true>(a, queue);
+}
+
+}  // namespace cuda
+}  // namespace fk

@@ -1,0 +1,18 @@
+// CUDA kernels of affine_coupling.
+#pragma once
+
+#include "../args/affine_coupling.h"
+#include "launch.h"
+
+namespace fk {
+namespace cuda {
+
+// In how many parts to divide each row, so that few long rows fill the device.
+int64_t affine_coupling_parts(const AffineCouplingArgs& a, const Queue& queue);
+
+// With a.parts > 1 a.log_det is a scratch of (rows, parts) elements, summed into `log_det`.
+void affine_coupling_forward(const AffineCouplingArgs& a, void* log_det, const Queue& queue);
+void affine_coupling_backward(const AffineCouplingArgs& a, const Queue& queue);
+
+}  // namespace cuda
+}  // namespace fk

@@ -1,0 +1,133 @@
+// Affine coupling of a row, however its elements are reached (access.h).
+#pragma once
+
+#include "../math/affine_coupling.h"
+#include "access.h"
+
+namespace fk {
+namespace cuda {
+namespace {
+
+template <class T>
+struct Coupling {
+  ScaleFn scale_fn;
+  bool shift_first, inverse;
+  T bound, inverse_bound;
+};
+
+template <class T>
+FK_DEVICE Coupling<T> coupling_of(const AffineCouplingArgs& a) {
+  const T bound = static_cast<T>(a.bound);
+  return {a.scale_fn, a.shift_first, a.inverse, bound, T(1) / bound};
+}
+
+template <ScaleFn F, class T, int N>
+FK_DEVICE void scales_by(const Coupling<T>& c, const T (&raw)[N], CouplingScale<T> (&out)[N]) {
+#pragma unroll
+  for (int m = 0; m < N; ++m) out[m] = coupling_scale<F>(raw[m], c.bound, c.inverse_bound);
+}
+
+// The choice is the same for all threads: a branch for N elements costs next to nothing,
+// kernels for every choice would be hundreds.
+template <class T, int N>
+FK_DEVICE void scales(const Coupling<T>& c, const T (&raw)[N], CouplingScale<T> (&out)[N]) {
+  switch (c.scale_fn) {
+    case ScaleFn::exp:
+      return scales_by<ScaleFn::exp>(c, raw, out);
+    case ScaleFn::tanh:
+      return scales_by<ScaleFn::tanh>(c, raw, out);
+    case ScaleFn::softclip:
+      return scales_by<ScaleFn::softclip>(c, raw, out);
+    case ScaleFn::atan:
+      return scales_by<ScaleFn::atan>(c, raw, out);
+    case ScaleFn::sigmoid:
+      return scales_by<ScaleFn::sigmoid>(c, raw, out);
+    case ScaleFn::inv_sigmoid:
+      return scales_by<ScaleFn::inv_sigmoid>(c, raw, out);
+    default:
+      return scales_by<ScaleFn::softplus>(c, raw, out);
+  }
+}
+
+// Writes this thread's share of y and returns its share of the log-det.
+template <class A, class T, class X, class P>
+FK_DEVICE T forward_row(const Coupling<T>& c, const Nest<typename A::Index>& nest,
+                        typename A::Index begin, typename A::Index end, const Team& team,
+                        const X& x, const P& shift, const P& raw, const X& y) {
+  constexpr int G = X::Loaded::G;
+  T total = 0;
+  A::walk(nest, begin, end, team, [&](const typename A::Place& place) {
+    auto x_y = x.load(place);
+    const auto t = shift.load(place), r = raw.load(place);
+#pragma unroll
+    for (int group = 0; group < A::N / G; ++group) {
+      T vx[G], vt[G], vr[G];
+      x_y.get(group, vx);
+      t.get(group, vt);
+      r.get(group, vr);
+      CouplingScale<T> s[G];
+      scales(c, vr, s);
+      T sum = 0;
+#pragma unroll
+      for (int m = 0; m < G; ++m) {
+        vx[m] = coupling_apply(vx[m], vt[m], s[m].s, c.shift_first, c.inverse);
+        sum += place.holds(group * G + m) ? s[m].log_s : T(0);
+      }
+      x_y.put(group, vx);
+      total += sum;
+    }
+    y.store(place, x_y);
+  });
+  return c.inverse ? -total : total;
+}
+
+template <class A, class T, class X, class P>
+FK_DEVICE void backward_row(const Coupling<T>& c, T grad_log_det,
+                            const Nest<typename A::Index>& nest, typename A::Index begin,
+                            typename A::Index end, const Team& team, const X& x, const P& shift,
+                            const P& raw, const X& grad_y, const X& grad_x, const P& grad_shift,
+                            const P& grad_raw) {
+  constexpr int G = X::Loaded::G;
+  const bool needs_shift = coupling_pullback_needs_shift(c.shift_first, c.inverse);
+  A::walk(nest, begin, end, team, [&](const typename A::Place& place) {
+    const auto vx = x.load(place);
+    auto t = typename P::Loaded{}, r = raw.load(place);
+    auto g = grad_y.load(place);
+    if (needs_shift) t = shift.load(place);
+#pragma unroll
+    for (int group = 0; group < A::N / G; ++group) {
+      T ax[G], at[G], ar[G], ag[G];
+      vx.get(group, ax);
+      t.get(group, at);
+      r.get(group, ar);
+      g.get(group, ag);
+      CouplingScale<T> s[G];
+      scales(c, ar, s);
+#pragma unroll
+      for (int m = 0; m < G; ++m) {
+        const CouplingGradients<T> grad =
+            coupling_pullback(ag[m], grad_log_det, ax[m], at[m], s[m], c.shift_first, c.inverse);
+        ag[m] = grad.x;
+        at[m] = grad.shift;
+        ar[m] = grad.raw;
+      }
+      g.put(group, ag);
+      t.put(group, at);
+      r.put(group, ar);
+    }
+    grad_x.store(place, g);
+    grad_shift.store(place, t);
+    grad_raw.store(place, r);
+  });
+}
+
+template <class A, class X>
+FK_DEVICE void copy_row(const Nest<typename A::Index>& nest, typename A::Index begin,
+                        typename A::Index end, const Team& team, const X& from, const X& to) {
+  A::walk(nest, begin, end, team,
+          [&](const typename A::Place& place) { to.store(place, from.load(place)); });
+}
+
+}  // namespace
+}  // namespace cuda
+}  // namespace fk

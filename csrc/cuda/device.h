@@ -1,0 +1,214 @@
+// What every kernel is written in: storage types, packs of 16 bytes, teams of threads.
+//
+// The kernels use nothing of CUDA beyond what is named here and in launch.h, so that
+// tests/cuda can also run them on a CPU.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "../args/dtype.h"
+#include "../math/half.h"
+
+#define FK_DEVICE __device__ __forceinline__
+
+namespace fk {
+namespace cuda {
+
+#if !defined(FK_BLOCK_THREADS)
+#define FK_BLOCK_THREADS 256
+#endif
+constexpr int block_threads = FK_BLOCK_THREADS;
+constexpr int warp_threads = 32;
+constexpr int block_warps = block_threads / warp_threads;
+
+// Blocks of a kernel that share a multiprocessor at least: bounds its registers.
+template <class T>
+constexpr int resident_blocks = sizeof(T) == 8 ? 2 : 3;
+
+// ---- storage -------------------------------------------------------------------
+
+struct Half {
+  uint16_t bits;
+};
+struct Bfloat16 {
+  uint16_t bits;
+};
+
+FK_DEVICE float widen(float v) { return v; }
+FK_DEVICE double widen(double v) { return v; }
+FK_DEVICE float widen(Half v) { return from_f16(v.bits); }
+FK_DEVICE float widen(Bfloat16 v) { return from_bf16(v.bits); }
+
+template <class S>
+struct storage_traits {
+  using compute = float;
+};
+template <>
+struct storage_traits<double> {
+  using compute = double;
+};
+// The type a kernel computes in for elements stored as S.
+template <class S>
+using compute_t = typename storage_traits<S>::compute;
+
+template <class S>
+FK_DEVICE S narrow(compute_t<S> v) {
+  if constexpr (sizeof(S) >= 4) {
+    return v;
+  } else if constexpr (__is_same(S, Half)) {
+    return {to_f16(v)};
+  } else {
+    return {to_bf16(v)};
+  }
+}
+
+// N elements moved by one instruction.
+template <class S, int N>
+struct alignas(sizeof(S) * N) Pack {
+  S at[N];
+};
+template <class S>
+constexpr int pack_elements = 16 / sizeof(S);
+
+// N elements in registers, halves two to a register until they are needed.  They are
+// widened and narrowed in groups of G, which bounds what is alive at once.
+template <class S, int N>
+struct Values {
+  static constexpr int G = N < 4 ? N : 4;
+  S at[N];
+
+  FK_DEVICE void get(int group, compute_t<S> (&v)[G]) const {
+#pragma unroll
+    for (int m = 0; m < G; ++m) v[m] = at[group * G + m];
+  }
+  FK_DEVICE void put(int group, const compute_t<S> (&v)[G]) {
+#pragma unroll
+    for (int m = 0; m < G; ++m) at[group * G + m] = v[m];
+  }
+};
+
+template <class S, int N>
+struct HalfValues {
+  static constexpr int G = 4;
+  uint32_t at[N / 2];
+
+  FK_DEVICE void get(int group, float (&v)[G]) const {
+#pragma unroll
+    for (int m = 0; m < G; m += 2) {
+      const uint32_t two = at[(group * G + m) / 2];
+      v[m] = widen(S{static_cast<uint16_t>(two)});
+      v[m + 1] = widen(S{static_cast<uint16_t>(two >> 16)});
+    }
+  }
+  FK_DEVICE void put(int group, const float (&v)[G]) {
+#pragma unroll
+    for (int m = 0; m < G; m += 2)
+      at[(group * G + m) / 2] =
+          narrow<S>(v[m]).bits | static_cast<uint32_t>(narrow<S>(v[m + 1]).bits) << 16;
+  }
+};
+template <int N>
+struct Values<Half, N> : HalfValues<Half, N> {};
+template <int N>
+struct Values<Bfloat16, N> : HalfValues<Bfloat16, N> {};
+
+template <class S, int N>
+FK_DEVICE void load_pack(const S* from, Values<S, N>& v) {
+  using Word = __typeof__(v.at[0] + v.at[0]);
+  using Words = Pack<Word, sizeof(v.at) / sizeof(Word)>;
+  const Words words = *reinterpret_cast<const Words*>(from);
+#pragma unroll
+  for (size_t i = 0; i < sizeof(v.at) / sizeof(Word); ++i) v.at[i] = words.at[i];
+}
+template <class S, int N>
+FK_DEVICE void store_pack(S* to, const Values<S, N>& v) {
+  using Word = __typeof__(v.at[0] + v.at[0]);
+  using Words = Pack<Word, sizeof(v.at) / sizeof(Word)>;
+  Words words;
+#pragma unroll
+  for (size_t i = 0; i < sizeof(v.at) / sizeof(Word); ++i) words.at[i] = v.at[i];
+  *reinterpret_cast<Words*>(to) = words;
+}
+
+// One element of a dtype known at run time; T is float for all but float64.
+template <class T>
+FK_DEVICE T load_element(const void* base, DType dtype, int64_t i) {
+  if constexpr (sizeof(T) == 8) {
+    return static_cast<const double*>(base)[i];
+  } else if (dtype == DType::f32) {
+    return static_cast<const float*>(base)[i];
+  } else {
+    const uint16_t bits = static_cast<const uint16_t*>(base)[i];
+    return dtype == DType::f16 ? from_f16(bits) : from_bf16(bits);
+  }
+}
+template <class T>
+FK_DEVICE void store_element(void* base, DType dtype, int64_t i, T v) {
+  if constexpr (sizeof(T) == 8) {
+    static_cast<double*>(base)[i] = v;
+  } else if (dtype == DType::f32) {
+    static_cast<float*>(base)[i] = v;
+  } else {
+    static_cast<uint16_t*>(base)[i] = dtype == DType::f16 ? to_f16(v) : to_bf16(v);
+  }
+}
+
+// ---- teams ---------------------------------------------------------------------
+
+// A power of two of neighbouring threads that share a piece of work.
+struct Team {
+  int size, lane;
+  int index, count;  // among the block's teams
+};
+
+FK_DEVICE Team team_of(int size) {
+  const int thread = static_cast<int>(threadIdx.x);
+  return {size, thread % size, thread / size, static_cast<int>(blockDim.x) / size};
+}
+
+#if defined(__CUDACC__)
+// The block's shared memory, 16-byte aligned; its size is given at launch.
+FK_DEVICE unsigned char* shared_memory() {
+  extern __shared__ __align__(16) unsigned char fk_shared[];
+  return fk_shared;
+}
+#endif
+
+// Shared memory begins with the scratch of team_sum: a value a warp and sum, at most four.
+constexpr size_t scratch_bytes = sizeof(double) * 4 * block_warps;
+
+// Sums over each team, in an order that the team's size fixes; every thread of the block
+// calls it and gets its team's sums.
+template <class T, int N>
+FK_DEVICE void team_sum(T (&v)[N], const Team& team) {
+  static_assert(N <= 4);
+  const int width = team.size < warp_threads ? team.size : warp_threads;
+  for (int distance = width / 2; distance > 0; distance /= 2) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] += __shfl_xor_sync(0xffffffffu, v[i], distance);
+  }
+  if (team.size <= warp_threads) return;
+  const int warp = static_cast<int>(threadIdx.x) / warp_threads;
+  const int warps = team.size / warp_threads;
+  T* scratch = reinterpret_cast<T*>(shared_memory());
+  __syncthreads();  // the scratch may still be read for the previous sum
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+    if (threadIdx.x % warp_threads == 0) scratch[warp * N + i] = v[i];
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < N; ++i) v[i] = T(0);
+  for (int w = 0; w < warps; ++w) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) v[i] += scratch[(team.index * warps + w) * N + i];
+  }
+}
+template <class T>
+FK_DEVICE T team_sum(T v, const Team& team) {
+  T values[1] = {v};
+  team_sum(values, team);
+  return values[0];
+}
+
+}  // namespace cuda
+}  // namespace fk
