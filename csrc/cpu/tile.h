@@ -89,6 +89,8 @@ inline const T* fetch(Source s, int64_t offset, int64_t stride, int n, T* buffer
   with_reader<T>(s, [=](auto read) {
     if (stride == 1) {
       for (int i = 0; i < n; ++i) buffer[i] = read(offset + i);
+    } else if (stride == 2) {
+      for (int i = 0; i < n; ++i) buffer[i] = read(offset + 2 * i);
     } else {
       for (int i = 0; i < n; ++i) buffer[i] = read(offset + i * stride);
     }
@@ -128,6 +130,88 @@ inline void scatter(Sink s, int64_t offset, const int32_t* index, int n, const T
     for (int i = 0; i < n; ++i) write(offset + index[i], buffer[i]);
   });
 }
+
+// ---- many short runs -------------------------------------------------------------
+
+template <int N>
+struct Width {
+  static constexpr int value = N;
+};
+
+// Runs body(Width<width>()) with the width known to the compiler, or Width<0> above 16.
+template <class Body>
+FK_HD void with_width(int width, Body body) {
+#define FK_CASE(n) \
+  case n:          \
+    return body(Width<n>());
+  switch (width) {
+    FK_CASE(1)
+    FK_CASE(2)
+    FK_CASE(3)
+    FK_CASE(4)
+    FK_CASE(5)
+    FK_CASE(6)
+    FK_CASE(7)
+    FK_CASE(8)
+    FK_CASE(9)
+    FK_CASE(10)
+    FK_CASE(11)
+    FK_CASE(12)
+    FK_CASE(13)
+    FK_CASE(14)
+    FK_CASE(15)
+    FK_CASE(16)
+    default:
+      return body(Width<0>());
+  }
+#undef FK_CASE
+}
+
+// Copies `rows` runs of `width` elements, whose beginnings are a stride apart.
+template <class T>
+inline void copy_runs(const T* from, int64_t from_stride, T* to, int64_t to_stride, int width,
+                      int64_t rows) {
+  with_width(width, [=](auto w) {
+    const size_t bytes = (w.value ? w.value : width) * sizeof(T);
+    for (int64_t r = 0; r < rows; ++r) memcpy(to + r * to_stride, from + r * from_stride, bytes);
+  });
+}
+
+// sums[r] = the sum of run r of `rows` dense runs of `width`.
+template <class T>
+inline void sum_runs(const T* from, int width, int rows, T* sums) {
+  with_width(width, [=](auto w) {
+    for (int r = 0; r < rows; ++r) {
+      if constexpr (w.value > 0) {
+        const T* run = from + r * w.value;
+        T sum = run[0];
+        for (int i = 1; i < w.value; ++i) sum += run[i];
+        sums[r] = sum;
+      } else {
+        const T* run = from + r * width;
+        Vec<T> total(T(0));
+        int i = 0;
+        for (; i + lanes_v<Vec<T>> <= width; i += lanes_v<Vec<T>>) total += load<Vec<T>>(run + i);
+        if (i < width) total += load_n<Vec<T>>(run + i, width - i);
+        sums[r] = hsum(total);
+      }
+    }
+  });
+}
+
+// Fills run r of `rows` dense runs of `width` with values[r].
+template <class T>
+inline void spread_runs(const T* values, int width, int rows, T* to) {
+  with_width(width, [=](auto w) {
+    const int n = w.value ? w.value : width;
+    for (int r = 0; r < rows; ++r)
+      for (int i = 0; i < n; ++i) to[r * n + i] = values[r];
+  });
+}
+
+// For lambdas given to for_lanes: without it a long body becomes a call per vector, which
+// loads its constants anew each time.
+#define FK_INLINE_LAMBDA __attribute__((always_inline))
 
 // Runs body(i, n) over [0, count) in steps of the vector width; n is the number
 // of lanes in use (the width but for the last step).
