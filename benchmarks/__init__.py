@@ -1,0 +1,1 @@
+"""Speed of every op beside plain torch, eager and compiled; `python -m benchmarks --help`."""

@@ -1,0 +1,49 @@
+"""No time without the right answer: an op is compared with its definition first."""
+
+from __future__ import annotations
+
+import torch
+from flowkernels.ops import reference
+from torch import Tensor
+
+from flowkernels import ops
+from tests.ops.case import ULPS
+from tests.ops.cases import CASES
+
+from .contestants import MAKERS, as_tuple
+from .registry import Inputs, Row
+
+# Gradients pass through two kernels and, for shared arguments, a sum over the batch.
+GRADIENT_FACTOR = 4.0
+
+
+class ParityError(AssertionError):
+    """The op and its definition differ."""
+
+
+def _allowed_ulps(row: Row, dtype: torch.dtype) -> float:
+    """As the test-suite allows the same op."""
+    call = getattr(ops, row.subject.op)
+    own = [case.ulps for case in CASES if case.call is call]
+    return next((u[dtype] for u in own if dtype in u), ULPS[dtype])
+
+
+def _compare(label: str, got: Tensor, want: Tensor, ulps: float) -> None:
+    if got.shape != want.shape:
+        raise ParityError(f"{label}: shape {tuple(got.shape)}, expected {tuple(want.shape)}")
+    scale = max(want.abs().max().item(), torch.finfo(got.dtype).tiny)
+    error = (got.double() - want).abs().max().item()
+    allowed = ulps * torch.finfo(got.dtype).eps * scale
+    if not error <= allowed:  # NaN fails too
+        raise ParityError(f"{label}: error {error:.3g}, allowed {allowed:.3g}")
+
+
+def check(row: Row, tensors: Inputs) -> None:
+    """Raises ParityError unless the op agrees with its definition in float64."""
+    make = MAKERS[row.direction]
+    exact = tuple(t.double() for t in tensors)
+    got = as_tuple(make(row.function(ops), tensors)())
+    want = as_tuple(make(row.function(reference), exact)())
+    factor = 1.0 if row.direction == "forward" else GRADIENT_FACTOR
+    for i, (a, b) in enumerate(zip(got, want, strict=True)):
+        _compare(f"{row.label}, result {i}", a, b, factor * _allowed_ulps(row, a.dtype))

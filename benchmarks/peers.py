@@ -1,0 +1,93 @@
+"""What a good torch user would write by hand: the contestants beside the reference.
+
+The references do extra work for accuracy at extreme arguments; these are the short
+formulas found in flow libraries and VAE code, with nothing slowed down on purpose.
+Each takes the arguments of the op of its name.  Those of Bessel functions are for
+large orders only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def affine_coupling(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    """RealNVP's coupling with a scale bounded by tanh."""
+    shift, raw = params.chunk(2, dim=1)
+    log_s = 2.0 * torch.tanh(raw * 0.5)
+    return x * torch.exp(log_s) + shift, log_s.flatten(1).sum(1)
+
+
+def affine_coupling_split(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits the input, couples the second half and joins the two again."""
+    kept, moved = x.chunk(2, dim=1)
+    moved, log_det = affine_coupling(moved, params)
+    return torch.cat([kept, moved], dim=1), log_det
+
+
+def log_det_diagonal(diag: Tensor, event_ndim: int = 1) -> Tensor:
+    """Sum of log|d|."""
+    return diag.abs().log().flatten(diag.ndim - event_ndim).sum(-1)
+
+
+def log_det_triangular(matrix: Tensor) -> Tensor:
+    """Sum of log|d| over the diagonal."""
+    return matrix.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+
+
+def stereographic(z: Tensor) -> tuple[Tensor, Tensor]:
+    """[z rho, 1 - rho] and d log rho, rho = 2 / (1 + |z|^2)."""
+    rho = 2 / (1 + z.square().sum(-1, keepdim=True))
+    return torch.cat([z * rho, 1 - rho], dim=-1), z.shape[-1] * rho.squeeze(-1).log()
+
+
+def stereographic_inverse(s: Tensor) -> tuple[Tensor, Tensor]:
+    """s[:d] / (1 - s[d]) and -d log(1 - s[d])."""
+    rho = 1 - s[..., -1:]
+    z = s[..., :-1] / rho
+    return z, -z.shape[-1] * rho.squeeze(-1).log()
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
+    """The sine-weighted mean, the angle by a clamped acos."""
+    cosine = (a * b).sum(-1, keepdim=True)
+    if isinstance(t, Tensor) and t.ndim:
+        a, b, cosine, t = a.unsqueeze(-2), b.unsqueeze(-2), cosine.unsqueeze(-2), t.unsqueeze(-1)
+    omega = torch.acos(cosine.clamp(-1 + 1e-6, 1 - 1e-6))
+    return (torch.sin((1 - t) * omega) * a + torch.sin(t * omega) * b) / torch.sin(omega)
+
+
+def log_iv(v: float, x: Tensor) -> Tensor:
+    """By three terms of Debye's expansion (DLMF 10.41.3), for large v."""
+    h = torch.sqrt(v * v + x * x)
+    t, t2 = v / h, (v / h) ** 2
+    u1 = t * (3 - 5 * t2) / 24
+    u2 = t2 * (81 - 462 * t2 + 385 * t2 * t2) / 1152
+    u3 = t * t2 * (30375 - 369603 * t2 + 765765 * t2 * t2 - 425425 * t2 * t2 * t2) / 414720
+    series = torch.log1p(u1 / v + u2 / v**2 + u3 / v**3)
+    return h + v * torch.log(x / (v + h)) - 0.5 * torch.log(2 * math.pi * h) + series
+
+
+def vmf_log_normalizer(kappa: Tensor, dim: int) -> Tensor:
+    """As v log k - (p/2) log 2 pi - log I_v(k)."""
+    v = dim / 2 - 1
+    return v * kappa.log() - dim / 2 * math.log(2 * math.pi) - log_iv(v, kappa)
+
+
+def vmf_mean_resultant(kappa: Tensor, dim: int) -> Tensor:
+    """I_{p/2} / I_{p/2-1}."""
+    return torch.exp(log_iv(dim / 2, kappa) - log_iv(dim / 2 - 1, kappa))
+
+
+def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
+    """As log C + k loc.x."""
+    return vmf_log_normalizer(concentration, x.shape[-1]) + concentration * (x @ loc)
+
+
+def stereographic_vmf_log_prob(z: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
+    """Projects, then adds the two log densities."""
+    s, log_det = stereographic(z)
+    return vmf_log_prob(s, loc, concentration) + log_det

@@ -1,0 +1,195 @@
+"""What is timed: one line per op, times sizes, dtypes, directions and threads."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Size = tuple[int, ...]
+Inputs = tuple[Tensor, ...]
+Function = Callable[..., Any]
+
+SMALL: Size = (64, 8)  # the size at which a call's fixed cost is all there is
+LARGE: Size = (512, 3072)
+QUICK: tuple[Size, ...] = (SMALL, (512, 6), (128, 1536), LARGE)
+FULL: tuple[Size, ...] = (
+    (64, 3), SMALL, (512, 6), (65536, 3), (65536, 6), (128, 1536), (256, 3072), LARGE,
+    (64, 65536), (64, 6, 64, 64),
+)  # fmt: skip
+DTYPES = {t: getattr(torch, t) for t in ("float32", "float64", "bfloat16")}
+DIRECTIONS = ("forward", "forward+backward")
+# By element count: an op of transcendental functions at 4 Mi float64 elements takes seconds.
+BESSEL_SIZES: tuple[Size, ...] = ((64,), (512,), (4096,), (65536,), (1048576,))
+BESSEL_DIM = 785  # S^784: Fashion-MNIST's flow
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An op; its reference and its hand-written peers are found by its name.
+
+    inputs      float64 arguments for a size; rounded to the row's dtype
+    before      arguments in front of them, the same for everyone
+    options     further arguments by name, the same for everyone
+    reference_compiles  whether torch.compile ends within minutes on the reference
+    """
+
+    op: str
+    inputs: Callable[[Size], Inputs]
+    before: tuple[Any, ...] = ()
+    options: Callable[[Size], dict[str, Any]] = field(default=lambda size: {})
+    reference_compiles: bool = True
+    quick: tuple[Size, ...] = QUICK
+    full: tuple[Size, ...] = FULL
+    dtypes: tuple[str, ...] = ("float32",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    subject: Subject
+    size: Size
+    dtype: str
+    direction: str
+    threads: int
+
+    @property
+    def label(self) -> str:
+        """As pytest's -k finds it."""
+        shape = "x".join(map(str, self.size))
+        return f"{self.subject.op}-{shape}-{self.dtype}-{self.direction}-{self.threads}t"
+
+    def facts(self) -> dict[str, Any]:
+        """For a table or JSON."""
+        return {
+            "op": self.subject.op,
+            "size": list(self.size),
+            "dtype": self.dtype,
+            "direction": self.direction,
+            "threads": self.threads,
+            "device": "cpu",
+        }
+
+    def tensors(self) -> Inputs:
+        """The inputs, the same for every contestant and in every run."""
+        torch.manual_seed(0)
+        wanted = DTYPES[self.dtype]
+        return tuple(t.to(wanted) for t in self.subject.inputs(self.size))
+
+    def function(self, module: Any) -> Function:
+        """What `module` (ops, reference or peers) calls by the op's name, of tensors alone."""
+        subject = self.subject
+        named = getattr(module, subject.op)
+        return partial(named, *subject.before, **subject.options(self.size))
+
+
+def _normal(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def _unit(*shape: int) -> Tensor:
+    return torch.nn.functional.normalize(_normal(*shape), dim=-1)
+
+
+def _coupling(size: Size) -> Inputs:
+    return _normal(*size), _normal(size[0], 2 * size[1], *size[2:])
+
+
+def _split(size: Size) -> Inputs:
+    return _normal(*size), _normal(*size)
+
+
+def _diagonal(size: Size) -> Inputs:
+    return (torch.rand(size, dtype=torch.float64) + 0.5,)
+
+
+def _triangular(size: Size) -> Inputs:
+    return (torch.rand((*size, size[-1]), dtype=torch.float64) + 0.5,)
+
+
+def _plane(size: Size) -> Inputs:
+    return (_normal(*size) / size[-1] ** 0.5,)
+
+
+def _sphere(size: Size) -> Inputs:
+    return (_unit(*size),)
+
+
+def _two_points(size: Size) -> Inputs:
+    return _unit(*size), _unit(*size)
+
+
+def _kappas(size: Size) -> Inputs:
+    return (2 * BESSEL_DIM * torch.rand(size, dtype=torch.float64) + 1,)
+
+
+def _density(size: Size) -> Inputs:
+    return _unit(*size), _unit(size[-1]), torch.tensor(float(size[-1]), dtype=torch.float64)
+
+
+def _base(size: Size) -> Inputs:
+    d = size[-1]
+    return _plane(size)[0], _unit(d + 1), torch.tensor(float(d), dtype=torch.float64)
+
+
+EVEN_QUICK, EVEN_FULL = (tuple(s for s in sizes if s[1] % 2 == 0) for sizes in (QUICK, FULL))
+MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
+# A density of points in a space of one dimension more has no image layout.
+SPHERES = tuple(s for s in FULL if len(s) == 2)
+BESSEL: dict[str, Any] = {
+    "reference_compiles": False, "quick": BESSEL_SIZES[:4], "full": BESSEL_SIZES,
+}  # fmt: skip
+ON_SPHERE = {**BESSEL, "options": lambda size: {"dim": BESSEL_DIM}}
+
+SUBJECTS: tuple[Subject, ...] = (
+    Subject("affine_coupling", _coupling, quick=(*QUICK, (64, 6, 64, 64), (65536, 3)),
+            dtypes=("float32", "bfloat16", "float64")),
+    Subject("affine_coupling_split", _split, quick=EVEN_QUICK, full=EVEN_FULL),
+    Subject("log_det_diagonal", _diagonal, options=lambda size: {"event_ndim": len(size) - 1}),
+    Subject("log_det_triangular", _triangular, quick=MATRICES[:1], full=MATRICES),
+    Subject("stereographic", _plane, dtypes=("float32", "bfloat16")),
+    Subject("stereographic_inverse", _sphere),
+    Subject("slerp", _two_points, options=lambda size: {"t": 0.3}),
+    Subject("vmf_log_normalizer", _kappas, **ON_SPHERE, dtypes=("float32", "float64")),
+    Subject("vmf_mean_resultant", _kappas, **ON_SPHERE),
+    Subject("log_iv", _kappas, before=(BESSEL_DIM / 2 - 1,), **BESSEL, dtypes=("float64",)),
+    Subject("vmf_log_prob", _density, reference_compiles=False, full=SPHERES),
+    Subject("stereographic_vmf_log_prob", _base, reference_compiles=False, full=SPHERES),
+)  # fmt: skip
+
+
+def every_core() -> int:
+    """The number of threads torch may use here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _configurations(subject: Subject, full: bool) -> Iterator[tuple[Size, str, int]]:
+    cores = every_core()
+    sizes = subject.full if full else subject.quick
+    main, *others = subject.dtypes
+    for size in sizes:
+        yield size, main, 1
+        # All cores matter where there is much to divide.
+        if cores > 1 and (full or size == max(sizes, key=lambda s: torch.Size(s).numel())):
+            yield size, main, cores
+    large = LARGE if LARGE in sizes else sizes[-1]
+    for dtype in others:
+        yield large, dtype, 1
+
+
+def rows(full: bool = False) -> list[Row]:
+    """Every row, those of one op and size side by side."""
+    return [
+        Row(subject, size, dtype, direction, threads)
+        for subject in SUBJECTS
+        for (size, dtype, threads), direction in itertools.product(
+            _configurations(subject, full), DIRECTIONS
+        )
+    ]

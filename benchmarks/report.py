@@ -1,0 +1,175 @@
+"""From timed rows to a table, a picture and a JSON file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+RowFacts = dict[str, Any]
+# What the kernels are held to on the CPU.
+GEOMETRIC_MEAN_GOAL, ROW_GOAL = 3.5, 1.5
+COPY_GOAL = {"forward": 2.0, "forward+backward": 2.5}
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """The exponential of the mean logarithm."""
+    logs = [math.log(v) for v in values]
+    return math.exp(sum(logs) / len(logs)) if logs else math.nan
+
+
+def _size(row: RowFacts) -> str:
+    return "x".join(map(str, row["size"]))
+
+
+def _fastest(row: RowFacts, how: str) -> str:
+    times = [t for name, t in row["microseconds"].items() if name.endswith(how)]
+    return f"{min(times):.1f}" if times else "-"
+
+
+def _colour(ratio: float, goal: float) -> str:
+    return "green" if ratio >= goal else "red" if ratio < ROW_GOAL else "yellow"
+
+
+def rows_table(rows: Sequence[RowFacts]) -> Table:
+    """Every row: microseconds a call and the ratio to the fastest peer."""
+    table = Table(title="microseconds a call; ratio = fastest peer / flowkernels, quartiles")
+    for heading in ("op", "size", "dtype", "direction"):
+        table.add_column(heading)
+    for heading in ("threads", "flowkernels", "eager", "compiled", "ratio", "quartiles"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    previous = None
+    for row in rows:
+        if previous not in (None, row["op"]):
+            table.add_section()
+        previous = row["op"]
+        low, high = row["ratio_quartiles"]
+        table.add_row(
+            row["op"], _size(row), row["dtype"], row["direction"], str(row["threads"]),
+            f"{row['microseconds']['flowkernels']:.1f}", _fastest(row, "eager"),
+            _fastest(row, "compiled"),
+            f"[{_colour(row['ratio'], GEOMETRIC_MEAN_GOAL)}]{row['ratio']:.2f}",
+            f"{low:.2f}-{high:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def summary_table(rows: Sequence[RowFacts]) -> Table:
+    """Geometric means and worst rows, op by op."""
+    table = Table(title="ratio to the fastest peer, by op")
+    for heading in ("op", "forward", "forward+backward", "worst row"):
+        table.add_column(heading)
+    names = list(dict.fromkeys(row["op"] for row in rows))
+    for name in [*names, "all"]:
+        own = [row for row in rows if name in (row["op"], "all")]
+        if name == "all":
+            table.add_section()
+        means = [
+            geometric_mean(r["ratio"] for r in own if r["direction"] == direction)
+            for direction in ("forward", "forward+backward")
+        ]
+        worst = min(own, key=lambda r: float(r["ratio"]))
+        where = f"{worst['op']} {_size(worst)} {worst['dtype']} {worst['direction']}"
+        table.add_row(
+            name,
+            *(f"[{_colour(m, GEOMETRIC_MEAN_GOAL)}]{m:.2f}" for m in means),
+            f"[{_colour(worst['ratio'], ROW_GOAL)}]{worst['ratio']:.2f}[/] {where} "
+            f"{worst['threads']}t",
+        )
+    return table
+
+
+def memory_table(rows: Sequence[RowFacts]) -> Table:
+    """The coupling's time in copies of the same bytes."""
+    table = Table(title="affine_coupling 512x3072 float32 beside a copy of the same bytes")
+    for heading in ("direction", "threads", "flowkernels", "copy", "times a copy", "goal", "GB/s"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        times = 1 / row["ratio"]
+        goal = COPY_GOAL[row["direction"]]
+        mine, copy = (row["microseconds"][k] for k in ("flowkernels", "copy"))
+        table.add_row(
+            row["direction"], str(row["threads"]), f"{mine:.0f}", f"{copy:.0f}",
+            f"[{'green' if times <= goal else 'red'}]{times:.2f}", f"{goal:.1f}",
+            f"{row['bytes'] / mine / 1e3:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Prints the tables, what they amount to and what was refused."""
+    ops = [row for row in result["rows"] if row["kind"] == "op"]
+    memory = [row for row in result["rows"] if row["kind"] == "memory"]
+    if ops:
+        console.print(rows_table(ops), summary_table(ops))
+        mean = geometric_mean(row["ratio"] for row in ops)
+        slow = sum(row["ratio"] < ROW_GOAL for row in ops)
+        console.print(
+            f"{len(ops)} rows: geometric mean {mean:.2f} (goal {GEOMETRIC_MEAN_GOAL}), "
+            f"{slow} below {ROW_GOAL}"
+        )
+    if memory:
+        console.print(memory_table(memory))
+    for name, reason in result["refused"].items():
+        console.print(f"[red]refused[/] {name}: {reason}", highlight=False)
+    machine = result["machine"]
+    console.print(
+        f"{machine['processor']}, {machine['cores']} cores, {machine['instruction_set']}; "
+        f"torch {machine['torch']}; commit {machine['commit'][:10]}; {machine['date']}"
+    )
+    if result["clock"] == "cpu":
+        console.print("microseconds of processor time: other work was running")
+    elif machine["busy"] > 1.2:
+        console.print(
+            f"[yellow]Other work was running ({machine['busy']:.1f} processes a core): rows on "
+            "several threads say little."
+        )
+
+
+def _written(path: Path, write: Any) -> Path:
+    partial = path.with_name(f".{path.name}.partial{path.suffix}")
+    write(partial)
+    return partial.replace(path)
+
+
+def save_json(result: dict[str, Any], path: Path) -> Path:
+    """The whole result, one row a line."""
+    head = {k: v for k, v in result.items() if k != "rows"}
+    rows = ",\n".join(f"  {json.dumps(row)}" for row in result["rows"])
+    text = json.dumps(head, indent=1)[:-2] + f',\n "rows": [\n{rows}\n ]\n}}\n'
+    return _written(path, lambda p: p.write_text(text))
+
+
+def save_picture(result: dict[str, Any], path: Path) -> Path:
+    """One dot per row: op by op, the ratio to the fastest peer."""
+    from matplotlib.figure import Figure
+
+    rows = [row for row in result["rows"] if row["kind"] == "op"]
+    names = list(dict.fromkeys(row["op"] for row in rows))
+    figure = Figure(figsize=(9, 1.5 + 0.42 * len(names)), layout="constrained")
+    axes = figure.subplots()
+    for shift, direction, colour in ((-0.16, "forward", "C0"), (0.16, "forward+backward", "C1")):
+        mine = [r for r in rows if r["direction"] == direction]
+        heights = [names.index(r["op"]) + shift for r in mine]
+        axes.plot([r["ratio"] for r in mine], heights, "o", color=colour, ms=5, alpha=0.6,
+                  label=direction)  # fmt: skip
+    axes.axvline(1, color="black", lw=1)
+    axes.axvline(ROW_GOAL, color="0.6", lw=1, ls=":")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("speed relative to the faster of eager torch and torch.compile")
+    machine = result["machine"]
+    axes.set_title(
+        f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}, "
+        f"commit {machine['commit'][:10]}",
+        fontsize=9,
+    )
+    axes.legend()
+    return _written(path, lambda p: figure.savefig(p, dpi=130))
