@@ -16,7 +16,7 @@ from torch import Tensor
 from ._backends import FORCED
 from ._extension import _C
 
-LIBRARY = torch.library.Library("flowkernels", "IMPL")  # noqa: TOR901
+LIBRARY = torch.library.Library("flowkernels", "IMPL")
 
 Function = Callable[..., Any]
 

@@ -120,12 +120,13 @@ def affine_coupling(
         >>> torch.allclose(back, x, atol=1e-5), log_det.shape
         (True, torch.Size([4]))
     """
-    if isinstance(x, Tensor) and isinstance(params, Tensor) and x.ndim >= 2 and params.ndim >= 2:
-        if params.shape[1] != 2 * x.shape[1]:
-            raise ValueError(
-                f"affine_coupling: `params` must have 2 x {x.shape[1]} channels for `x` of shape "
-                f"{tuple(x.shape)}, got shape {tuple(params.shape)}"
-            )
+    # The op itself allows fewer (see affine_coupling_split); the rest it checks.
+    tensors = isinstance(x, Tensor) and isinstance(params, Tensor)
+    if tensors and x.ndim >= 2 <= params.ndim and params.shape[1] != 2 * x.shape[1]:
+        raise ValueError(
+            f"affine_coupling: `params` must have 2 x {x.shape[1]} channels for `x` of shape "
+            f"{tuple(x.shape)}, got shape {tuple(params.shape)}"
+        )
     out: tuple[Tensor, Tensor] = _affine_coupling(
         x, params, scale_fn, bound, layout, order, inverse, "second"
     )

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
 
 @pytest.fixture(autouse=True)
-def _reproducible() -> Iterator[None]:
+def _reproducible() -> None:
     """The same random numbers whatever the selection and order of tests."""
     torch.manual_seed(0)
-    yield
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread_a_worker() -> Iterator[None]:
+def _one_thread_a_worker() -> None:
     """Workers share the cores; tests of several threads set the number themselves."""
     torch.set_num_threads(1)
-    yield

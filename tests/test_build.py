@@ -23,7 +23,10 @@ def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-SETUP = "import runpy, sys; sys.argv = ['setup.py', '--name']; runpy.run_path('setup.py', run_name='__main__')"
+SETUP = (
+    "import runpy, sys; sys.argv = ['setup.py', '--name'];"
+    "runpy.run_path('setup.py', run_name='__main__')"
+)
 
 
 def refusal(result: subprocess.CompletedProcess[str]) -> str:

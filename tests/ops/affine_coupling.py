@@ -35,8 +35,9 @@ def _options() -> list[dict[str, object]]:
 
 def _samples() -> list[Sample]:
     every_option = [_sample((3, 5, 3), **o) for o in _options()]
-    sizes = [(1, 1), (7, 3), (65, 6), (2, 131), (3, 1029), (2, 3, 5, 7), (5, 2, 33), (1, 40, 41, 43),
-             (33, 17, 2, 2), (2, 3, 2, 3, 5)]  # fmt: skip
+    flat = [(1, 1), (7, 3), (65, 6), (2, 131), (3, 1029)]
+    deep = [(2, 3, 5, 7), (5, 2, 33), (1, 40, 41, 43), (33, 17, 2, 2), (2, 3, 2, 3, 5)]
+    sizes: list[tuple[int, ...]] = [*flat, *deep]
     return every_option + [_sample(s) for s in sizes] + [_sample((4, 9), inverse=True, bound=0.7)]
 
 

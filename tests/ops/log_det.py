@@ -51,7 +51,7 @@ LOG_DET_DIAGONAL = Case(
         _diagonal((2, 3, 4, 5), 3),
         _diagonal((40, 17)),
         _diagonal((3, 4), 2),
-    ],  # fmt: skip
+    ],
     small=lambda: [_diagonal((2, 3)), _diagonal((2, 2, 2), 2)],
     empty=lambda: [_diagonal((0, 3)), _diagonal((3, 0))],
     bad=_diagonal_bad,

@@ -190,36 +190,36 @@ def test_compile(case: Case, backend: str) -> None:
             torch.testing.assert_close(a, b)
 
 
+def transformed(function: Any, sample: Sample) -> dict[str, Any]:
+    """What each transform of torch.func makes of a call."""
+    everything = tuple(range(len(sample.tensors)))
+
+    def plain(*tensors: Tensor) -> Any:
+        return function(*tensors, **sample.options)
+
+    def scalar(*tensors: Tensor) -> Tensor:
+        out = plain(*tensors)
+        outputs = out if isinstance(out, tuple) else (out,)
+        weighted = zip(outputs, cotangents(outputs), strict=True)
+        return torch.stack([(o.sin() * c).sum() for o, c in weighted]).sum()
+
+    tensors, tangents = sample.tensors, tuple(t.cos() for t in sample.tensors)
+    return {
+        "grad": torch.func.grad(scalar, everything)(*tensors),
+        "jacrev": torch.func.jacrev(plain, everything)(*tensors),
+        "jacfwd": torch.func.jacfwd(plain, everything)(*tensors),
+        "hessian": torch.func.hessian(scalar, everything)(*tensors),
+        "jvp": torch.func.jvp(plain, tensors, tangents),
+    }
+
+
 @each_case
 def test_torch_func(case: Case) -> None:
     for sample in case.small():
-        where = tuple(range(len(sample.tensors)))
-
-        def scalar(function: Any, options: dict[str, Any] = sample.options) -> Any:
-            def total(*tensors: Tensor) -> Tensor:
-                out = function(*tensors, **options)
-                outputs = out if isinstance(out, tuple) else (out,)
-                return torch.stack(
-                    [(o.sin() * c).sum() for o, c in zip(outputs, cotangents(outputs), strict=True)]
-                ).sum()
-
-            return total
-
-        def plain(function: Any, options: dict[str, Any] = sample.options) -> Any:
-            return lambda *tensors: function(*tensors, **options)
-
-        transforms = {
-            "grad": lambda f: torch.func.grad(scalar(f), where),
-            "jacrev": lambda f: torch.func.jacrev(plain(f), where),
-            "jacfwd": lambda f: torch.func.jacfwd(plain(f), where),
-            "hessian": lambda f: torch.func.hessian(scalar(f), where),
-            "jvp": lambda f: lambda *ts: torch.func.jvp(plain(f), ts, tuple(t.cos() for t in ts)),
-        }
-        for name, transform in transforms.items():
-            got = transform(case.call)(*sample.tensors)
-            want = transform(case.reference)(*sample.tensors)
+        wants = transformed(case.reference, sample)
+        for name, got in transformed(case.call, sample).items():
             torch.testing.assert_close(
-                got, want, rtol=1e-7, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
+                got, wants[name], rtol=1e-7, atol=1e-8, msg=lambda m, n=name: f"{n}: {m}"
             )
 
 
