@@ -203,6 +203,11 @@ struct OpImpl<Spec, R(A...)> {
 
   static R autograd(A... args) {
     if ((has_tangent(args) || ...)) return reference().call(args...);
+    return record(args...);
+  }
+
+  // The fused kernel, and the node of its gradient where one is wanted.
+  static R record(A... args) {
     const bool tracked = at::GradMode::is_enabled() && (tracks_gradient(args) || ...);
     if (!tracked) {
       at::AutoDispatchBelowADInplaceOrView below;

@@ -63,13 +63,13 @@ struct Polynomial {
 
 template <class T>
 struct BesselPlan {
-  T v;         // the order
-  T sigma;     // max(v, H0)
-  T inv_two_m; // 1 / (2 m), m = max(v, 10): the scale of the logarithm in L
-  T offset;    // (v - m) / m
-  T log_gamma; // log Gamma(v + 1)
-  bool has_series; // v < H0
-  bool factored;   // v >= 10: w comes without its factor 1 - t
+  T v;              // the order
+  T sigma;          // max(v, H0)
+  T inv_two_m;      // 1 / (2 m), m = max(v, 10): the scale of the logarithm in L
+  T offset;         // (v - m) / m
+  T log_gamma;      // log Gamma(v + 1)
+  bool has_series;  // v < H0
+  bool factored;    // v >= 10: w comes without its factor 1 - t
   Polynomial<T, 28> p, e, m, n, w;
   // Ascending series in x^2 y_scale = y / y_max: (T0 - 1) / (x^2 y_scale), T1, T2.
   T y_scale;

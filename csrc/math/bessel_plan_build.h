@@ -3,6 +3,7 @@
 
 #include "bessel_plan.h"
 #include "debye_coefficients.h"
+#include "log_gamma.h"
 
 FK_BEGIN
 namespace plan {
@@ -13,7 +14,8 @@ constexpr int max_degree = 27;  // of a collapsed polynomial
 // log Gamma(v + 1) - (v + 1/2) log v + v - log(2 pi)/2: Stirling's series, v >= 10.
 inline double stirling_remainder(double v) {
   const double z = 1 / (v * v);
-  const double c[] = {1. / 12, -1. / 360, 1. / 1260, -1. / 1680, 1. / 1188, -691. / 360360, 1. / 156};
+  const double c[] = {1. / 12,   -1. / 360,      1. / 1260, -1. / 1680,
+                      1. / 1188, -691. / 360360, 1. / 156};
   double s = 0;
   for (int i = 6; i >= 0; --i) s = s * z + c[i];
   return s / v;
@@ -128,15 +130,8 @@ void build_series(BesselPlan<T>& plan, double v) {
   plan.y_scale = static_cast<T>(0.25 / y);
   expand(plan.t0, y / (v + 1), [=](int j) { return y / ((j + 1.0) * (v + j + 1)); });
   expand(plan.t1, 1.0, [=](int j) { return y / (j * (v + 1 + j)); });
-  // a_k of numerics: alpha_k (2v+1) / (2 (2v+k+1) (v+k+1)); the 2v of alpha_1 cancels, and
-  // the 2v + 1 of a_0.
-  expand(plan.t2, 0.5 / (v + 1), [=](int k) {
-    const double alpha = k == 1 ? 2 / (v + 1)
-                                : (2 * v + 2 * k) * (2 * v + 2 * k - 1) / (k * (2 * v + k)) /
-                                      ((v + k) * (v + k));
-    const double weight = (2 * v + k) * (v + k) / ((2 * v + k + 1) * (v + k + 1));
-    return y * alpha * weight;
-  });
+  expand(plan.t2, 0.5 / (v + 1),
+         [=](int k) { return 2 * y * (2 * v + 2 * k - 1) / (k * (2 * v + k + 1) * (v + k + 1)); });
 }
 
 // W of log_0f1.h: log(2/(1+t))/2, the sum p and the constants of Gamma(v + 1).
@@ -152,9 +147,8 @@ void fit_remainder(BesselPlan<T>& plan, const CollapsedDebye& d, double v, doubl
     });
   } else {
     const double constant = (v + 0.5) * ::log(m) - ::lgamma(v + 1) + 0.5 * ::log(2 * pi) - v;
-    fit(plan.w, unit / 32, [&](double tau) {
-      return constant - d.p(tau) + z(tau) * log_quotient(z(tau)) / 2;
-    });
+    fit(plan.w, unit / 32,
+        [&](double tau) { return constant - d.p(tau) + z(tau) * log_quotient(z(tau)) / 2; });
   }
 }
 
@@ -172,12 +166,12 @@ BesselPlan<T> make_bessel_plan(double v) {
   out.inv_two_m = static_cast<T>(0.5 / m);
   out.offset = static_cast<T>((v - m) / m);
   out.factored = v >= 10;
-  out.log_gamma = static_cast<T>(::lgamma(v + 1));
+  out.log_gamma = static_cast<T>(v < 28 ? log_gamma_1p(v) : ::lgamma(v + 1));
   // An asymptotic series: near h = 12 its terms grow again after the tenth.
   const CollapsedDebye d(v, sigma, sigma < 28 ? 10 : debye_terms);
   fit(out.p, unit * sigma / 16, [&](double tau) { return d.p(tau); });
   fit(out.e, unit * sigma / 16, [&](double tau) { return d.e(tau); });
-  fit(out.m, unit * (v + 0.5) / 8, [&](double tau) { return d.m(tau); });
+  fit(out.m, unit / 8, [&](double tau) { return d.m(tau); });
   fit(out.n, unit * (v + 0.5) / 8, [&](double tau) { return d.n(tau); });
   fit_remainder(out, d, v, m);
   build_series(out, v);

@@ -5,8 +5,9 @@
 //   h < H0   ascending series with positive terms, y = x^2/4:
 //            T0 = sum y^j / (j! (v+1)_j), T1 the same with v + 2
 //            A = x / (2 (v+1)) T1 / T0
-//            A' = T2 / T0^2, T2 = sum a_k y^k (bessel_plan_build.h): A A' - T0' T1 with the
-//            cancellation done on the coefficients
+//            A' = T2 / T0^2, T2 = sum a_k y^k with a_0 = 1 / (2 (v+1)) and
+//            a_k / a_{k-1} = 2 (2v+2k-1) / (k (2v+k+1) (v+k+1)): the products of series in
+//            A' cancel in the coefficients, and positive terms are left
 //   h >= H0  Debye's expansion, DLMF 10.41, h = sqrt(v^2 + x^2), S = 1/h, q = (v/h)^2:
 //            A     = x (1/(h+v) - S^2/2 - S^2 e)
 //            1 - A = (v + v^2/(h+x)) / (h+v) + x S^2 (1/2 + e)

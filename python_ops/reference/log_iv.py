@@ -65,6 +65,15 @@ def _curvature_polynomials() -> list[list[Fraction]]:
 
 
 @lru_cache(maxsize=1)
+def _third_polynomials() -> list[list[Fraction]]:
+    """n_k = (k + 2) m_k + 2 q m_k'."""
+    return [
+        [(k + 2 + 2 * i) * c for i, c in enumerate(m)]
+        for k, m in enumerate(_curvature_polynomials(), 1)
+    ]
+
+
+@lru_cache(maxsize=1)
 def _gap_polynomials() -> list[list[Fraction]]:
     """(D_k(1) - D_k(t)) / (1 - t), D_k(t) = t^k d_k(t^2), as polynomials in t."""
     out = []
@@ -106,25 +115,58 @@ def _ascending(v: Tensor, x: Tensor) -> Tensor:
     return out
 
 
+def _debye_rest(v: Tensor, x: Tensor) -> Tensor:
+    """x^2 / (h + v) - L in the region of Debye's expansion."""
+    big = v >= 10
+    # v >= 10: arranged around t = 1, so that the small-x limit carries no cancellation
+    vb = torch.where(big, v, 10.0)
+    h = torch.hypot(vb, x)
+    a = x / (h + vb) * x / vb
+    gap = torch.zeros_like(h)
+    for p in reversed(_gap_polynomials()):
+        gap = (gap + _horner(p, vb / h)) / vb
+    high = vb * torch.log1p(a / 2) + torch.log1p(a) / 2 + x / (h + vb) * x / h * gap
+    vl = torch.where(big, 1.0, v)
+    h = torch.hypot(vl, x)
+    tail = _double_sum(debye_polynomials(), (vl / h).square(), 1 / h)
+    const = torch.lgamma(vl + 1) - math.log(2 * math.pi) / 2 + vl
+    low = vl * torch.log((h + vl) / 2) + torch.log(h) / 2 - const - tail
+    return torch.where(big, high, low)
+
+
 def _log_0f1(v: Tensor, x: Tensor) -> Tensor:
     series, xs, xd = _split(v, x)
     low = torch.log1p(_ascending(torch.where(series, v, 0.0), xs))
-    big = v >= 10
-    # v >= 10: the small-x limit carries no cancellation
-    vb = torch.where(big, v, 10.0)
-    hb = torch.hypot(vb, xd)
-    ub = xd / (hb + vb)
-    a = xd * ub / vb
-    gap = torch.zeros_like(hb)
-    for p in reversed(_gap_polynomials()):
-        gap = (gap + _horner(p, vb / hb)) / vb
-    high = vb * (a - torch.log1p(a / 2)) - torch.log1p(a) / 2 - xd * ub / hb * gap
-    vl = torch.where(big, 1.0, v)
-    hl = torch.hypot(vl, xd)
-    tail = _double_sum(debye_polynomials(), (vl / hl).square(), 1 / hl)
-    const = torch.lgamma(vl + 1) - math.log(2 * math.pi) / 2 + vl
-    mid = xd * xd / (hl + vl) - vl * torch.log((hl + vl) / 2) - torch.log(hl) / 2 + const + tail
-    return torch.where(series, low, torch.where(big, high, mid))
+    high = xd * (xd / (torch.hypot(v, xd) + v)) - _debye_rest(v, xd)
+    return torch.where(series, low, high)
+
+
+def _peak(v: Tensor, x: Tensor) -> Tensor:
+    """x - L, where x is large without the cancellation."""
+    series, _, xd = _split(v, x)
+    high = v - v * (v / (torch.hypot(v, xd) + xd)) + _debye_rest(v, xd)
+    return torch.where(series | (x < v), x - _log_0f1(v, x), high)
+
+
+def _divergence(v: Tensor, x: Tensor) -> Tensor:
+    """x A - L."""
+    series, xs, xd = _split(v, x)
+    vs = torch.where(series, v, 0.0)
+    low = xs * _ratio(vs, xs) - _log_0f1(vs, xs)
+    s = 1 / torch.hypot(v, xd)
+    pe = _double_sum(_slope_polynomials(), (v * s).square(), s)
+    return torch.where(series, low, _debye_rest(v, xd) - (xd * s).square() * (0.5 + pe))
+
+
+def _complement(v: Tensor, x: Tensor) -> Tensor:
+    """1 - A."""
+    series, xs, xd = _split(v, x)
+    low = 1 - _ratio(torch.where(series, v, 0.0), xs)
+    h = torch.hypot(v, xd)
+    s = 1 / h
+    pe = _double_sum(_slope_polynomials(), (v * s).square(), s)
+    high = (v + v * (v / (h + xd))) / (h + v) + xd * s * s * (0.5 + pe)
+    return torch.where(series, low, high)
 
 
 def _ratio(v: Tensor, x: Tensor) -> Tensor:
@@ -138,47 +180,89 @@ def _ratio(v: Tensor, x: Tensor) -> Tensor:
     return torch.where(series, low, high)
 
 
+def _ratio_series(v: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """T2 = sum a_k y^k with A' = T2 / T0^2, positive terms; and dT2/dy."""
+    term = 0.5 / (v + 1) * torch.ones_like(y)
+    total, slope = term, torch.zeros_like(term)
+    for k in range(1, _SERIES_TERMS + 25):
+        lowered = term * 2 * (2 * v + 2 * k - 1) / (k * (2 * v + k + 1) * (v + k + 1))
+        slope = slope + k * lowered
+        term = lowered * y
+        total = total + term
+    return total, slope
+
+
 def _ratio_derivative(v: Tensor, x: Tensor) -> Tensor:
     series, xs, xd = _split(v, x)
     vs = torch.where(series, v, 0.0)
-    y = xs * xs / 4
-    # d/dx of the ratio is T2 / T0^2 with positive terms throughout
-    alpha = torch.ones_like(y + vs)
-    t2 = torch.zeros_like(alpha)
-    power = torch.ones_like(alpha)
-    for k in range(_SERIES_TERMS + 25):
-        if k == 0:
-            t2 = t2 + 1 / (2 * (vs + 1))
-        else:
-            if k == 1:  # 2v cancels between numerator and denominator
-                alpha = alpha * 2 * (vs + 1) / (vs + 1) ** 2
-                alpha = alpha * (2 * vs + 1) / (2 * vs + 1)
-            else:
-                alpha = alpha * (2 * vs + 2 * k) * (2 * vs + 2 * k - 1)
-                alpha = alpha / (k * (2 * vs + k) * (vs + k) ** 2)
-            power = power * y
-            t2 = t2 + alpha * power * (2 * vs + 1) / (2 * (2 * vs + k + 1) * (vs + k + 1))
-    low = t2 / (1 + _ascending(vs, xs)).square()
-    h = torch.hypot(v, xd)
-    s = 1 / h
-    q = (v * s).square()
-    high = v * s / (h + v) + s * s * (0.5 - q - _double_sum(_curvature_polynomials(), q, s))
+    low = _ratio_series(vs, xs * xs / 4)[0] / (1 + _ascending(vs, xs)).square()
+    s = 1 / torch.hypot(v, xd)
+    t = v * s
+    m = _double_sum(_curvature_polynomials(), t * t, s)
+    high = s * t / (1 + t) + s * s * (0.5 - t * t - m)
     return torch.where(series, low, high)
 
 
-def _promoted(v: Tensor | float, x: Tensor | float) -> tuple[Tensor, Tensor, torch.dtype]:
-    x = torch.as_tensor(x)
-    dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-    return torch.as_tensor(v, dtype=torch.float64, device=x.device), x.double(), dtype
+def _ratio_second_derivative(v: Tensor, x: Tensor) -> Tensor:
+    series, xs, xd = _split(v, x)
+    vs = torch.where(series, v, 0.0)
+    t2, slope = _ratio_series(vs, xs * xs / 4)
+    t0, t1 = 1 + _ascending(vs, xs), 1 + _ascending(vs + 1, xs)
+    low = xs / 2 * (slope - 2 * t2 * t1 / (t0 * (vs + 1))) / t0.square()
+    s = 1 / torch.hypot(v, xd)
+    t = v * s
+    n = _double_sum(_third_polynomials(), t * t, s)
+    high = -xd * s**3 * (t * (2 + t) / (1 + t).square() + s * (1 - 4 * t * t - n))
+    return torch.where(series, low, high)
 
 
-def log_0f1(v: Tensor | float, x: Tensor | float) -> Tensor:
+def _log_iv_derivative(v: Tensor, x: Tensor) -> Tensor:
+    series, xs, xd = _split(v, x)
+    low = _ratio(torch.where(series, v, 0.0), xs) + _order_over(v, xs)
+    h = torch.hypot(v, xd)
+    s = 1 / h
+    pe = _double_sum(_slope_polynomials(), (v * s).square(), s)
+    return torch.where(series, low, h / xd - xd * s * s * (0.5 + pe))
+
+
+def _log_iv_second_derivative(v: Tensor, x: Tensor) -> Tensor:
+    series, xs, xd = _split(v, x)
+    low = _ratio_derivative(torch.where(series, v, 0.0), xs) - _order_over(_order_over(v, xs), xs)
+    s = 1 / torch.hypot(v, xd)
+    q = (v * s).square()
+    m = _double_sum(_curvature_polynomials(), q, s)
+    return torch.where(series, low, s * s * (0.5 - q - m) - (v / xd).square() * s)
+
+
+def _order_over(v: Tensor, x: Tensor) -> Tensor:
+    """v / x, and 0 for v = 0 also at x = 0."""
+    return torch.where(v == 0, 0.0, v / torch.where(v == 0, 1.0, x))
+
+
+def _promoted(v: Tensor | float, x: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
+    out = torch.promote_types(x.dtype, torch.float32)
+    return torch.as_tensor(v, dtype=torch.float64, device=x.device), x.double(), out
+
+
+def log_0f1(v: Tensor | float, x: Tensor) -> Tensor:
     """log 0F1(; v + 1; x^2 / 4), v >= 0."""
     v, x, dtype = _promoted(v, x)
     return _log_0f1(v, x).to(dtype)
 
 
-def log_iv(v: Tensor | float, x: Tensor | float) -> Tensor:
+def peak(v: Tensor | float, x: Tensor) -> Tensor:
+    """x - log 0F1(; v + 1; x^2 / 4)."""
+    v, x, dtype = _promoted(v, x)
+    return _peak(v, x).to(dtype)
+
+
+def divergence(v: Tensor | float, x: Tensor) -> Tensor:
+    """x L'(x) - L(x), L = log 0F1(; v + 1; x^2 / 4)."""
+    v, x, dtype = _promoted(v, x)
+    return _divergence(v, x).to(dtype)
+
+
+def log_iv(v: Tensor | float, x: Tensor) -> Tensor:
     """log I_v(x), v >= 0, x >= 0."""
     v, x, dtype = _promoted(v, x)
     series, xs, xd = _split(v, x)
@@ -190,13 +274,25 @@ def log_iv(v: Tensor | float, x: Tensor | float) -> Tensor:
     return torch.where(series, low, high).to(dtype)
 
 
-def iv_ratio(v: Tensor | float, x: Tensor | float) -> Tensor:
+def log_iv_derivative(v: Tensor | float, x: Tensor, times: int = 1) -> Tensor:
+    """The first or second derivative of log I_v in x."""
+    v, x, dtype = _promoted(v, x)
+    return (_log_iv_derivative, _log_iv_second_derivative)[times - 1](v, x).to(dtype)
+
+
+def iv_ratio(v: Tensor | float, x: Tensor) -> Tensor:
     """I_v(x) / I_{v-1}(x), v >= 1/2."""
     v, x, dtype = _promoted(v, x)
     return _ratio(v - 1, x).to(dtype)
 
 
-def iv_ratio_derivative(v: Tensor | float, x: Tensor | float) -> Tensor:
-    """d/dx of I_v(x) / I_{v-1}(x)."""
+def iv_ratio_complement(v: Tensor | float, x: Tensor) -> Tensor:
+    """1 - I_v(x) / I_{v-1}(x)."""
     v, x, dtype = _promoted(v, x)
-    return _ratio_derivative(v - 1, x).to(dtype)
+    return _complement(v - 1, x).to(dtype)
+
+
+def iv_ratio_derivative(v: Tensor | float, x: Tensor, times: int = 1) -> Tensor:
+    """The first or second derivative of I_v / I_{v-1} in x."""
+    v, x, dtype = _promoted(v, x)
+    return (_ratio_derivative, _ratio_second_derivative)[times - 1](v - 1, x).to(dtype)

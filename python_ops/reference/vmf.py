@@ -12,46 +12,69 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .log_iv import iv_ratio, iv_ratio_derivative, log_0f1
+from .log_iv import (
+    divergence,
+    iv_ratio,
+    iv_ratio_complement,
+    iv_ratio_derivative,
+    log_0f1,
+    peak,
+)
 from .stereographic import stereographic
 
 ROUNDS = 32  # a proposal fails with probability at most 0.34: all fail below 1e-14
 _NODES, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(24))
 
 
-def vmf_log_normalizer(kappa: Tensor | float, dim: int, relative: bool = False) -> Tensor:
+def vmf_log_normalizer(kappa: Tensor, dim: float, relative: bool = False) -> Tensor:
     """log C_p(kappa), or log C_p(kappa) - log C_p(0)."""
-    kappa = torch.as_tensor(kappa)
-    gap = -log_0f1(dim / 2 - 1, kappa.double())
-    if not relative:
-        gap = gap + (math.lgamma(dim / 2) - math.log(2) - dim / 2 * math.log(math.pi))
-    return gap.to(kappa.dtype)
+    out = -log_0f1(dim / 2 - 1, kappa.double())
+    return _narrow(out if relative else out + _log_uniform_density(dim), kappa)
 
 
-def vmf_mean_resultant(kappa: Tensor | float, dim: int) -> Tensor:
-    """A_p(kappa) = I_{p/2}(kappa) / I_{p/2-1}(kappa) = E[loc.x]."""
-    return iv_ratio(dim / 2, kappa)
+def vmf_log_peak(kappa: Tensor, dim: float) -> Tensor:
+    """log C_p(kappa) + kappa, the log density at the mode."""
+    return _narrow(peak(dim / 2 - 1, kappa.double()) + _log_uniform_density(dim), kappa)
 
 
-def vmf_concentration(r: Tensor | float, dim: int) -> Tensor:
+def vmf_divergence(kappa: Tensor, dim: float) -> Tensor:
+    """KL(vMF || uniform) = kappa A(kappa) + log C_p(kappa) - log C_p(0)."""
+    return divergence(dim / 2 - 1, kappa)
+
+
+def vmf_mean_resultant(kappa: Tensor, dim: float, complement: bool = False) -> Tensor:
+    """A_p(kappa) = I_{p/2}(kappa) / I_{p/2-1}(kappa) = E[loc.x], or 1 - A."""
+    return (iv_ratio_complement if complement else iv_ratio)(dim / 2, kappa)
+
+
+def vmf_concentration(r: Tensor, dim: float, complement: bool = False) -> Tensor:
     """The kappa with A_p(kappa) = r, by Newton steps from Banerjee's estimate."""
-    r = torch.as_tensor(r)
-    target = r.double()
-    kappa = target * (dim - target * target) / (1 - target * target)
+    wide = r.double()
+    target, rest = (1 - wide, wide) if complement else (wide, 1 - wide)
+    ratio = target / (rest * (1 + target))
+    kappa = ratio * (dim - target * target)
     for _ in range(6):
         # A / (1 - A^2) is nearly linear in kappa
         a, slope = iv_ratio(dim / 2, kappa), iv_ratio_derivative(dim / 2, kappa)
         gap = (1 - a) * (1 + a)
-        step = target / (1 - target * target) - a / gap
-        kappa = kappa + step * gap * gap / (slope * (1 + a * a))
-    return kappa.to(r.dtype)
+        kappa = kappa + (ratio * gap - a) * gap / (slope * (1 + a * a))
+    return _narrow(kappa, r)
+
+
+def _log_uniform_density(dim: float) -> float:
+    return math.lgamma(dim / 2) - math.log(2) - dim / 2 * math.log(math.pi)
+
+
+def _narrow(out: Tensor, like: Tensor) -> Tensor:
+    return out.to(torch.promote_types(like.dtype, torch.float32))
 
 
 def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor | float) -> Tensor:
     """log C_p(kappa) + kappa - kappa |x - loc|^2 / 2 for unit x and loc."""
     kappa = torch.as_tensor(concentration, dtype=x.dtype, device=x.device).double()
-    peak = vmf_log_normalizer(kappa, x.shape[-1]) + kappa
-    out = peak - kappa * (x.double() - loc.double()).square().sum(-1) / 2
+    out = (
+        vmf_log_peak(kappa, x.shape[-1]) - kappa * (x.double() - loc.double()).square().sum(-1) / 2
+    )
     return out.to(torch.promote_types(x.dtype, torch.float32))
 
 

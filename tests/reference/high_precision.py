@@ -1,9 +1,9 @@
-"""log 0F1, log I_v and the vMF functions in 60-digit arithmetic.
+"""The functions of log_iv and vmf in 60-digit arithmetic.
 
 Below h = sqrt(v^2 + x^2) = 300, and for x^2 < 300 (v + 1), by the ascending series,
-whose terms are positive; elsewhere by thirty terms of Debye's expansion (DLMF 10.41) with exact coefficients,
-whose remainder is then below 1e-50. `python tests/reference/make_tables.py --check`
-compares both with mpmath's own Bessel functions where those can be evaluated.
+whose terms are positive; elsewhere by thirty terms of Debye's expansion (DLMF 10.41)
+with exact coefficients, whose remainder is then below 1e-50. The tests compare both with
+mpmath's own Bessel functions where those can be evaluated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def _coefficients() -> tuple[list[list[mpf]], ...]:
     """d_k, e_k and m_k of csrc/math/tables/debye.py, to full precision."""
     path = Path(__file__).parents[2] / "csrc" / "math" / "tables" / "debye.py"
     spec = importlib.util.spec_from_file_location("debye", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     debye: ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(debye)
     d = debye.debye(TERMS)

@@ -1,0 +1,125 @@
+// The Bessel family: schema, autograd, CPU dispatch.
+#include "bessel.h"
+
+#include <ATen/Parallel.h>
+
+#include <atomic>
+
+#include "../cpu/bessel.h"
+#include "autograd.h"
+#include "module.h"
+
+namespace fk {
+namespace bindings {
+namespace {
+
+using bessel::Call;
+using std::string_view;
+
+// Runs a kernel over all elements; an argument outside the domain is an error.
+template <class Kernel>
+Tensor run(const Call& call, const Kernel& kernel) {
+  std::atomic<bool> inside{true};
+  at::parallel_for(0, call.x.numel(), task_elements / 2, [&](int64_t begin, int64_t end) {
+    if (!kernel(call.args, begin, end)) inside = false;
+  });
+  if (!inside) {
+    const double low = call.x.min().item<double>(), high = call.x.max().item<double>();
+    TORCH_CHECK_VALUE(false, call.e.op, ": `", call.e.argument, "` must ", bessel_domain(call.e),
+                      ", got ", low < 0 ? low : high);
+  }
+  return call.result;
+}
+
+template <class Order>
+Tensor forward(const Tensor& x, const Order& order, string_view function) {
+  Call call(x, function);
+  call.set_order(order);
+  call.prepare_forward();
+  return run(call, cpu::bessel_forward);
+}
+template <class Order>
+Tensor backward(const Tensor& grad, const Tensor& x, const Order& order, string_view function) {
+  Call call(x, function);
+  call.set_order(order);
+  call.prepare_backward(grad);
+  return run(call, cpu::bessel_backward);
+}
+
+Tensor forward_cpu(const Tensor& x, double order, string_view function) {
+  return forward(x, order, function);
+}
+Tensor backward_cpu(const Tensor& grad, const Tensor& x, double order, string_view function) {
+  return backward(grad, x, order, function);
+}
+Tensor order_forward_cpu(const Tensor& x, const Tensor& order, string_view function) {
+  return forward(x, order, function);
+}
+std::tuple<Tensor, Tensor> order_backward_cpu(const Tensor& grad, const Tensor& x,
+                                              const Tensor& order, string_view function) {
+  return {backward(grad, x, order, function), at::zeros(order.sizes(), order.options())};
+}
+
+// Elementwise ops are their own transposes: the backward applied to the tangent of x is
+// the tangent of the result. The node keeps x with its tangent, for forward over reverse.
+template <class Record, class Pushforward>
+Tensor with_tangent(const Tensor& x, const Record& record, const Pushforward& pushforward) {
+  Tensor out = record();
+  const Tensor tangent = pushforward(x._fw_grad(0), x._fw_primal(0)).to(out.scalar_type());
+  out._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
+  return out;
+}
+
+Tensor autograd(const Tensor& x, double order, string_view function) {
+  using Op = Op<Bessel>;
+  if (!has_tangent(x)) return Op::record(x, order, function);
+  return with_tangent(
+      x, [&] { return Op::record(x, order, function); },
+      [&](const Tensor& tangent, const Tensor& primal) {
+        return Op::Grads::backward().call(tangent, primal, order, function);
+      });
+}
+
+// d/dv of I_v has no closed form of this kind: refused, instead of a silent zero.
+Tensor order_autograd(const Tensor& x, const Tensor& order, string_view function) {
+  using Op = Op<BesselOrder>;
+  const bool tracked = at::GradMode::is_enabled() && order.requires_grad();
+  TORCH_CHECK_NOT_IMPLEMENTED(
+      !tracked && !has_tangent(order), bessel::entry(function).op,
+      ": the gradient with respect to the order `v` is not implemented; pass v.detach()");
+  if (!has_tangent(x)) return Op::record(x, order, function);
+  return with_tangent(
+      x, [&] { return Op::record(x, order, function); },
+      [&](const Tensor& tangent, const Tensor& primal) {
+        return std::get<0>(Op::Grads::backward().call(tangent, primal, order, function));
+      });
+}
+
+}  // namespace
+
+FK_LIBRARY_FRAGMENT(m) {
+  define_differentiable(m, "bessel", "Tensor x, float order, str function", "Tensor grad", "Tensor",
+                        "Tensor");
+  define_differentiable(m, "bessel_order", "Tensor x, Tensor order, str function", "Tensor grad",
+                        "Tensor", "(Tensor, Tensor)");
+}
+TORCH_LIBRARY_IMPL(flowkernels, CPU, m) {
+  m.impl("bessel", &forward_cpu);
+  m.impl("bessel_backward", &backward_cpu);
+  m.impl("bessel_order", &order_forward_cpu);
+  m.impl("bessel_order_backward", &order_backward_cpu);
+}
+TORCH_LIBRARY_IMPL(flowkernels, Autograd, m) {
+  m.impl("bessel", &autograd);
+  m.impl("bessel_backward", &Op<Bessel>::Grads::backward_autograd);
+  m.impl("bessel_order", &order_autograd);
+  m.impl("bessel_order_backward", &Op<BesselOrder>::Grads::backward_autograd);
+}
+
+void bind_bessel(pybind11::module_& m) {
+  bind_op<Bessel>(m);
+  bind_op<BesselOrder>(m);
+}
+
+}  // namespace bindings
+}  // namespace fk

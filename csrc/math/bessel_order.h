@@ -1,0 +1,213 @@
+// log I_v(x), I_{v+1}/I_v and their derivatives where every lane has its own order v.
+//
+// The formulas are those of log_iv.h (v >= 0) and bessel_ratio.h (v >= -1/2); nothing can
+// be collapsed ahead, so the series run on the ratios of their terms and Debye's double
+// sum on the tables of debye_coefficients.h.
+//
+// Reached: as at fixed order; see docs/accuracy.md.
+#pragma once
+
+#include "debye_coefficients.h"
+#include "log_gamma.h"
+#include "log_iv.h"
+
+FK_BEGIN
+
+template <class V>
+constexpr int order_series_terms = is_single<V> ? 22 : 46;
+template <class V>
+constexpr int order_debye_terms = is_single<V> ? 10 : 18;
+
+// T0 - 1 of order v; T1 is 1 + this of order v + 1.
+template <class V>
+FK_HD V order_t0(V v, V y) {
+  V sum = real<V>(0.0);
+  for (int j = order_series_terms<V>; j > 0; --j) {
+    const V k = real<V>(static_cast<double>(j));
+    sum = y / (k * (v + k)) * (real<V>(1.0) + sum);
+  }
+  return sum;
+}
+
+// T2 and dT2/dy.
+template <class V>
+FK_HD V order_t2(V v, V y, V& slope) {
+  const V one = real<V>(1.0), two_v = v + v;
+  V term = real<V>(0.5) / (v + one), sum = term, lowered = term;  // lowered: a_k y^(k-1)
+  slope = real<V>(0.0);
+  for (int k = 1; k < order_series_terms<V> * 3 / 2; ++k) {
+    const V kk = real<V>(static_cast<double>(k));
+    const V ratio =
+        real<V>(2.0) * (two_v + (kk + kk - one)) / (kk * (two_v + kk + one) * (v + kk + one));
+    lowered = term * ratio;
+    term = lowered * y;
+    sum += term;
+    slope += kk * lowered;
+  }
+  return sum;
+}
+
+// sum_k S^k p_k(q) for one of the tables; polynomial k has k + 1 + extra coefficients.
+template <class V>
+FK_HD V order_double_sum(const scalar_t<V>* table, int extra, V s, V q) {
+  constexpr int terms = order_debye_terms<V>;
+  const scalar_t<V>* c = table + terms * (terms + 1) / 2 + terms * (1 + extra);
+  V sum = real<V>(0.0);
+  for (int k = terms; k > 0; --k) {
+    V inner = V(*--c);
+    for (int i = k + extra; i > 0; --i) inner = inner * q + V(*--c);
+    sum = (sum + inner) * s;
+  }
+  return sum;
+}
+// The same for (k + 2) m_k + 2 q m_k'.
+template <class V>
+FK_HD V order_third_sum(V s, V q) {
+  using T = scalar_t<V>;
+  constexpr int terms = order_debye_terms<V>;
+  const T* c = debye_m<T>() + terms * (terms + 1) / 2 + terms * 2;
+  V sum = real<V>(0.0);
+  for (int k = terms; k > 0; --k) {
+    V inner = real<V>(0.0);
+    for (int i = k + 1; i >= 0; --i) inner = inner * q + V(static_cast<T>(k + 2 + 2 * i) * *--c);
+    sum = (sum + inner) * s;
+  }
+  return sum;
+}
+
+template <class V>
+struct OrderFrame {
+  V v, x, h, s, q;  // s = 1/h
+
+  FK_HD OrderFrame(V v_, V x_) : v(v_), x(x_) {
+    // Scaled, so that neither square overflows.
+    constexpr bool single = is_single<V>;
+    const V down = real<V>(single ? 0x1p-70 : 0x1p-520), up = real<V>(single ? 0x1p70 : 0x1p520);
+    const mask_t<V> large = max(v, x) > real<V>(single ? 1e18 : 1e150);
+    const V scale = select(large, down, real<V>(1.0));
+    const V sv = v * scale, sx = x * scale;
+    h = sqrt(sv * sv + sx * sx) * select(large, up, real<V>(1.0));
+    s = real<V>(1.0) / h;
+    const V t = v * s;
+    q = t * t;
+  }
+};
+
+template <class V, class Series, class Debye>
+FK_HD V by_order_region(V v, V x, Series series, Debye debye) {
+  const V zero = real<V>(0.0), limit = real<V>(BesselRange<scalar_t<V>>::series_below);
+  const mask_t<V> low = (v < limit) & (x < limit) & (v * v + x * x < limit * limit);
+  V out;
+  if (all(low)) return series(v, x);
+  out = debye(OrderFrame<V>(v, x));
+  if (any(low)) out = select(low, series(select(low, v, zero), select(low, x, zero)), out);
+  return out;
+}
+
+template <class V>
+FK_HD V order_log_iv(V v, V x) {
+  using T = scalar_t<V>;
+  const V out = by_order_region(
+      v, x,
+      [](V v_, V x_) {
+        const V t0 = order_t0(v_, x_ * x_ * real<V>(0.25));
+        return log_power(v_, x_) - log_gamma_1p(v_) + log1p_nonnegative(t0);
+      },
+      [](const OrderFrame<V>& f) {
+        return debye_log_iv(f.h, f.v, f.x, order_double_sum(debye_d<T>(), 0, f.s, f.q));
+      });
+  return select((x == V(T(INFINITY))) & (v < x), x, out);
+}
+
+template <class V>
+FK_HD V order_log_iv_slope(V v, V x) {
+  using T = scalar_t<V>;
+  return by_order_region(
+      v, x,
+      [](V v_, V x_) {
+        const V y = x_ * x_ * real<V>(0.25), one = real<V>(1.0);
+        const V ratio = x_ * real<V>(0.5) / (v_ + one) * (one + order_t0(v_ + one, y)) /
+                        (one + order_t0(v_, y));
+        return ratio + order_over(v_, x_);
+      },
+      [](const OrderFrame<V>& f) {
+        const V e = order_double_sum(debye_e<T>(), 0, f.s, f.q);
+        return f.h / f.x - (f.x * f.s) * f.s * (real<V>(0.5) + e);
+      });
+}
+
+template <class V>
+FK_HD V order_log_iv_curvature(V v, V x) {
+  using T = scalar_t<V>;
+  return by_order_region(
+      v, x,
+      [](V v_, V x_) {
+        const V y = x_ * x_ * real<V>(0.25);
+        V slope;
+        const V t2 = order_t2(v_, y, slope),
+                inverse = real<V>(1.0) / (real<V>(1.0) + order_t0(v_, y));
+        return t2 * inverse * inverse - order_over(order_over(v_, x_), x_);
+      },
+      [](const OrderFrame<V>& f) {
+        const V m = order_double_sum(debye_m<T>(), 1, f.s, f.q), r = f.v / f.x;
+        return f.s * f.s * (real<V>(0.5) - f.q - m) - r * (r * f.s);
+      });
+}
+
+template <class V>
+FK_HD V order_ratio(V v, V x) {
+  using T = scalar_t<V>;
+  return by_order_region(
+      v, x,
+      [](V v_, V x_) {
+        const V y = x_ * x_ * real<V>(0.25), one = real<V>(1.0);
+        return x_ * real<V>(0.5) / (v_ + one) * (one + order_t0(v_ + one, y)) /
+               (one + order_t0(v_, y));
+      },
+      [](const OrderFrame<V>& f) {
+        const V e = order_double_sum(debye_e<T>(), 0, f.s, f.q);
+        const V one = real<V>(1.0);
+        // x S and 1 / (1 + t) rather than x / (h + v): no overflow, and 1 at infinity
+        const V xs = select(f.x == V(T(INFINITY)), one, f.x * f.s);
+        return xs * (one / (one + f.v * f.s) - f.s * (real<V>(0.5) + e));
+      });
+}
+
+template <class V>
+FK_HD V order_ratio_slope(V v, V x) {
+  using T = scalar_t<V>;
+  return by_order_region(
+      v, x,
+      [](V v_, V x_) {
+        const V y = x_ * x_ * real<V>(0.25), one = real<V>(1.0);
+        V slope;
+        const V t2 = order_t2(v_, y, slope), inverse = one / (one + order_t0(v_, y));
+        return t2 * inverse * inverse;
+      },
+      [](const OrderFrame<V>& f) {
+        const V m = order_double_sum(debye_m<T>(), 1, f.s, f.q), t = f.v * f.s;
+        return f.s * (t / (real<V>(1.0) + t)) + f.s * f.s * (real<V>(0.5) - f.q - m);
+      });
+}
+
+template <class V>
+FK_HD V order_ratio_curvature(V v, V x) {
+  return by_order_region(
+      v, x,
+      [](V v_, V x_) {
+        const V y = x_ * x_ * real<V>(0.25), one = real<V>(1.0);
+        V slope;
+        const V t2 = order_t2(v_, y, slope), inverse = one / (one + order_t0(v_, y));
+        const V t1 = one + order_t0(v_ + one, y);
+        const V bracket = slope - (t2 + t2) * inverse * t1 / (v_ + one);
+        return real<V>(0.5) * x_ * bracket * inverse * inverse;
+      },
+      [](const OrderFrame<V>& f) {
+        const V one = real<V>(1.0), t = f.v * f.s, r = one / (one + t);
+        const V lead = t * r * r * (one + one + t);
+        const V rest = f.s * (one - real<V>(4.0) * f.q - order_third_sum(f.s, f.q));
+        return -(f.x * f.s) * f.s * f.s * (lead + rest);
+      });
+}
+
+FK_END
