@@ -158,7 +158,8 @@ def _evaluate(op: str, v: Tensor | float, x: Tensor | float, lowest: float) -> T
     if not isinstance(x, Tensor):
         x = number(op, "x", x).to(v.device if isinstance(v, Tensor) else "cpu")
     if isinstance(v, Tensor):
-        dtype = torch.result_type(v, x)
+        # As torch promotes: a 0-d order does not widen an x with dimensions.
+        dtype = x.dtype if x.ndim and not v.ndim else torch.promote_types(v.dtype, x.dtype)
         v, x = torch.broadcast_tensors(v.to(dtype), x.to(dtype))
         return _bessel_order(x, v - shift, op)
     order = number(op, "v", v).item()

@@ -52,13 +52,20 @@ def vmf_concentration(r: Tensor, dim: float, complement: bool = False) -> Tensor
     wide = r.double()
     target, rest = (1 - wide, wide) if complement else (wide, 1 - wide)
     ratio = target / (rest * (1 + target))
-    kappa = ratio * (dim - target * target)
-    for _ in range(6):
-        # A / (1 - A^2) is nearly linear in kappa
-        a, slope = iv_ratio(dim / 2, kappa), iv_ratio_derivative(dim / 2, kappa)
-        gap = (1 - a) * (1 + a)
-        kappa = kappa + (ratio * gap - a) * gap / (slope * (1 + a * a))
+    kappa = (ratio * (dim - target * target)).detach()
+    for _ in range(4):
+        kappa = _concentration_step(kappa, ratio.detach(), dim)
+    # From the solution on, each step carries one more derivative in r.
+    for _ in range(2):
+        kappa = _concentration_step(kappa, ratio, dim)
     return _narrow(kappa, r)
+
+
+def _concentration_step(kappa: Tensor, ratio: Tensor, dim: float) -> Tensor:
+    """One Newton step on A / (1 - A^2) = ratio, which is nearly linear in kappa."""
+    a, slope = iv_ratio(dim / 2, kappa), iv_ratio_derivative(dim / 2, kappa)
+    gap = (1 - a) * (1 + a)
+    return kappa + (ratio * gap - a) * gap / (slope * (1 + a * a))
 
 
 def _log_uniform_density(dim: float) -> float:

@@ -118,6 +118,7 @@ def _order_case(name: str, call: Callable[..., Tensor], op: str) -> Case:
         small=lambda: small,
         empty=lambda: [Sample("empty", (torch.ones(0, 3, dtype=torch.float64),), {"v": 2.0})],
         bad=lambda: _order_bad(name, getattr(ops, name)),
+        constants=("order",) if each else (),
         ulps=_ULPS,
     )
 

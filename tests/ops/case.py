@@ -55,6 +55,7 @@ class Case:
     empty       samples with an empty batch
     bad         calls that must raise
     bijection   whether the outputs are a map of the first tensor and its log-det
+    constants   arguments in the op's schema whose gradient is refused
     ulps        overrides of ULPS, with the reason beside them
     """
 
@@ -66,6 +67,7 @@ class Case:
     empty: Callable[[], list[Sample]]
     bad: Callable[[], list[Bad]]
     bijection: bool = False
+    constants: tuple[str, ...] = ()
     ulps: dict[torch.dtype, float] = field(default_factory=dict)
 
     def outputs(self, function: Callable[..., Any], sample: Sample) -> tuple[Tensor, ...]:

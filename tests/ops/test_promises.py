@@ -163,8 +163,12 @@ def test_opcheck(case: Case) -> None:
         names = {func.name().split("::")[1].split(".")[0] for func, _ in recorder.calls}
         assert {case.op, f"{case.op}_backward"} <= names, f"only {names} were called"
         for func, args in recorder.calls:
+            arguments = [a.name for a in func._schema.arguments]
             own = tuple(
-                a.detach().clone().requires_grad_() if isinstance(a, Tensor) else a for a in args
+                a.detach().clone().requires_grad_(n not in case.constants)
+                if isinstance(a, Tensor)
+                else a
+                for n, a in zip(arguments, args, strict=False)
             )
             torch.library.opcheck(func, own)
 
