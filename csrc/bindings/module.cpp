@@ -12,7 +12,12 @@ namespace bindings {
 // One line per op.
 #define FK_FOR_EACH_OP(X) \
   X(affine_coupling)      \
-  X(log_det)
+  X(bessel)               \
+  X(log_det)              \
+  X(slerp)                \
+  X(stereographic)        \
+  X(vmf)                  \
+  X(numpy)
 
 #define FK_DECLARE_BIND(op) void bind_##op(pybind11::module_&);
 FK_FOR_EACH_OP(FK_DECLARE_BIND)

@@ -7,17 +7,57 @@ covers (second order, forward mode) are taken through them.
 
 from .affine_coupling import affine_coupling, affine_coupling_split, affine_coupling_split_backward
 from .log_det import log_det_diagonal, log_det_diagonal_backward, log_det_triangular
-from .slerp import slerp
-from .stereographic import stereographic, stereographic_inverse
+from .log_iv import (
+    iv_ratio,
+    iv_ratio_complement,
+    iv_ratio_derivative,
+    log_0f1,
+    log_iv,
+    log_iv_derivative,
+)
+from .slerp import slerp, slerp_backward
+from .stereographic import (
+    stereographic,
+    stereographic_backward,
+    stereographic_inverse,
+    stereographic_inverse_backward,
+)
+from .vmf import (
+    stereographic_vmf_log_prob,
+    vmf_concentration,
+    vmf_divergence,
+    vmf_log_normalizer,
+    vmf_log_peak,
+    vmf_log_prob,
+    vmf_mean_resultant,
+    vmf_sample,
+)
 
 __all__ = [
     "affine_coupling",
     "affine_coupling_split",
     "affine_coupling_split_backward",
+    "iv_ratio",
+    "iv_ratio_complement",
+    "iv_ratio_derivative",
+    "log_0f1",
     "log_det_diagonal",
     "log_det_diagonal_backward",
     "log_det_triangular",
+    "log_iv",
+    "log_iv_derivative",
     "slerp",
+    "slerp_backward",
     "stereographic",
+    "stereographic_backward",
     "stereographic_inverse",
+    "stereographic_inverse_backward",
+    "stereographic_vmf_log_prob",
+    "vmf_concentration",
+    "vmf_divergence",
+    "vmf_log_normalizer",
+    "vmf_log_peak",
+    "vmf_log_prob",
+    "vmf_mean_resultant",
+    "vmf_sample",
 ]

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from .affine_coupling import AFFINE_COUPLING, AFFINE_COUPLING_SPLIT
+from .bessel import BESSEL_CASES
 from .log_det import LOG_DET_DIAGONAL, LOG_DET_TRIANGULAR
+from .slerp import SLERP
+from .stereographic import STEREOGRAPHIC, STEREOGRAPHIC_INVERSE
+from .vmf import VMF_CASES
 
 CASES = [
     AFFINE_COUPLING,
     AFFINE_COUPLING_SPLIT,
     LOG_DET_DIAGONAL,
     LOG_DET_TRIANGULAR,
+    SLERP,
+    STEREOGRAPHIC,
+    STEREOGRAPHIC_INVERSE,
+    *BESSEL_CASES,
+    *VMF_CASES,
 ]

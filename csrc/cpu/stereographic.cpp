@@ -1,0 +1,387 @@
+// The stereographic maps and their pullbacks: two sums over a row, coefficients over
+// the rows of a block, one line through the row.
+#include "stereographic.h"
+
+#include "../math/stereographic.h"
+#include "columns.h"
+
+FK_BEGIN
+namespace loops {
+namespace {
+
+using cpu::StereographicArgs;
+using cpu::StereographicOperand;
+
+// Elements of a block of long rows: read twice, the second time from the cache.
+constexpr int64_t block_elements = 2048;
+// Rows up to this length are handled column by column, in vectors across the rows.
+constexpr int short_row = 48;
+
+Source source(const StereographicOperand& o) { return {o.base, o.dtype}; }
+Sink sink(const StereographicOperand& o) { return {o.base, o.dtype}; }
+
+// ---- sums ------------------------------------------------------------------------
+
+// |x|^2 is summed in float64: |x|^2 - 1 then keeps its digits next to the equator.
+template <class T>
+struct Sums {
+  double square = 0;
+  T dot = 0;
+};
+
+// As many doubles as make a vector, but no fewer than one vector has floats.
+constexpr int wide_lanes = FK_VECTOR_BYTES == 16 ? 4 : FK_VECTOR_BYTES / 8;
+typedef double Wide __attribute__((vector_size(wide_lanes * 8)));
+template <class T>
+struct Narrow {
+  typedef T type __attribute__((vector_size(wide_lanes * sizeof(T))));
+};
+
+template <class T>
+FK_HD Wide load_wide(const T* p) {
+  typename Narrow<T>::type v;
+  memcpy(&v, p, sizeof(v));
+  return __builtin_convertvector(v, Wide);
+}
+template <class T>
+FK_HD void store_narrow(T* p, Wide w) {
+  const typename Narrow<T>::type v = __builtin_convertvector(w, typename Narrow<T>::type);
+  memcpy(p, &v, sizeof(v));
+}
+
+template <class T>
+double sum_squares(const T* x, int n) {
+  Wide part[4] = {};
+  int i = 0;
+  for (; i + 4 * wide_lanes <= n; i += 4 * wide_lanes) {
+    for (int k = 0; k < 4; ++k) {
+      const Wide v = load_wide(x + i + k * wide_lanes);
+      part[k] += v * v;
+    }
+  }
+  const Wide sums = (part[0] + part[1]) + (part[2] + part[3]);
+  double total = 0;
+  for (int k = 0; k < wide_lanes; ++k) total += sums[k];
+  for (; i < n; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return total;
+}
+
+template <class T>
+T sum_products(const T* x, const T* g, int n) {
+  using V = Vec<T>;
+  V part[2] = {V(T(0)), V(T(0))};
+  int i = 0;
+  for (; i + 2 * lanes_v<V> <= n; i += 2 * lanes_v<V>)
+    for (int k = 0; k < 2; ++k)
+      part[k] = fma(load<V>(x + i + k * lanes_v<V>), load<V>(g + i + k * lanes_v<V>), part[k]);
+  for_lanes<V>(n - i, [&](int j, int lanes) {
+    part[0] = fma(load_lanes<V>(x + i + j, lanes), load_lanes<V>(g + i + j, lanes), part[0]);
+  });
+  return hsum(part[0] + part[1]);
+}
+
+// Whether tiles of this operand are the memory itself.
+template <class T>
+bool direct(const StereographicOperand& o) {
+  return o.dtype == dtype_of<T> && o.stride == 1;
+}
+
+// Calls body(first, n) for the tiles of a row: as long as sums of floats should be
+// where no buffer bounds them.
+template <class Body>
+FK_HD void for_tiles(int64_t d, bool direct, Body body) {
+  const int64_t longest = direct ? 4 * tile_size : tile_size;
+  for (int64_t first = 0; first < d; first += longest)
+    body(first, static_cast<int>(d - first < longest ? d - first : longest));
+}
+
+template <class T, bool pullback>
+Sums<T> row_sums(const StereographicArgs& a, int64_t row, T scale) {
+  T bx[tile_size], bg[tile_size];
+  Sums<T> sums;
+  const bool whole = direct<T>(a.x) && (!pullback || direct<T>(a.grad_out)) && scale == T(1);
+  for_tiles(a.d, whole, [&](int64_t first, int n) {
+    const auto read = [&](const StereographicOperand& o, T* buffer) {
+      return fetch<T>(source(o), row * o.row_stride + first * o.stride, o.stride, n, buffer);
+    };
+    const T* x = read(a.x, bx);
+    if (scale != T(1)) {
+      for (int i = 0; i < n; ++i) bx[i] = x[i] * scale;
+      x = bx;
+    }
+    sums.square += sum_squares(x, n);
+    if constexpr (pullback) sums.dot += sum_products(x, read(a.grad_out, bg), n);
+  });
+  return sums;
+}
+
+// ---- the scale of rows out of range --------------------------------------------------
+
+// Beyond these squares, products of rho and |x| leave the normal numbers.  NaN is in
+// range: no scale helps it.
+template <class T, bool inverse>
+struct Range {
+  static constexpr double largest = sizeof(T) == 4 ? 1e16 : 1e100;
+  template <class S>
+  static FK_HD auto left_by(S square) {
+    if constexpr (inverse) return square < 1 / largest;
+    if constexpr (!inverse) return square > largest;
+  }
+};
+
+// The power of two that brings a vector of this square to a length in [1, 2).
+template <class T>
+T scale_of(double square) {
+  const int64_t exponent = (as_int(square) >> 52) - 1023;
+  return static_cast<T>(as_float((1023 - (exponent >> 1)) << 52));
+}
+
+// A row's sums with the scale it needs.
+template <class T, bool inverse, bool pullback>
+Sums<T> scaled_sums(const StereographicArgs& a, int64_t row, T& scale) {
+  const Sums<T> plain = row_sums<T, pullback>(a, row, scale = T(1));
+  if (!Range<T, inverse>::left_by(plain.square)) return plain;
+  double square = plain.square;
+  if (sizeof(T) == 8 && !(square > 1e-290 && square < 1e290)) {
+    scale = static_cast<T>(inverse ? 0x1p768 : 0x1p-768);  // brings the square into range
+    square = row_sums<T, false>(a, row, scale).square;
+  }
+  if (!(square > 0 && square < 1e300)) return plain;  // 0 and infinity stay what they are
+  scale *= scale_of<T>(square);
+  return row_sums<T, pullback>(a, row, scale);
+}
+
+// ---- a block of rows -------------------------------------------------------------------
+
+template <class T>
+struct Block {
+  // Whole vectors are read and written from any row on.
+  static constexpr int size = block_rows + lanes_v<Vec<T>>;
+  T scale[size], square[size], excess[size], dot[size];
+  T last[size], grad_last[size], grad_log_det[size];
+  T gain[size], slope[size], out_last[size], log_det[size];
+};
+
+template <class T>
+void load_column(T* to, const StereographicOperand& o, int64_t row, int64_t column, int rows) {
+  with_reader<T>(source(o), [=](auto read) {
+    const int64_t offset = row * o.row_stride + column * o.stride;
+    for (int r = 0; r < rows; ++r) to[r] = read(offset + r * o.row_stride);
+  });
+}
+template <class T>
+void store_column(const T* from, const StereographicOperand& o, int64_t row, int64_t column,
+                  int rows) {
+  with_writer<T>(sink(o), [=](auto write) {
+    const int64_t offset = row * o.row_stride + column * o.stride;
+    for (int r = 0; r < rows; ++r) write(offset + r * o.row_stride, from[r]);
+  });
+}
+
+template <class T, class Map, bool inverse, bool pullback>
+struct Projection {
+  using V = Vec<T>;
+  static constexpr bool out_has_last = inverse == pullback;
+
+  const StereographicArgs& a;
+  const bool direct_;
+  Block<T> block;
+
+  explicit Projection(const StereographicArgs& args)
+      : a(args),
+        direct_(direct<T>(a.x) && direct<T>(a.out) && (!pullback || direct<T>(a.grad_out))) {
+    memset(&block, 0, sizeof(block));  // lanes past the last row are computed with
+    for (int r = 0; r < block_rows; ++r) block.scale[r] = T(1);
+  }
+
+  void set(int r, const Sums<T>& sums, T scale) {
+    block.scale[r] = scale;
+    block.square[r] = static_cast<T>(sums.square);
+    block.excess[r] = static_cast<T>(sums.square - 1);
+    block.dot[r] = sums.dot;
+  }
+  void rescale(int r, int64_t row) {
+    T scale;
+    const Sums<T> sums = scaled_sums<T, inverse, pullback>(a, row, scale);
+    set(r, sums, scale);
+  }
+
+  // The coefficients of row r and those after it, as many as W has lanes.
+  template <class W>
+  StereographicCoefficients<W> coefficients(int r) const {
+    const auto at = [r](const T* p) { return load<W>(p + r); };
+    return Map::template coefficients<W>({at(block.scale), at(block.square), at(block.excess),
+                                          at(block.dot), at(block.last), at(block.grad_last),
+                                          at(block.grad_log_det), W(static_cast<T>(a.d))});
+  }
+  template <class W>
+  void make_line(int r) {
+    const auto c = coefficients<W>(r);
+    store<W>(block.gain + r, c.gain);
+    store<W>(block.slope + r, c.slope);
+  }
+  void make_ends(int rows) {
+    if constexpr (out_has_last || !pullback) {
+      for (int r = 0; r < rows; r += lanes_v<V>) {
+        const auto c = coefficients<V>(r);
+        store<V>(block.out_last + r, c.last);
+        store<V>(block.log_det + r, c.log_det);
+      }
+    }
+  }
+  void read_ends(int64_t row, int rows) {
+    if constexpr (inverse) load_column(block.last, a.x, row, a.d, rows);
+    if constexpr (pullback && !inverse) load_column(block.grad_last, a.grad_out, row, a.d, rows);
+    if constexpr (pullback) load_column(block.grad_log_det, a.grad_log_det, row, 0, rows);
+  }
+
+  // ---- long rows ----
+
+  void write_row(int r, int64_t row) {
+    T bx[tile_size], bg[tile_size], bo[tile_size];
+    const V gain(block.gain[r]), slope(block.slope[r]), scale(block.scale[r]);
+    for_tiles(a.d, direct_, [&](int64_t first, int n) {
+      const auto at = [&](const StereographicOperand& o) {
+        return row * o.row_stride + first * o.stride;
+      };
+      const T* x = fetch<T>(source(a.x), at(a.x), a.x.stride, n, bx);
+      const T* g = x;
+      if constexpr (pullback)
+        g = fetch<T>(source(a.grad_out), at(a.grad_out), a.grad_out.stride, n, bg);
+      T* out = target<T>(sink(a.out), at(a.out), a.out.stride, bo);
+      for_lanes<V>(n, [&](int i, int lanes) {
+        V v = slope * (scale * load_lanes<V>(x + i, lanes));
+        if constexpr (pullback) v = fma(gain, load_lanes<V>(g + i, lanes), v);
+        store_lanes<V>(out + i, v, lanes);
+      });
+      flush<T>(sink(a.out), at(a.out), a.out.stride, n, bo);
+    });
+  }
+
+  void long_rows(int64_t begin, int64_t end) {
+    const int64_t fitting = block_elements / a.d + 1;
+    const int step = static_cast<int>(fitting < block_rows ? fitting : block_rows);
+    for (int64_t row = begin; row < end; row += block_rows) {
+      const int rows = end - row < block_rows ? static_cast<int>(end - row) : block_rows;
+      read_ends(row, rows);
+      for (int first = 0; first < rows; first += step)
+        map_rows(row, first, first + step < rows ? first + step : rows, step);
+      make_ends(rows);
+      if constexpr (out_has_last) store_column(block.out_last, a.out, row, a.d, rows);
+      if constexpr (!pullback) store_column(block.log_det, a.log_det, row, 0, rows);
+    }
+  }
+  // Rows few enough to be read the second time from the nearest cache.
+  void map_rows(int64_t row, int first, int last, int step) {
+    for (int r = first; r < last; ++r) {
+      const Sums<T> sums = row_sums<T, pullback>(a, row + r, T(1));
+      set(r, sums, T(1));
+      if (Range<T, inverse>::left_by(sums.square)) rescale(r, row + r);
+    }
+    if (step == 1) {
+      make_line<T>(first);
+    } else {
+      for (int r = first; r < last; r += lanes_v<V>) make_line<V>(r);
+    }
+    for (int r = first; r < last; ++r) write_row(r, row + r);
+  }
+
+  // ---- short rows ----
+
+  using Buffer = T[short_row + 1][block_rows];
+
+  static void load_block(const StereographicOperand& o, int64_t row, int rows, int width,
+                         Buffer& to) {
+    load_columns<T>(source(o), row * o.row_stride, o.row_stride, o.stride, rows, width, to);
+  }
+  // The sums of a block's rows; false where one needs a scale.
+  bool sum_columns(const Buffer& x, const Buffer& g, int rows) {
+    const int d = static_cast<int>(a.d);
+    auto left = Range<T, inverse>::left_by(Wide{} + 1);
+    for (int r = 0; r < rows; r += wide_lanes) {
+      Wide square{};
+      for (int i = 0; i < d; ++i) {
+        const Wide v = load_wide(x[i] + r);
+        square += v * v;
+      }
+      left |= Range<T, inverse>::left_by(square);
+      store_narrow(block.square + r, square);
+      store_narrow(block.excess + r, square - 1);
+    }
+    if constexpr (pullback) {
+      for (int r = 0; r < rows; r += lanes_v<V>) {
+        V dot(T(0));
+        for (int i = 0; i < d; ++i) dot = fma(load<V>(x[i] + r), load<V>(g[i] + r), dot);
+        store<V>(block.dot + r, dot);
+      }
+    }
+    bool regular = true;
+    for (int k = 0; k < wide_lanes; ++k) regular &= left[k] == 0;
+    return regular;
+  }
+  // The results take the place of x.
+  void map_columns(Buffer& x, const Buffer& g, int rows) {
+    for (int r = 0; r < rows; r += lanes_v<V>) {
+      const auto c = coefficients<V>(r);
+      const V scale = load<V>(block.scale + r);
+      for (int i = 0; i < a.d; ++i) {
+        V v = c.slope * (scale * load<V>(x[i] + r));
+        if constexpr (pullback) v = fma(c.gain, load<V>(g[i] + r), v);
+        store<V>(x[i] + r, v);
+      }
+      if constexpr (out_has_last) store<V>(x[a.d] + r, c.last);
+      if constexpr (!pullback) store<V>(block.log_det + r, c.log_det);
+    }
+  }
+
+  void short_rows(int64_t begin, int64_t end) {
+    const int d = static_cast<int>(a.d);
+    Buffer x, g;
+    memset(x, 0, sizeof(x));  // lanes past the last row are computed with
+    if constexpr (pullback) memset(g, 0, sizeof(g));
+    for (int64_t row = begin; row < end; row += block_rows) {
+      const int rows = end - row < block_rows ? static_cast<int>(end - row) : block_rows;
+      load_block(a.x, row, rows, d + inverse, x);
+      if constexpr (pullback) load_block(a.grad_out, row, rows, d + !inverse, g);
+      const bool regular = sum_columns(x, g, rows);
+      if (!regular)
+        for (int r = 0; r < rows; ++r) rescale(r, row + r);
+      if constexpr (inverse) memcpy(block.last, x[d], sizeof(x[d]));
+      if constexpr (pullback && !inverse) memcpy(block.grad_last, g[d], sizeof(g[d]));
+      if constexpr (pullback) load_column(block.grad_log_det, a.grad_log_det, row, 0, rows);
+      map_columns(x, g, rows);
+      store_columns<T>(sink(a.out), row * a.out.row_stride, rows, d + out_has_last, x);
+      if constexpr (!pullback) store_column(block.log_det, a.log_det, row, 0, rows);
+      if (!regular)
+        for (int r = 0; r < rows; ++r) block.scale[r] = T(1);
+    }
+  }
+
+  void run(int64_t begin, int64_t end) {
+    a.d <= short_row ? short_rows(begin, end) : long_rows(begin, end);
+  }
+};
+
+template <class Map, bool inverse, bool pullback>
+void run(const StereographicArgs& a, int64_t begin, int64_t end) {
+  if (a.float64) {
+    Projection<double, Map, inverse, pullback>(a).run(begin, end);
+  } else {
+    Projection<float, Map, inverse, pullback>(a).run(begin, end);
+  }
+}
+
+}  // namespace
+}  // namespace loops
+FK_END
+
+namespace fk {
+namespace cpu {
+namespace impl = fk::FK_ISA::loops;
+FK_REGISTER_KERNEL(stereographic_forward, (impl::run<StereographicForward, false, false>));
+FK_REGISTER_KERNEL(stereographic_backward, (impl::run<StereographicPullback, false, true>));
+FK_REGISTER_KERNEL(stereographic_inverse_forward, (impl::run<StereographicInverse, true, false>));
+FK_REGISTER_KERNEL(stereographic_inverse_backward,
+                   (impl::run<StereographicInversePullback, true, true>));
+}  // namespace cpu
+}  // namespace fk

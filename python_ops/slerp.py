@@ -1,0 +1,123 @@
+"""Spherical linear interpolation that is exact at every angle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import reference
+from ._library import entry, register
+
+
+def _fake(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    return a.new_empty(a.shape if t.ndim == 0 else (*a.shape[:-1], t.shape[-1], a.shape[-1]))
+
+
+def _fake_backward(
+    grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return a.new_empty(a.shape), b.new_empty(b.shape), t.new_empty(t.shape)
+
+
+def _first(value: Tensor, dim: int | None, size: int) -> Tensor:
+    if dim is None:
+        return value.unsqueeze(0).expand(size, *value.shape)
+    return value.movedim(dim, 0)
+
+
+def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule of slerp (a, b, t) and its backward (grad, a, b, t) under vmap.
+
+    t is given in full, (vmapped, *batch, T): a gradient of its own for each call.
+    """
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Tensor) -> Any:
+        size = info.batch_size
+        *vectors, t = (_first(a, d, size) for a, d in zip(args, in_dims, strict=True))
+        single, shared = t.ndim == 1, t.ndim <= 2
+        if single:
+            t = t.unsqueeze(-1)
+        batch = vectors[-1].shape[1:-1]
+        if shared:
+            t = t.reshape(size, *[1] * len(batch), t.shape[-1]).expand(size, *batch, -1)
+        if len(vectors) == 2:
+            y = op(*vectors, t)
+            return (y.squeeze(-2) if single else y), 0
+        grad, a, b = vectors
+        grad_a, grad_b, grad_t = op(grad.unsqueeze(-2) if single else grad, a, b, t)
+        if shared and batch:
+            grad_t = grad_t.sum(tuple(range(1, 1 + len(batch))))
+        return (grad_a, grad_b, grad_t.squeeze(-1) if single else grad_t), (0, 0, 0)
+
+    return rule
+
+
+register(
+    "slerp",
+    reference=reference.slerp,
+    backward_reference=reference.slerp_backward,
+    fake=_fake,
+    fake_backward=_fake_backward,
+    vmap=_vmap,
+)
+_slerp = entry("slerp", "a", "b")
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
+    r"""Points at fractions `t` of the great circle's arc from `a` to `b`.
+
+    .. math:: y = \frac{\sin((1-t)\omega)}{\sin\omega} \hat a
+        + \frac{\sin(t\omega)}{\sin\omega} \hat b, \qquad \omega = \angle(a, b)
+
+    computed without that form's cancellation, so that it is exact to rounding at every
+    angle from 0 to pi, and its gradients with it. The angle is computed once per pair,
+    whatever the number of fractions.
+
+    Only the directions :math:`\hat a = a/|a|`, :math:`\hat b = b/|b|` count: y has unit
+    length, and gradients are those of a/|a| and b/|b|. Where one of the two has no length
+    there is no direction, and y and all gradients are 0. Opposite directions have no
+    unique arc: it goes through the coordinate axis on which `a` is smallest (the first
+    of several; its part across `a`), and depends on `a` alone. With D = 1 there is nothing
+    between opposite directions, and y is cos(t pi) :math:`\hat a`.
+
+    Args:
+        a: (\*batch, D) with D >= 1, float16, bfloat16, float32 or float64; squares of
+            lengths must not leave the range of float32 (of float64 in float64).
+        b: of the shape of `a` (nothing is broadcast); of two dtypes the wider is used.
+        t: a number or 0-d tensor; (T,), the same for all pairs; or (\*batch, T). Values
+            outside [0, 1] continue the great circle.
+
+    Returns:
+        y, contiguous, in the dtype of `a` and `b`: (\*batch, D) for a number or 0-d `t`,
+        else (\*batch, T, D).
+
+    Raises:
+        ValueError: for shapes that do not fit; it names the argument.
+        TypeError: for dtypes that are not floating, and for a `t` that is no number.
+
+    Source: Shoemake, Animating Rotation with Quaternion Curves (SIGGRAPH 1985).
+
+    Example:
+        >>> import torch
+        >>> from flowkernels import ops
+        >>> a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+        >>> ops.slerp(a, b, 0.5)
+        tensor([0.7071, 0.7071])
+        >>> ops.slerp(a, b, torch.linspace(0, 1, 5)).shape
+        torch.Size([5, 2])
+    """
+    if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype != b.dtype:
+        dtype = torch.promote_types(a.dtype, b.dtype)
+        a, b = a.to(dtype), b.to(dtype)
+    if not isinstance(t, (Tensor, Real)):
+        raise TypeError(f"slerp: `t` must be a number or a torch.Tensor, got {type(t).__name__}")
+    if isinstance(t, Tensor) and not (t.is_floating_point() or t.is_complex()):
+        t = t.to(torch.promote_types(a.dtype, torch.float32))
+    elif not isinstance(t, Tensor) and torch.compiler.is_compiling():
+        t = torch.full((), t, dtype=torch.promote_types(a.dtype, torch.float32))
+    out: Tensor = _slerp(a, b, t)
+    return out
