@@ -62,6 +62,7 @@ KERNEL_FLAGS = [
     "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
 ]  # fmt: skip
 BINDING_FLAGS = ["-std=c++20", "-O2", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-g0"]
+NVCC_FLAGS = ["-std=c++20", "-O3", "-lineinfo"]
 ISA_FLAGS = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
@@ -129,15 +130,14 @@ def cuda_extension():
             "Install a CUDA build of torch and the CUDA toolkit of the same major version, or"
             " unset FLOWKERNELS_CUDA to build for the CPU.",
         )
-    kernels = sources("csrc/cuda/*.cu", "csrc/cuda/*.cpp")
+    kernels = sources("csrc/cuda/*.cu", "csrc/bindings/cuda/*.cpp")
     if wanted == "0" or problem or not kernels:
         return []
     return [
         cpp_extension.CUDAExtension(
             "flowkernels._C_cuda",
             kernels,
-            include_dirs=[str(ROOT / "csrc")],
-            extra_compile_args={"cxx": BINDING_FLAGS, "nvcc": ["-std=c++20", "-O3", "-lineinfo"]},
+            extra_compile_args={"cxx": BINDING_FLAGS, "nvcc": NVCC_FLAGS},
         )
     ]
 

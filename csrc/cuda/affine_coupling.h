@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../args/affine_coupling.h"
-#include "launch.h"
+#include "queue.h"
 
 namespace fk {
 namespace cuda {

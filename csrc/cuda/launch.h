@@ -2,15 +2,10 @@
 #pragma once
 
 #include "device.h"
+#include "queue.h"
 
 namespace fk {
 namespace cuda {
-
-// Where a kernel is to run.
-struct Queue {
-  cudaStream_t stream = nullptr;
-  int multiprocessors = 1;
-};
 
 struct Grid {
   int64_t blocks = 1;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../args/log_det.h"
-#include "launch.h"
+#include "queue.h"
 
 namespace fk {
 namespace cuda {

@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "../../cuda/launch.h"
+#include "../../cuda/queue.h"
 
 #if defined(FK_EMULATED)  // the kernels on a CPU: tests/cuda
 #define FK_CUDA_KEY CPU

@@ -6,6 +6,7 @@
 // for at launch to the byte and holds NaN at the start of each block.
 #pragma once
 
+#include <cuda_runtime_api.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -16,8 +17,6 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __grid_constant__
-
-using cudaStream_t = void*;
 
 struct EmulatedIndex {
   unsigned x = 0;

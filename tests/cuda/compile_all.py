@@ -1,0 +1,227 @@
+"""Compiles every CUDA kernel for every architecture, with no GPU and no CUDA build of torch.
+
+    python -m tests.cuda.compile_all [--jobs N]
+
+Prints registers, spills, local and shared memory of each kernel. A spill or a local array
+is a failure unless allowed.toml lists it with its reason; so is a binding that does not
+compile. What has not changed since it last compiled is not compiled again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tomllib
+
+from .kernels import ROOT, SOURCES, short_name
+
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
+BUILD = ROOT / "build" / "check-gpu"
+ALLOWED = Path(__file__).with_name("allowed.toml")
+
+_ENTRY = re.compile(
+    r"entry function '(?P<symbol>[^']+)'.*?"
+    r"(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, "
+    r"(?P<loads>\d+) bytes spill loads.*?"
+    r"Used (?P<registers>\d+) registers(?P<rest>[^\n]*)",
+    re.DOTALL,
+)
+
+
+@dataclass
+class Kernel:
+    """What ptxas says of one kernel; memory in bytes."""
+
+    file: str
+    arch: str
+    name: str
+    registers: int
+    spills: int
+    local: int
+    shared: int
+
+    def needs_reason(self) -> bool:
+        """Whether it uses local memory: spilled registers or arrays indexed at run time."""
+        return self.spills > 0 or self.local > 0
+
+
+def parse(log: str, file: str, arch: str) -> list[Kernel]:
+    """The kernels of one ``ptxas -v`` log."""
+    found = list(_ENTRY.finditer(log))
+    demangled = subprocess.run(
+        ["c++filt"],
+        input="\n".join(m["symbol"] for m in found),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    kernels = []
+    for match, symbol in zip(found, demangled, strict=True):
+        shared = re.search(r"(\d+) bytes smem", match["rest"])
+        kernels.append(
+            Kernel(
+                file=file,
+                arch=arch,
+                name=short_name(symbol),
+                registers=int(match["registers"]),
+                spills=int(match["stores"]) + int(match["loads"]),
+                local=int(match["stack"]),
+                shared=int(shared[1]) if shared else 0,
+            )
+        )
+    return kernels
+
+
+def nvcc_includes(nvcc: str) -> list[str]:
+    """The toolkit's own include directories, for a plain C++ compiler."""
+    dry = subprocess.run(
+        [nvcc, "--dryrun", str(SOURCES[0])], capture_output=True, text=True, check=True
+    ).stderr
+    directories = re.findall(
+        r'"?-I([^"\s]+)', next(x for x in dry.splitlines() if "INCLUDES=" in x)
+    )
+    return [f"-I{Path(d).resolve()}" for d in directories]
+
+
+def digest(command: list[str], suffixes: tuple[str, ...]) -> str:
+    """Of a command and of every source it may read."""
+    value = hashlib.sha256(" ".join(command).encode())
+    for path in sorted(p for p in (ROOT / "csrc").rglob("*") if p.suffix in suffixes):
+        if "cpu" not in path.relative_to(ROOT / "csrc").parts:
+            value.update(path.read_bytes())
+    return value.hexdigest()
+
+
+def compile_kernels(nvcc: str, source: Path, arch: str, flags: list[str]) -> list[Kernel]:
+    """Compiles one file for one architecture; raises RuntimeError with nvcc's message."""
+    command = [nvcc, *flags, f"-arch={arch}", "-Xptxas", "-v", "-cubin", str(source)]
+    cache = BUILD / f"{source.stem}.{arch}.json"
+    key = digest(command, (".cu", ".h"))
+    if cache.exists() and (stored := json.loads(cache.read_text()))["key"] == key:
+        return [Kernel(**k) for k in stored["kernels"]]
+    output = BUILD / f"{source.stem}.{arch}.cubin"
+    run = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True)
+    if run.returncode:
+        raise RuntimeError(f"{source.name} for {arch}:\n{run.stderr}")
+    kernels = parse(run.stderr, source.name, arch)
+    temporary = cache.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"key": key, "kernels": [asdict(k) for k in kernels]}))
+    temporary.replace(cache)
+    return kernels
+
+
+def compile_bindings(nvcc: str, flags: list[str]) -> list[str]:
+    """Type-checks the bindings against the installed torch; returns what went wrong.
+
+    A CPU build of torch has the CUDA headers but for one that its build generates.
+    """
+    from torch.utils import cpp_extension
+
+    stub = BUILD / "include" / "c10" / "cuda" / "impl" / "cuda_cmake_macros.h"
+    stub.parent.mkdir(parents=True, exist_ok=True)
+    stub.write_text("#pragma once\n#define C10_CUDA_BUILD_SHARED_LIBS\n")
+    includes = [f"-isystem{p}" for p in cpp_extension.include_paths()]
+    includes += [f"-I{BUILD / 'include'}", *nvcc_includes(nvcc)]
+    includes.append(f"-isystem{sysconfig.get_path('include')}")
+    problems = []
+    for source in sorted((ROOT / "csrc/bindings/cuda").glob("*.cpp")):
+        command = ["c++", *flags, "-DTORCH_EXTENSION_NAME=_C_cuda", *includes, "-fsyntax-only"]
+        command.append(str(source))
+        stamp = BUILD / f"{source.stem}.binding"
+        key = digest(command, (".cpp", ".h"))
+        if stamp.exists() and stamp.read_text() == key:
+            continue
+        run = subprocess.run(command, capture_output=True, text=True)
+        if run.returncode:
+            problems.append(f"bindings/cuda/{source.name}:\n{run.stderr}")
+        else:
+            stamp.write_text(key)
+    return problems
+
+
+def allowed(kernel: Kernel, rules: list[dict[str, str]]) -> str | None:
+    """The reason that excuses a kernel's local memory, if there is one."""
+    for rule in rules:
+        if re.fullmatch(rule["kernel"], kernel.name) and kernel.arch in rule.get(
+            "arch", kernel.arch
+        ):
+            return rule["reason"]
+    return None
+
+
+def table(kernels: list[Kernel]) -> str:
+    """One line a kernel, registers and local memory by architecture."""
+    by_name: dict[tuple[str, str], dict[str, Kernel]] = {}
+    for k in kernels:
+        by_name.setdefault((k.file, k.name), {})[k.arch] = k
+    width = max(len(name) for _, name in by_name)
+    lines = [f"{'kernel':{width}}  " + "  ".join(f"{a:>22}" for a in ARCHITECTURES)]
+    lines.append(
+        f"{'':{width}}  " + "  ".join(f"{'reg spill local shared':>22}" for _ in ARCHITECTURES)
+    )
+    for (_, name), each in sorted(by_name.items()):
+        cells = [
+            f"{k.registers:3} {k.spills:5} {k.local:5} {k.shared:6}" if (k := each.get(a)) else ""
+            for a in ARCHITECTURES
+        ]
+        lines.append(f"{name:{width}}  " + "  ".join(f"{c:>22}" for c in cells))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Compiles, prints, and returns the number of problems."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    jobs = parser.parse_args().jobs
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        print("nvcc was not found on PATH: no CUDA kernel was compiled")
+        return 1
+    sys.path.insert(0, str(ROOT))
+    import setup as build  # the flags that an installation compiles with
+
+    BUILD.mkdir(parents=True, exist_ok=True)
+    problems: list[str] = []
+    kernels: list[Kernel] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        flags = [f for f in build.NVCC_FLAGS if f != "-lineinfo"]
+        waiting = [
+            pool.submit(compile_kernels, nvcc, source, arch, flags)
+            for source in SOURCES
+            for arch in ARCHITECTURES
+        ]
+        for future in waiting:
+            try:
+                kernels += future.result()
+            except RuntimeError as error:
+                problems.append(str(error))
+    if kernels:
+        print(table(kernels))
+    rules = tomllib.loads(ALLOWED.read_text()).get("allowed", [])
+    for kernel in kernels:
+        if kernel.needs_reason():
+            what = (
+                f"{kernel.name} on {kernel.arch}: {kernel.spills} B spilled, {kernel.local} B local"
+            )
+            reason = allowed(kernel, rules)
+            print(f"allowed: {what}: {reason}") if reason else problems.append(what)
+    problems += compile_bindings(nvcc, build.BINDING_FLAGS)
+    print(f"\n{len(kernels)} CUDA kernels compiled, {len(problems)} problems")
+    for problem in problems:
+        print(f"FAILED {problem}")
+    return min(len(problems), 125)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Shapes, strides and dtypes that the CUDA kernels tell apart: few long rows and many
+short ones, aligned and odd ones, halves, mixtures. They hold on every device."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.ops.affine_coupling import AFFINE_COUPLING, AFFINE_COUPLING_SPLIT
+from tests.ops.case import ALL_DTYPES, Case, Sample
+from tests.ops.log_det import LOG_DET_DIAGONAL
+from tests.ops.test_promises import assert_near, cotangents, wide
+
+SHAPES = [(2, 128), (1, 20480), (3, 16411), (300, 3), (70, 24), (2, 4, 16, 16), (3, 2056)]
+
+
+def _random(*shape: int) -> Tensor:
+    # Away from 0, where a logarithm has no accurate gradient.
+    x = torch.randn(shape, dtype=torch.float64)
+    return x + 0.25 * torch.where(x < 0, -1.0, 1.0)
+
+
+def _views(t: Tensor) -> list[Tensor]:
+    """`t` where packs fit, where they do not, and spread out."""
+    padded = torch.zeros(t.shape[0], t[0].numel() + 1, dtype=t.dtype)
+    odd = padded[:, 1:].view(t.shape)
+    spread = torch.zeros(*t.shape, 2, dtype=t.dtype)[..., 0]
+    odd.copy_(t)
+    spread.copy_(t)
+    return [t, odd, spread]
+
+
+def _coupling(shape: tuple[int, ...]) -> list[Sample]:
+    x, params = _random(*shape), _random(shape[0], 2 * shape[1], *shape[2:])
+    options = [{}, {"inverse": True}, {"layout": "interleaved"}]
+    return [Sample(f"{shape}, {o}", (x, params), o) for o in options]
+
+
+def _split(shape: tuple[int, ...]) -> list[Sample]:
+    half = shape[1] // 2
+    x, params = _random(*shape), _random(shape[0], 2 * half, *shape[2:])
+    return [
+        Sample(f"{shape}, {t}", (x, params), {"transform": t}) for t in ("first", "second")
+    ]  # fmt: skip
+
+
+CASES = [
+    dataclasses.replace(AFFINE_COUPLING, samples=lambda: [s for x in SHAPES for s in _coupling(x)]),
+    dataclasses.replace(
+        AFFINE_COUPLING_SPLIT, samples=lambda: [s for x in SHAPES for s in _split(x)]
+    ),
+    dataclasses.replace(
+        LOG_DET_DIAGONAL,
+        samples=lambda: [Sample(str(x), (_random(*x).flatten(1),)) for x in SHAPES],
+    ),
+]
+
+
+def check(case: Case, sample: Sample, views: list[tuple[Tensor, ...]]) -> None:
+    """The values and gradients of `sample` in each of `views` are the reference's."""
+    exact = wide(sample).leaves()
+    want = case.outputs(case.reference, exact)
+    like = case.outputs(case.call, sample)
+    given = tuple(g.to(o.dtype) for g, o in zip(cotangents(want), like, strict=True))
+    want_grads = torch.autograd.grad(want, exact.tensors, tuple(g.double() for g in given))
+    for number, tensors in enumerate(views):
+        leaves = tuple(t.detach().requires_grad_() for t in tensors)
+        got = case.outputs(case.call, Sample("", leaves, sample.options))
+        grads = torch.autograd.grad(got, leaves, given)
+        label = f"{sample.label}, view {number}"
+        for i, (a, b) in enumerate(zip(got, want, strict=True)):
+            assert_near(case, a, b, f"{label}, output {i}")
+        for i, (a, b) in enumerate(zip(grads, want_grads, strict=True)):
+            assert a.dtype == leaves[i].dtype
+            assert_near(case, a, b, f"{label}, gradient {i}", factor=4)
+
+
+@pytest.mark.parametrize("case", CASES, ids=["affine_coupling", "affine_coupling_split", "log_det"])
+@pytest.mark.parametrize("dtype", ALL_DTYPES, ids=lambda d: str(d).split(".")[1])
+def test_layouts(case: Case, dtype: torch.dtype) -> None:
+    for sample in case.samples():
+        rounded = sample.to(dtype)
+        check(case, rounded, list(zip(*(_views(t) for t in rounded.tensors), strict=True)))
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_layouts_of_mixed_dtypes(half: torch.dtype) -> None:
+    """Under autocast a conditioner hands half-precision parameters to float32 data."""
+    for shape in ((5, 7), (300, 3), (3, 256), (1, 20480)):
+        x, params = _random(*shape).float(), _random(shape[0], 2 * shape[1]).to(half)
+        for mixed in ((x, params), (x.to(half), params.float())):
+            for options in ({}, {"inverse": True}):
+                check(AFFINE_COUPLING, Sample(f"{shape}", mixed, options), [mixed])
