@@ -23,12 +23,17 @@ def into_graph() -> Iterator[None]:
         _state.tracing = False
 
 
+def tracing() -> bool:
+    """Whether launches go into a graph."""
+    return getattr(_state, "tracing", False)
+
+
 def launch(kernel: Any, programs: Any, like: Tensor, *args: Any, **options: Any) -> None:
     """Runs `programs` programs of a kernel on the device of `like`."""
     if programs == 0:
         return
     grid = (programs,)
-    if getattr(_state, "tracing", False):
+    if tracing():
         torch.library.wrap_triton(kernel)[grid](*args, **options)
         return
     # Contraction of a * b + c: every kernel is right either way, and faster with it.

@@ -18,10 +18,13 @@ from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTens
 
 from .refuse import remember
 
-# op of the dispatcher: module of this package; forward and backward are its functions.
+# op of the dispatcher: module of this package and the names of its two functions.
 OPS = {
-    "affine_coupling": "affine_coupling",
-    "log_det_diagonal": "log_det",
+    "affine_coupling": ("affine_coupling", "forward", "backward"),
+    "log_det_diagonal": ("log_det", "forward", "backward"),
+    "slerp": ("slerp", "forward", "backward"),
+    "stereographic": ("stereographic", "forward", "backward"),
+    "stereographic_inverse": ("stereographic", "inverse_forward", "inverse_backward"),
 }
 
 _LIBRARY = torch.library.Library("flowkernels", "IMPL")
@@ -60,9 +63,9 @@ def _decomposition(implementation: Callable[..., Any]) -> Callable[..., Any]:
 
 def register(*keys: str) -> None:
     """Puts every kernel under dispatch keys: CUDA, and CPU for the interpreter."""
-    for op, module in OPS.items():
+    for op, (module, forward, backward) in OPS.items():
         remember(op)
-        for name, function in ((op, "forward"), (f"{op}_backward", "backward")):
+        for name, function in ((op, forward), (f"{op}_backward", backward)):
             implementation = _lazy(module, function)
             for key in keys:
                 with warnings.catch_warnings():  # the CPU has kernels already

@@ -37,6 +37,22 @@ def positions(block, n: tl.constexpr):
     return tl.cast(block, tl.int64) * n + tl.arange(0, n)
 
 
+@triton.jit
+def read_tile(pointer, line, there, k, n, line_stride, step, ELEMENTS: tl.constexpr):
+    """Tile k of some lines: n elements `step` apart, where `there`; 0 elsewhere."""
+    element = positions(k, ELEMENTS)[None, :]
+    offsets = line[:, None] * line_stride + element * step
+    return fetch(pointer, offsets, there[:, None] & (element < n))
+
+
+@triton.jit
+def write_tile(pointer, line, there, k, n, line_stride, value, ELEMENTS: tl.constexpr):
+    """Writes tile k of contiguous lines."""
+    element = positions(k, ELEMENTS)[None, :]
+    mask = there[:, None] & (element < n)
+    tl.store(pointer + (line[:, None] * line_stride + element), value, mask=mask)
+
+
 def power_of_two(n: Any, limit: int) -> int:
     """The smallest power of two >= n, at most `limit`."""
     size = 1
@@ -61,6 +77,20 @@ def parts_of(units: Any, tiles: Any) -> Any:
     return parts if parts * 4 < tiles else tiles // 4
 
 
+def row_blocks(rows: Any, n: Any, double: bool) -> dict[str, int]:
+    """Blocks of whole rows of n elements, for kernels with much to compute for each row.
+
+    A row's first `ELEMENTS` stay in registers: less of them in float64, and few rows a thread.
+    """
+    elements = power_of_two(n, 2048 if double else 4096)
+    lines = power_of_two(rows, max(min(TILE // elements, 64 if double else 128), 1))
+    return {
+        "LINES": lines,
+        "ELEMENTS": elements,
+        "num_warps": max(warps(lines * elements), power_of_two(lines // 32, 4)),
+    }
+
+
 def warps(elements: int) -> int:
     """Warps for a tile: 8 elements a thread, at least one warp."""
-    return power_of_two(elements // 256, 8)
+    return power_of_two(elements // 256, 16)

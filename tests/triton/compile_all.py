@@ -60,6 +60,8 @@ def source_of(launch: Launch) -> ASTSource:
         value = values[parameter.name]
         if parameter.is_constexpr or (isinstance(value, int) and value == 1):
             signature[parameter.name], constants[parameter.name] = "constexpr", value
+        elif parameter.annotation_type:
+            signature[parameter.name] = parameter.annotation_type
         elif isinstance(value, Tensor):
             signature[parameter.name] = f"*{DTYPES[value.dtype]}"
             attributes[(i,)] = [["tt.divisibility", 16]]
@@ -122,11 +124,14 @@ def main() -> int:
     """Prints the table; 1 where something does not compile or spills."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only what the test-suite compiles")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", default="", help="only kernels with this in their label")
+    options = parser.parse_args()
     print(f"Triton {triton.__version__}, torch {torch.__version__}")
     print(f"{'kernel':58} {'target':7} {'bytes':>7} {'regs':>5} {'spilled':>7} {'load':>5}")
     start, problems, count = time.perf_counter(), [], 0
-    for launch in launches(quick):
+    for launch in launches(options.quick):
+        if options.only not in launch.label:
+            continue
         for target in TARGETS:
             count += 1
             try:

@@ -9,9 +9,10 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from flowkernels.ops.triton import elementary
 from mpmath import mp, mpf
 from torch import Tensor
+
+from flowkernels.ops.triton import elementary
 
 COUNT = 512
 ULPS = 2.5

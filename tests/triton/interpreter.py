@@ -12,10 +12,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import FunctionType
 
+import numpy as np
 import pytest
 import triton
 import triton.language as tl
 from triton.runtime import interpreter
+from triton.runtime.interpreter import TensorHandle
 
 from ..ops.case import Case, Sample
 
@@ -34,7 +36,25 @@ def pytest_configure() -> None:
     interpreter._patch_lang(everything)
     interpreter._patch_lang = lambda fn: interpreter._LangPatchScope()
     # Triton 3.6 takes arrays of one element for numbers, which NumPy 2.4 no longer does.
+    if not hasattr(interpreter._interpreter, "fma_fp64"):  # before Triton 3.9
+        interpreter.InterpreterBuilder.create_fma = lambda self, x, y, z: _fused(x, y, z)
     tl.tensor.__index__ = lambda self: self.handle.data.item()
+
+
+def _fused(x: TensorHandle, y: TensorHandle, z: TensorHandle) -> TensorHandle:
+    """The sum x y + z rounded once, or nearly so in float64, as on every GPU."""
+    x_, y_, z_ = (np.asarray(v.data) for v in (x, y, z))
+    if x_.dtype != np.float64:
+        total = x_.astype(np.float64) * y_ + z_
+        return TensorHandle(total.astype(x_.dtype), z.dtype.scalar)
+    # Dekker (1971): the product's rounding error, from halves of 26 bits.
+    product, halves = x_ * y_, []
+    for v in (x_, y_):
+        high = v * 134217729.0 - (v * 134217729.0 - v)
+        halves.append((high, v - high))
+    (xh, xl), (yh, yl) = halves
+    lost = ((xh * yh - product) + xh * yl + xl * yh) + xl * yl
+    return TensorHandle(product + z_ + lost, z.dtype.scalar)
 
 
 def _thinned(case: Case, step: int) -> Callable[[], list[Sample]]:

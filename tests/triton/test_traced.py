@@ -18,9 +18,10 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
+from triton.backends.compiler import GPUTarget
+
 from flowkernels.ops._backends import ON_GPU
 from flowkernels.ops.triton.registration import OPS
-from triton.backends.compiler import GPUTarget
 
 from ..ops.case import Case
 from ..ops.cases import CASES

@@ -18,6 +18,7 @@ PACKAGE = "flowkernels.ops.triton"
 DTYPES = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16",
           torch.bfloat16: "bf16"}  # fmt: skip
 EVERY_DTYPE = tuple(DTYPES)
+PRECISIONS = (torch.float32, torch.float64)
 
 
 @dataclass
@@ -115,9 +116,55 @@ def _log_dets() -> Iterator[Variant]:
         yield Variant("log_det", "backward", label, backward, EVERY_DTYPE, quick)
 
 
+def _stereographics() -> Iterator[Variant]:
+    widths = {"long rows": (16384, 784), "short rows": (65536, 3), "wide rows": (64, 65536)}
+    for label, (rows, d) in widths.items():
+        for prefix, extra in (("", 0), ("inverse_", 1)):
+
+            def forward(
+                dtype: torch.dtype, rows: int = rows, width: int = d + extra
+            ) -> tuple[Any, ...]:
+                return (empty(rows, width, dtype=dtype),)
+
+            def backward(
+                dtype: torch.dtype, rows: int = rows, d: int = d, extra: int = extra
+            ) -> tuple[Any, ...]:
+                grad = empty(rows, d + 1 - extra, dtype=dtype)
+                return grad, empty(rows, dtype=wide(dtype)), empty(rows, d + extra, dtype=dtype)
+
+            quick, dtypes = (
+                label == "long rows",
+                EVERY_DTYPE if label == "long rows" else PRECISIONS,
+            )
+            yield Variant("stereographic", f"{prefix}forward", label, forward, dtypes, quick)
+            yield Variant("stereographic", f"{prefix}backward", label, backward, dtypes, quick)
+
+
+def _slerps() -> Iterator[Variant]:
+    shapes = {"one point": (8192, 512, ()), "points": (1024, 784, (16,)), "wide": (16, 65536, (4,)),
+              "short": (65536, 3, ()), "a circle": (65536, 2, ())}  # fmt: skip
+    for label, (rows, d, fractions) in shapes.items():
+
+        def forward(
+            dtype: torch.dtype, rows: int = rows, d: int = d, t: tuple[int, ...] = fractions
+        ) -> tuple[Any, ...]:
+            a = empty(rows, d, dtype=dtype)
+            return a, a, empty(*t, dtype=wide(dtype))
+
+        def backward(
+            dtype: torch.dtype, rows: int = rows, d: int = d, t: tuple[int, ...] = fractions
+        ) -> tuple[Any, ...]:
+            a = empty(rows, d, dtype=dtype)
+            return empty(rows, *t, d, dtype=dtype), a, a, empty(*t, dtype=wide(dtype))
+
+        dtypes = EVERY_DTYPE if label == "points" else PRECISIONS
+        yield Variant("slerp", "forward", label, forward, dtypes, label == "points")
+        yield Variant("slerp", "backward", label, backward, dtypes, label == "points")
+
+
 def variants() -> list[Variant]:
     """Every kernel, with every piece of mathematics, dtype and layout that it has."""
-    return [*_couplings(), *_log_dets()]
+    return [*_couplings(), *_log_dets(), *_slerps(), *_stereographics()]
 
 
 def launches(quick: bool) -> list[Launch]:

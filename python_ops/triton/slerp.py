@@ -1,0 +1,393 @@
+"""slerp in Triton: a pair is read once, its angle computed once, and every point written.
+
+The formulas are those of csrc/math/slerp.h.  A pair's first tile of a and of r, b's part
+across a, stays in registers; only pairs longer than that are read again.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .elementary import atan2_quadrant, divide, sincos, sqrt
+from .launch import launch, tracing
+from .refuse import FLOATING, refuse
+from .tile import ceil_div, fetch, positions, read_tile, row_blocks, write_tile
+
+# ---- r, b's part across a ----------------------------------------------------------
+
+
+@triton.jit
+def residual(a, b, k, step, refine, axis, lost, ELEMENTS: tl.constexpr):
+    """Tile k of r: b less two multiples of a; where that is `lost`, the unit vector of `axis`.
+
+    Each step is rounded once, so that a small difference keeps its digits.
+    """
+    r = tl.fma(-step[:, None], a, b)
+    r = tl.fma(-refine[:, None], a, r)
+    unit = (positions(k, ELEMENTS)[None, :] == axis[:, None]).to(a.dtype)
+    return tl.where(lost[:, None], unit, r)
+
+
+@triton.jit
+def across(aa, ar, rr):
+    """The square of r's part across a."""
+    return rr - ar * divide(ar, tl.where(aa == 0.0, 1.0, aa))
+
+
+@triton.jit
+def is_parallel(aa, ab, ar, rr):
+    """Whether b's part across a is too small to have a direction."""
+    size = ab * divide(ab, tl.where(aa == 0.0, 1.0, aa))
+    if aa.dtype == tl.float64:
+        return across(aa, ar, rr) <= size * 1e-302
+    else:
+        return across(aa, ar, rr) <= size * 1e-32
+
+
+@triton.jit
+def residual_sums(
+    a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step,
+    step, refine, axis, lost, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    """(a.r, r.r)"""
+    r = residual(a_tile, b_tile, 0, step, refine, axis, lost, ELEMENTS)
+    ar = tl.sum(a_tile * r, axis=1)
+    rr = tl.sum(r * r, axis=1)
+    for k in range(1, count):
+        more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
+        more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
+        more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
+        ar += tl.sum(more * more_r, axis=1)
+        rr += tl.sum(more_r * more_r, axis=1)
+    return ar, rr
+
+
+@triton.jit
+def smallest(a, a_tile, row, there, count, d, a_line, a_step, ELEMENTS: tl.constexpr):
+    """(index, value) of the first of a's smallest elements in magnitude."""
+    inside = positions(0, ELEMENTS)[None, :] < d
+    magnitude = tl.where(inside, tl.abs(a_tile), float("inf"))
+    least = tl.min(magnitude, axis=1)
+    axis = tl.argmin(magnitude, axis=1).to(tl.int64)
+    for k in range(1, count):
+        more = tl.abs(read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS))
+        more = tl.where(positions(k, ELEMENTS)[None, :] < d, more, float("inf"))
+        less = tl.min(more, axis=1)
+        axis = tl.where(less < least, tl.argmin(more, axis=1).to(tl.int64) + k * ELEMENTS, axis)
+        least = tl.minimum(least, less)
+    return axis, fetch(a, row * a_line + axis * a_step, there)
+
+
+@triton.jit
+def sums_of(
+    a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step,
+    ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    """A pair's sums, and how r comes from a and b.
+
+    (aa, ab, ar, rr, antipodal, step, refine, axis, lost)
+    """
+    aa = tl.sum(a_tile * a_tile, axis=1)
+    ab = tl.sum(a_tile * b_tile, axis=1)
+    for k in range(1, count):
+        more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
+        more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
+        aa += tl.sum(more * more, axis=1)
+        ab += tl.sum(more * more_b, axis=1)
+    step = divide(ab, tl.where(aa == 0.0, 1.0, aa))
+    refine = tl.zeros_like(step)
+    axis = tl.zeros_like(row) - 1
+    lost = step != step
+    lost = lost & (lost != lost)
+    ar, rr = residual_sums(a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line,
+                           b_step, step, refine, axis, lost, ELEMENTS)  # fmt: skip
+    # r along a: take off what is left of a, and where nothing else is left, go by an axis.
+    along = across(aa, ar, rr) <= rr * 0.25
+    antipodal = lost
+    if tl.max(along.to(tl.int32), axis=0) > 0:
+        parallel = is_parallel(aa, ab, ar, rr)
+        refine = tl.where(along & (parallel == 0), divide(ar, tl.where(aa == 0.0, 1.0, aa)), 0.0)
+        ar, rr = residual_sums(a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line,
+                               b_step, step, refine, axis, lost, ELEMENTS)  # fmt: skip
+        lost = along & (parallel | is_parallel(aa, ab, ar, rr) | (across(aa, ar, rr) <= rr * 0.25))
+        antipodal = lost & (ab < 0.0)
+        least, value = smallest(a, a_tile, row, there, count, d, a_line, a_step, ELEMENTS)
+        axis = tl.where(antipodal, least, axis)
+        ar = tl.where(lost, tl.where(antipodal, value, 0.0), ar)
+        rr = tl.where(lost, tl.where(antipodal, 1.0, 0.0), rr)
+    return aa, ab, ar, rr, antipodal, step, refine, axis, lost
+
+
+# ---- a pair and its points -----------------------------------------------------------
+
+
+@triton.jit
+def pair_of(aa, ab, ar, rr, antipodal):
+    """What a pair's sums say; see SlerpPair.
+
+    (inverse a, inverse b, slope, inverse n, sine, cosine, inverse sine, omega, complement,
+    tilt, parallel)
+    """
+    aa_ = tl.where(aa == 0.0, 1.0, aa)
+    inverse_aa = divide(aa_ * 0.0 + 1.0, aa_)
+    slope = ar * inverse_aa
+    nn = rr - ar * slope
+    nn = tl.where(nn < 0.0, 0.0, nn)
+    bb = nn + ab * (ab * inverse_aa)
+    none = (aa == 0.0) | (bb == 0.0)
+    n = sqrt(nn)
+    length_a = sqrt(aa_)
+    length_b = sqrt(bb)
+    parallel = none | (nn == 0.0)
+    inverse_a = tl.where(none, 0.0, length_a * inverse_aa)
+    inverse_b = divide(bb * 0.0 + 1.0, tl.where(bb == 0.0, 1.0, length_b))
+    inverse_b = tl.where(none | antipodal, 0.0, inverse_b)
+    inverse_n = tl.where(parallel, 0.0, divide(nn * 0.0 + 1.0, tl.where(nn == 0.0, 1.0, n)))
+    cosine = ab * inverse_a * inverse_b
+    straight = none | antipodal
+    acute = atan2_quadrant(
+        tl.where(straight, 0.0, n * length_a), tl.where(straight, 1.0, tl.abs(ab))
+    )
+    obtuse = ab < 0.0
+    rest = 3.14159265358979323846 - acute
+    omega = tl.where(obtuse, rest, acute)
+    complement = tl.where(obtuse, acute, rest)
+    return (inverse_a, inverse_b, slope, inverse_n, n * inverse_b, cosine, length_b * inverse_n,
+            omega, complement, ar * inverse_a, parallel)  # fmt: skip
+
+
+@triton.jit
+def part_of_angle(t, rest, omega, complement):
+    """(sin, cos) of the fraction t = 1 - rest of the angle."""
+    angle = t * omega
+    beyond = angle > 1.57079632679489661923
+    sine, cosine = sincos(tl.where(beyond, complement + rest * omega, angle))
+    return sine, tl.where(beyond, -cosine, cosine)
+
+
+@triton.jit
+def fractions(t, number, row, j, there, t_line, t_step, like, NUMBER: tl.constexpr):
+    """The fractions of point j: from memory, or one number for all."""
+    if NUMBER:
+        return tl.zeros_like(like) + tl.cast(number, like.dtype)
+    else:
+        return fetch(t, row * t_line + j * t_step, there).to(like.dtype)
+
+
+# ---- kernels ---------------------------------------------------------------------
+
+
+@triton.jit
+def forward_kernel(
+    a, b, t, y, number: tl.float64, rows, d, points, count,
+    a_line, a_step, b_line, b_step, t_line, t_step, y_line,
+    NUMBER: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    row = positions(tl.program_id(0), LINES)
+    there = row < rows
+    a_tile = read_tile(a, row, there, 0, d, a_line, a_step, ELEMENTS)
+    b_tile = read_tile(b, row, there, 0, d, b_line, b_step, ELEMENTS)
+    aa, ab, ar, rr, antipodal, step, refine, axis, lost = sums_of(
+        a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step, ELEMENTS
+    )
+    r_tile = residual(a_tile, b_tile, 0, step, refine, axis, lost, ELEMENTS)
+    inverse_a, _, slope, inverse_n, _, _, _, omega, complement, _, _ = pair_of(
+        aa, ab, ar, rr, antipodal
+    )
+    for j in range(points):
+        fraction = fractions(t, number, row, j, there, t_line, t_step, omega, NUMBER)
+        sine, cosine = part_of_angle(fraction, 1.0 - fraction, omega, complement)
+        across_r = sine * inverse_n
+        along_a = (cosine * inverse_a - slope * across_r)[:, None]
+        across_r = across_r[:, None]
+        to = y + tl.cast(j, tl.int64) * d
+        write_tile(to, row, there, 0, d, y_line, along_a * a_tile + across_r * r_tile, ELEMENTS)
+        for k in range(1, count):
+            more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
+            more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
+            more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
+            write_tile(to, row, there, k, d, y_line, along_a * more + across_r * more_r, ELEMENTS)
+
+
+@triton.jit
+def backward_kernel(
+    grad_y, a, b, t, grad_a, grad_b, grad_t, weights, number: tl.float64, rows, d, points, count,
+    g_line, g_point, g_step, a_line, a_step, b_line, b_step, t_line, t_step, out_line,
+    NUMBER: tl.constexpr, CIRCLE: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    row = positions(tl.program_id(0), LINES)
+    there = row < rows
+    a_tile = read_tile(a, row, there, 0, d, a_line, a_step, ELEMENTS)
+    b_tile = read_tile(b, row, there, 0, d, b_line, b_step, ELEMENTS)
+    aa, ab, ar, rr, antipodal, step, refine, axis, lost = sums_of(
+        a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step, ELEMENTS
+    )
+    r_tile = residual(a_tile, b_tile, 0, step, refine, axis, lost, ELEMENTS)
+    (inverse_a, inverse_b, slope, inverse_n, sine_b, cosine_b, inverse_sine, omega, complement,
+     tilt, parallel) = pair_of(aa, ab, ar, rr, antipodal)  # fmt: skip
+    a_out = tl.zeros_like(a_tile)
+    b_out = tl.zeros_like(a_tile)
+    along_a = tl.zeros_like(aa)
+    across_a = tl.zeros_like(aa)
+    along_b = tl.zeros_like(aa)
+    across_b = tl.zeros_like(aa)
+    for j in range(points):
+        fraction = fractions(t, number, row, j, there, t_line, t_step, omega, NUMBER)
+        rest = 1.0 - fraction
+        source = grad_y + tl.cast(j, tl.int64) * g_point
+        grad = read_tile(source, row, there, 0, d, g_line, g_step, ELEMENTS)
+        ga = tl.sum(grad * a_tile, axis=1)
+        gr = tl.sum(grad * r_tile, axis=1)
+        for k in range(1, count):
+            more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
+            more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
+            more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
+            more_grad = read_tile(source, row, there, k, d, g_line, g_step, ELEMENTS)
+            ga += tl.sum(more_grad * more, axis=1)
+            gr += tl.sum(more_grad * more_r, axis=1)
+        sine, cosine = part_of_angle(fraction, rest, omega, complement)
+        rest_sine, _ = part_of_angle(rest, fraction, omega, complement)
+        w0 = rest_sine * inverse_sine
+        w1 = sine * inverse_sine
+        if CIRCLE:  # nothing is across the arc, and rounding must not be amplified
+            w0 = tl.zeros_like(w0)
+            w1 = tl.zeros_like(w1)
+        w0 = tl.where(parallel, rest, w0)
+        w1 = tl.where(parallel, fraction, w1)
+        if not CIRCLE:
+            w0 = tl.where(antipodal, cosine - sine * tilt * inverse_n, w0)
+            w1 = tl.where(antipodal, 0.0, w1)
+        g_a = ga * inverse_a
+        g_e = (gr - slope * ga) * inverse_n
+        g_y = g_e * cosine - g_a * sine
+        weight_a = inverse_a * w0
+        weight_b = inverse_b * w1
+        part = inverse_a * inverse_n * (tl.where(antipodal, 1.0, rest) * g_y - w0 * g_e)
+        across_a += part
+        along_a -= weight_a * g_a * inverse_a + slope * part
+        part = inverse_b * inverse_n * (fraction * g_y * cosine_b - w1 * g_e)
+        across_b += part
+        along_b -= inverse_b * inverse_a * (w1 * g_a + fraction * g_y * sine_b) + slope * part
+        tl.store(grad_t + (row * points + j), omega * g_y, mask=there)
+        a_out += weight_a[:, None] * grad
+        b_out += weight_b[:, None] * grad
+        if count > 1:
+            tl.store(weights + (row * points + j) * 2, weight_a, mask=there)
+            tl.store(weights + (row * points + j) * 2 + 1, weight_b, mask=there)
+    a_out += along_a[:, None] * a_tile + across_a[:, None] * r_tile
+    b_out += along_b[:, None] * a_tile + across_b[:, None] * r_tile
+    write_tile(grad_a, row, there, 0, d, out_line, a_out, ELEMENTS)
+    write_tile(grad_b, row, there, 0, d, out_line, b_out, ELEMENTS)
+    if count > 1:
+        tl.debug_barrier()  # the weights are written
+    for k in range(1, count):
+        more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
+        more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
+        more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
+        a_more = along_a[:, None] * more + across_a[:, None] * more_r
+        b_more = along_b[:, None] * more + across_b[:, None] * more_r
+        for j in range(points):
+            source = grad_y + tl.cast(j, tl.int64) * g_point
+            grad = read_tile(source, row, there, k, d, g_line, g_step, ELEMENTS)
+            at = weights + (row * points + j) * 2
+            a_more += fetch(at, 0, there)[:, None] * grad
+            b_more += fetch(at, 1, there)[:, None] * grad
+        write_tile(grad_a, row, there, k, d, out_line, a_more, ELEMENTS)
+        write_tile(grad_b, row, there, k, d, out_line, b_more, ELEMENTS)
+
+
+# ---- the op ----------------------------------------------------------------------
+
+
+def _check(a: Tensor, b: Tensor, t: Tensor) -> None:
+    if not (
+        a.dtype in FLOATING
+        and b.dtype == a.dtype
+        and t.dtype in FLOATING
+        and a.device == b.device
+        and (t.ndim == 0 or t.device == a.device)
+        and a.ndim >= 1
+        and a.shape[-1] >= 1
+        and a.shape == b.shape
+        and (t.ndim <= 1 or (t.ndim == a.ndim and t.shape[:-1] == a.shape[:-1]))
+    ):
+        refuse("slerp", a, b, t)
+
+
+class _Pairs:
+    """A call's tensors as rows, and their tiles."""
+
+    def __init__(self, a: Tensor, b: Tensor, t: Tensor) -> None:
+        _check(a, b, t)
+        self.batch, self.d = a.shape[:-1], a.shape[-1]
+        self.rows = math.prod(self.batch)
+        self.points = 1 if t.ndim == 0 else t.shape[-1]
+        self.a = a.reshape(self.rows, self.d)
+        self.b = b.reshape(self.rows, self.d)
+        # A number lies on the CPU: its value travels with the launch.
+        number = t.device != a.device and not tracing()
+        self.number = t.item() if number else 0.0
+        t = a if number else t.to(a.device)
+        if number or t.ndim == 0:
+            self.t, self.t_strides = t, (0, 0)
+        elif t.ndim == 1:
+            self.t, self.t_strides = t, (0, t.stride(0))
+        else:
+            self.t = t.reshape(self.rows, self.points)
+            self.t_strides = self.t.stride()
+        blocks = row_blocks(self.rows, self.d, a.dtype == torch.float64)
+        self.count = ceil_div(self.d, blocks["ELEMENTS"])
+        self.programs = ceil_div(self.rows, blocks["LINES"]) if self.points != 0 else 0
+        self.constants: dict[str, Any] = {"NUMBER": number, **blocks}
+
+    @property
+    def strides(self) -> tuple[Any, ...]:
+        """Of a, b and t."""
+        return (*self.a.stride(), *self.b.stride(), *self.t_strides)
+
+
+def forward(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """The points: (*batch, D) where `t` has no dimension, else (*batch, T, D)."""
+    pairs = _Pairs(a, b, t)
+    shape = a.shape if t.ndim == 0 else (*pairs.batch, pairs.points, pairs.d)
+    y = torch.empty(shape, dtype=a.dtype, device=a.device)
+    launch(
+        forward_kernel, pairs.programs, a,
+        pairs.a, pairs.b, pairs.t, y, pairs.number, pairs.rows, pairs.d, pairs.points, pairs.count,
+        *pairs.strides, pairs.points * pairs.d, **pairs.constants,
+    )  # fmt: skip
+    return y
+
+
+def backward(grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of a, b and t; that of `t` summed over the pairs that share it."""
+    pairs = _Pairs(a, b, t)
+    if pairs.points == 0:
+        return torch.zeros_like(a), torch.zeros_like(b), torch.zeros_like(t)
+    grads = grad_y.reshape(pairs.rows, pairs.points, pairs.d)
+    grad_a = torch.empty(a.shape, dtype=a.dtype, device=a.device)
+    grad_b = torch.empty(b.shape, dtype=b.dtype, device=b.device)
+    wide = torch.float64 if a.dtype == torch.float64 else torch.float32
+    grad_t = torch.empty((pairs.rows, pairs.points), dtype=wide, device=a.device)
+    weights = torch.empty_like(grad_t) if pairs.count == 1 else grad_t.new_empty(2 * grad_t.numel())
+    launch(
+        backward_kernel, pairs.programs, a,
+        grads, pairs.a, pairs.b, pairs.t, grad_a, grad_b, grad_t, weights, pairs.number,
+        pairs.rows, pairs.d, pairs.points, pairs.count,
+        *grads.stride(), *pairs.strides, pairs.d, CIRCLE=pairs.d == 2, **pairs.constants,
+    )  # fmt: skip
+    return grad_a, grad_b, _reduced(grad_t, t)
+
+
+def _reduced(grads: Tensor, t: Tensor) -> Tensor:
+    """The gradient of `t` from those of all points."""
+    if t.device != grads.device and not t.requires_grad:
+        return torch.zeros_like(t)  # a number: nobody asks, and fetching it would wait for the GPU
+    total = grads if t.ndim > 1 else grads.sum(0)
+    return total.reshape(t.shape).to(dtype=t.dtype, device=t.device)
