@@ -11,7 +11,7 @@ from . import contestants, parity
 from .contest import Block, Peers, verdict
 from .registry import Row, rows
 
-ROUNDS = {True: 101, False: 61}
+ROUNDS = {True: 101, False: 41}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from flowkernels.ops import reference
 from torch import Tensor
 
 from flowkernels import ops
+from flowkernels.ops import reference
 
 from . import peers as plain
 from . import scipy_peers
@@ -62,11 +62,17 @@ def ours(row: Row, tensors: Inputs) -> Call:
     return MAKERS[row.direction](row.function(ops), tensors)
 
 
-def peers(row: Row, tensors: Inputs, *, full: bool) -> dict[str, Call]:
-    """Reference and hand-written formulas, eager and compiled; `full` compiles both."""
+def formulas(row: Row) -> dict[str, Function]:
+    """The reference and what users would write in its place."""
     functions = {"reference": row.function(reference), "plain": row.function(plain)}
     if hasattr(scipy_peers, row.subject.op):
         functions["scipy"] = row.function(scipy_peers)
+    return functions
+
+
+def peers(row: Row, tensors: Inputs, *, full: bool) -> dict[str, Call]:
+    """Reference and hand-written formulas, eager and compiled; `full` compiles both."""
+    functions = formulas(row)
     to_compile = ["plain", *(["reference"] if full and row.subject.reference_compiles else [])]
     torch._dynamo.reset()
     variants = {f"{name}, eager": f for name, f in functions.items()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from flowkernels.ops import reference
 from torch import Tensor
 
 from flowkernels import ops
+from flowkernels.ops import reference
 from tests.ops.case import ULPS
 from tests.ops.cases import CASES
 

@@ -18,7 +18,7 @@ Function = Callable[..., Any]
 
 SMALL: Size = (64, 8)  # the size at which a call's fixed cost is all there is
 LARGE: Size = (512, 3072)
-QUICK: tuple[Size, ...] = (SMALL, (512, 6), (128, 1536), LARGE)
+QUICK: tuple[Size, ...] = (SMALL, (512, 6), LARGE)
 FULL: tuple[Size, ...] = (
     (64, 3), SMALL, (512, 6), (65536, 3), (65536, 6), (128, 1536), (256, 3072), LARGE,
     (64, 65536), (64, 6, 64, 64),
@@ -127,7 +127,8 @@ def _two_points(size: Size) -> Inputs:
 
 
 def _kappas(size: Size) -> Inputs:
-    return (2 * BESSEL_DIM * torch.rand(size, dtype=torch.float64) + 1,)
+    # From where SciPy's route underflows to nothing on.
+    return (BESSEL_DIM * (0.25 + 2 * torch.rand(size, dtype=torch.float64)),)
 
 
 def _density(size: Size) -> Inputs:
@@ -144,12 +145,12 @@ MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
 # A density of points in a space of one dimension more has no image layout.
 SPHERES = tuple(s for s in FULL if len(s) == 2)
 BESSEL: dict[str, Any] = {
-    "reference_compiles": False, "quick": BESSEL_SIZES[:4], "full": BESSEL_SIZES,
+    "reference_compiles": False, "quick": ((64,), (4096,), (65536,)), "full": BESSEL_SIZES,
 }  # fmt: skip
 ON_SPHERE = {**BESSEL, "options": lambda size: {"dim": BESSEL_DIM}}
 
 SUBJECTS: tuple[Subject, ...] = (
-    Subject("affine_coupling", _coupling, quick=(*QUICK, (64, 6, 64, 64), (65536, 3)),
+    Subject("affine_coupling", _coupling, quick=(*QUICK, (128, 1536), (65536, 3), (64, 6, 64, 64)),
             dtypes=("float32", "bfloat16", "float64")),
     Subject("affine_coupling_split", _split, quick=EVEN_QUICK, full=EVEN_FULL),
     Subject("log_det_diagonal", _diagonal, options=lambda size: {"event_ndim": len(size) - 1}),
@@ -179,7 +180,7 @@ def _configurations(subject: Subject, full: bool) -> Iterator[tuple[Size, str, i
         # All cores matter where there is much to divide.
         if cores > 1 and (full or size == max(sizes, key=lambda s: torch.Size(s).numel())):
             yield size, main, cores
-    large = LARGE if LARGE in sizes else sizes[-1]
+    large = LARGE if LARGE in sizes else subject.quick[-1]
     for dtype in others:
         yield large, dtype, 1
 

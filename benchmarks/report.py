@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 RowFacts = dict[str, Any]
@@ -116,7 +117,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
     if memory:
         console.print(memory_table(memory))
     for name, reason in result["refused"].items():
-        console.print(f"[red]refused[/] {name}: {reason}", highlight=False)
+        console.print(f"[red]refused[/] {escape(f'{name}: {reason}')}", highlight=False)
     machine = result["machine"]
     console.print(
         f"{machine['processor']}, {machine['cores']} cores, {machine['instruction_set']}; "

@@ -6,6 +6,7 @@ Compiling takes several times longer than timing, and does not care what else ru
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -17,6 +18,7 @@ from .registry import Row, every_core
 
 
 def _compile(row: Row, full: bool) -> None:
+    warnings.simplefilter("ignore")  # of torch about its own internals
     torch.set_num_threads(row.threads)
     for name, call in contestants.peers(row, row.tensors(), full=full).items():
         if name.endswith("compiled"):
@@ -33,7 +35,9 @@ def _job(index: int, full: bool, labels: Sequence[str]) -> None:
 
 
 def warm(chosen: Sequence[Row], everything: Sequence[Row], full: bool) -> None:
-    """Compiles every compiled contestant of the chosen rows; `everything` is rows(full)."""
+    """Compiles every compiled contestant of the chosen rows among rows(full)."""
+    if len(chosen) < 2:  # not worth the processes
+        return
     labels = [row.label for row in everything]
     wanted = {row.label for row in chosen}
     context = multiprocessing.get_context("spawn")
