@@ -63,6 +63,8 @@ KERNEL_FLAGS = [
 ]  # fmt: skip
 BINDING_FLAGS = ["-std=c++20", "-O2", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-g0"]
 NVCC_FLAGS = ["-std=c++20", "-O3", "-lineinfo"]
+# What the bindings of every device link.
+SHARED_BINDINGS = ["csrc/bindings/bessel_plan.cpp", "csrc/bindings/bessel_function.cpp"]
 ISA_FLAGS = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
@@ -130,7 +132,7 @@ def cuda_extension():
             "Install a CUDA build of torch and the CUDA toolkit of the same major version, or"
             " unset FLOWKERNELS_CUDA to build for the CPU.",
         )
-    kernels = sources("csrc/cuda/*.cu", "csrc/bindings/cuda/*.cpp")
+    kernels = sources("csrc/cuda/*.cu", "csrc/bindings/cuda/*.cpp", *SHARED_BINDINGS)
     if wanted == "0" or problem or not kernels:
         return []
     return [

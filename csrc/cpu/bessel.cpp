@@ -1,9 +1,7 @@
 // Elementwise functions of the Bessel family over contiguous memory.
 #include "bessel.h"
 
-#include "../math/bessel_order.h"
-#include "../math/log_0f1.h"
-#include "../math/vmf_concentration.h"
+#include "../math/bessel_functions.h"
 #include "tile.h"
 
 FK_BEGIN
@@ -37,76 +35,37 @@ bool map(const BesselArgs& a, T upper, int64_t begin, int64_t end, Result result
 template <class T>
 bool at_fixed_order(const BesselArgs& a, bool backward, int64_t begin, int64_t end) {
   using V = Vec<T>;
-  using F = BesselFunction;
   const auto& plan = *static_cast<const BesselPlan<T>*>(a.plan);
-  const V offset = V(static_cast<T>(a.offset)), one = real<V>(1.0);
-  const auto run = [&](auto function, T upper = T(INFINITY)) {
-    return map<T>(a, upper, begin, end, [&](int64_t, int, V x) { return function(x); });
-  };
-  const auto slope_at = [&](V kappa) { return one / bessel_ratio_slope(plan, kappa); };
-  switch (a.function) {
-    case F::log_normalizer:
-      return backward ? run([&](V x) { return -bessel_ratio(plan, x); })
-                      : run([&](V x) { return offset - log_0f1(plan, x); });
-    case F::peak:
-      return backward ? run([&](V x) { return bessel_ratio_complement(plan, x); })
-                      : run([&](V x) { return offset + bessel_peak(plan, x); });
-    case F::divergence:
-      return backward ? run([&](V x) { return x * bessel_ratio_slope(plan, x); })
-                      : run([&](V x) { return bessel_divergence(plan, x); });
-    case F::ratio:
-      return backward ? run([&](V x) { return bessel_ratio_slope(plan, x); })
-                      : run([&](V x) { return bessel_ratio(plan, x); });
-    case F::ratio_complement:
-      return backward ? run([&](V x) { return -bessel_ratio_slope(plan, x); })
-                      : run([&](V x) { return bessel_ratio_complement(plan, x); });
-    case F::ratio_slope:
-      return backward ? run([&](V x) { return bessel_ratio_curvature(plan, x); })
-                      : run([&](V x) { return bessel_ratio_slope(plan, x); });
-    case F::concentration: {
-      const auto kappa = [&](V r) { return vmf_concentration(plan, r, one - r); };
-      return backward ? run([&](V r) { return slope_at(kappa(r)); }, T(1)) : run(kappa, T(1));
-    }
-    case F::concentration_complement: {
-      const auto kappa = [&](V c) { return vmf_concentration(plan, one - c, c); };
-      return backward ? run([&](V c) { return -slope_at(kappa(c)); }, T(1)) : run(kappa, T(1));
-    }
-    case F::log_iv:
-      return backward ? run([&](V x) { return log_iv_slope(plan, x); })
-                      : run([&](V x) { return log_iv(plan, x); });
-    case F::log_iv_slope:
-      return backward ? run([&](V x) { return log_iv_curvature(plan, x); })
-                      : run([&](V x) { return log_iv_slope(plan, x); });
-  }
-  return true;
+  const V offset = V(static_cast<T>(a.offset));
+  return with_function(a.function, [&](auto function) {
+    constexpr BesselFunction F = decltype(function)::value;
+    const T upper = is_concentration(F) ? T(1) : T(INFINITY);
+    if (backward)
+      return map<T>(a, upper, begin, end,
+                    [&](int64_t, int, V x) { return bessel_derivative<F>(plan, x); });
+    return map<T>(a, upper, begin, end,
+                  [&](int64_t, int, V x) { return offset + bessel_value<F>(plan, x); });
+  });
 }
 
 template <class T>
 bool at_each_order(const BesselArgs& a, bool backward, int64_t begin, int64_t end) {
   using V = Vec<T>;
-  using F = BesselFunction;
   const T* order = static_cast<const T*>(a.order);
-  const auto run = [&](auto function) {
-    return map<T>(a, T(INFINITY), begin, end, [&](int64_t i, int lanes, V x) {
-      return function(load_lanes<V>(order + i, lanes, T(1)), x);
-    });
-  };
-  switch (a.function) {
-    case F::ratio:
-      return backward ? run([](V v, V x) { return order_ratio_slope(v, x); })
-                      : run([](V v, V x) { return order_ratio(v, x); });
-    case F::ratio_slope:
-      return backward ? run([](V v, V x) { return order_ratio_curvature(v, x); })
-                      : run([](V v, V x) { return order_ratio_slope(v, x); });
-    case F::log_iv:
-      return backward ? run([](V v, V x) { return order_log_iv_slope(v, x); })
-                      : run([](V v, V x) { return order_log_iv(v, x); });
-    case F::log_iv_slope:
-      return backward ? run([](V v, V x) { return order_log_iv_curvature(v, x); })
-                      : run([](V v, V x) { return order_log_iv_slope(v, x); });
-    default:
-      return false;  // the other functions belong to an integer dimension
-  }
+  return with_function(a.function, [&](auto function) {
+    constexpr BesselFunction F = decltype(function)::value;
+    if constexpr (knows_each_order(F)) {
+      const auto v = [&](int64_t i, int lanes) { return load_lanes<V>(order + i, lanes, T(1)); };
+      const T upper = T(INFINITY);
+      if (backward)
+        return map<T>(a, upper, begin, end, [&](int64_t i, int lanes, V x) {
+          return order_derivative<F>(v(i, lanes), x);
+        });
+      return map<T>(a, upper, begin, end,
+                    [&](int64_t i, int lanes, V x) { return order_value<F>(v(i, lanes), x); });
+    }
+    return false;
+  });
 }
 
 template <class T>

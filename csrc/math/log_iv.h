@@ -12,7 +12,7 @@
 // Reached: see docs/accuracy.md.
 #pragma once
 
-#include "bessel_ratio.h"
+#include "log_0f1.h"
 
 FK_BEGIN
 

@@ -18,6 +18,7 @@ from .kernels import ROOT, SOURCES
 BUILD = ROOT / "build" / "cuda-emulator"
 EMULATOR = Path(__file__).with_name("emulator")
 BINDINGS = sorted(p for p in (ROOT / "csrc/bindings/cuda").glob("*.cpp") if p.stem != "module")
+SHARED = [ROOT / "csrc/bindings/bessel_plan.cpp", ROOT / "csrc/bindings/bessel_function.cpp"]
 
 # Small blocks and short rows reach every branch with little data.
 SIZES = ["-DFK_BLOCK_THREADS=64", "-DFK_SHORT_INDEX=2000"]
@@ -110,7 +111,7 @@ def build() -> Path:
         headers = _headers()
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
             waiting = [pool.submit(_compile, s, KERNEL, headers) for s in SOURCES]
-            waiting += [pool.submit(_compile, s, binding, headers) for s in BINDINGS]
+            waiting += [pool.submit(_compile, s, binding, headers) for s in [*BINDINGS, *SHARED]]
             waiting.append(pool.submit(_compile, EMULATOR / "emulator.cpp", KERNEL, headers))
             objects = [str(w.result()) for w in waiting]
         key = hashlib.sha256(" ".join(objects).encode()).hexdigest()[:16]

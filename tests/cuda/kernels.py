@@ -24,7 +24,20 @@ def short_name(symbol: str) -> str:
     """`symbol` without namespaces and arguments."""
     for noise in ("fk::cuda::", "fk::baseline::", "fk::", "(anonymous namespace)::", "void "):
         symbol = symbol.replace(noise, "")
+    symbol = re.sub(r"\((\w+)\)(\d+)", _enumerator, symbol)
     return symbol[: symbol.index("(")] if "(" in symbol else symbol
+
+
+def _enumerator(match: re.Match[str]) -> str:
+    """``(BesselFunction)3`` by name."""
+    name, number = match.groups()
+    if name == "bool":
+        return "true" if int(number) else "false"
+    for header in (ROOT / "csrc/args").glob("*.h"):
+        if found := re.search(rf"enum class {name} [^{{]*{{([^}}]*)}}", header.read_text()):
+            body = re.sub(r"//[^\n]*", "", found[1])
+            return body.split(",")[int(number)].strip()
+    return match[0]
 
 
 def symbols(library: Path) -> dict[str, int]:

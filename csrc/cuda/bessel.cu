@@ -1,0 +1,96 @@
+// Elementwise functions of the Bessel family over contiguous memory.
+//
+// A plan (2.5 KB at most) travels as a kernel's argument: all threads read the same
+// coefficients at the same time, which is what constant memory is made for.
+#include "bessel.h"
+
+#include "../math/bessel_functions.h"
+#include "launch.h"
+
+namespace fk {
+namespace cuda {
+namespace {
+
+struct Elements {
+  int64_t n;
+  const void* x;
+  const void* grad;   // null in the forward
+  const void* order;  // null where there is a plan
+  void* out;
+  DType x_dtype, out_dtype;
+  bool packs;  // x and out are of the compute type and aligned
+};
+
+// function(i, x) of every element, times its gradient where there is one.
+template <class T, class Function>
+FK_DEVICE void map(const Elements& e, T upper, Function function) {
+  constexpr int N = pack_elements<T>;
+  const T* grad = static_cast<const T*>(e.grad);
+  const int64_t thread = int64_t(blockIdx.x) * block_threads + threadIdx.x;
+  const int64_t threads = int64_t(gridDim.x) * block_threads;
+  const auto value = [&](int64_t i, T x) {
+    T r = function(i, x);
+    if (!(x >= T(0) && x <= upper)) r = T(NAN);
+    return grad != nullptr ? r * grad[i] : r;
+  };
+  const int64_t packed = e.packs ? e.n / N : 0;
+  for (int64_t p = thread; p < packed; p += threads) {
+    Values<T, N> v;
+    load_pack(static_cast<const T*>(e.x) + p * N, v);
+#pragma unroll
+    for (int m = 0; m < N; ++m) v.at[m] = value(p * N + m, v.at[m]);
+    store_pack(static_cast<T*>(e.out) + p * N, v);
+  }
+  for (int64_t i = packed * N + thread; i < e.n; i += threads)
+    store_element<T>(e.out, e.out_dtype, i, value(i, load_element<T>(e.x, e.x_dtype, i)));
+}
+
+template <BesselFunction F, bool Backward, class T>
+__global__ void __launch_bounds__(block_threads, resident_blocks<T>)
+    bessel_planned(const __grid_constant__ Elements e, const __grid_constant__ BesselPlan<T> plan,
+                   T offset) {
+  map<T>(e, is_concentration(F) ? T(1) : T(INFINITY), [&](int64_t, T x) {
+    if constexpr (Backward) return bessel_derivative<F>(plan, x);
+    return offset + bessel_value<F>(plan, x);
+  });
+}
+
+template <BesselFunction F, bool Backward, class T>
+__global__ void __launch_bounds__(block_threads, resident_blocks<T>)
+    bessel_each_order(const __grid_constant__ Elements e) {
+  const T* order = static_cast<const T*>(e.order);
+  map<T>(e, T(INFINITY), [&](int64_t i, T x) {
+    if constexpr (Backward) return order_derivative<F>(order[i], x);
+    return order_value<F>(order[i], x);
+  });
+}
+
+template <bool Backward, class T>
+void run(const BesselArgs& a, int64_t n, const Queue& queue) {
+  Elements e{n, a.x, a.grad, a.order, a.out, a.dtype, Backward ? a.dtype : a.wide, false};
+  const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
+  e.packs = a.dtype == a.wide && aligned(a.x) && aligned(a.out);
+  const int64_t per_block = int64_t(block_threads) * (e.packs ? pack_elements<T> : 1);
+  const Grid grid{persistent_blocks(queue, (n + per_block - 1) / per_block), 0};
+  with_function(a.function, [&](auto function) {
+    constexpr BesselFunction F = decltype(function)::value;
+    if (a.plan != nullptr) {
+      launch(bessel_planned<F, Backward, T>, queue, grid, e,
+             *static_cast<const BesselPlan<T>*>(a.plan), static_cast<T>(a.offset));
+    } else if constexpr (knows_each_order(F)) {
+      launch(bessel_each_order<F, Backward, T>, queue, grid, e);
+    }
+  });
+}
+
+}  // namespace
+
+void bessel_forward(const BesselArgs& a, int64_t n, const Queue& queue) {
+  a.wide == DType::f64 ? run<false, double>(a, n, queue) : run<false, float>(a, n, queue);
+}
+void bessel_backward(const BesselArgs& a, int64_t n, const Queue& queue) {
+  a.wide == DType::f64 ? run<true, double>(a, n, queue) : run<true, float>(a, n, queue);
+}
+
+}  // namespace cuda
+}  // namespace fk
