@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import reference
+from ._backends import FORCED
 from ._library import entry, register
 
 
@@ -67,6 +68,20 @@ register(
 _slerp = entry("slerp", "a", "b")
 
 
+def _fractions(t: object, a: object) -> Tensor | float:
+    """`t` as the op takes it; in eager mode it turns numbers into tensors itself."""
+    if not isinstance(t, (Tensor, Real)):
+        raise TypeError(f"slerp: `t` must be a number or a torch.Tensor, got {type(t).__name__}")
+    if not isinstance(a, Tensor):
+        return 0.0  # the op says what is wrong
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    if isinstance(t, Tensor):
+        return t if t.is_floating_point() or t.is_complex() else t.to(dtype)
+    if torch.compiler.is_compiling() or FORCED == "reference":
+        return torch.full((), float(t), dtype=dtype, device=a.device)
+    return float(t)
+
+
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     r"""Points at fractions `t` of the great circle's arc from `a` to `b`.
 
@@ -113,11 +128,5 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype != b.dtype:
         dtype = torch.promote_types(a.dtype, b.dtype)
         a, b = a.to(dtype), b.to(dtype)
-    if not isinstance(t, (Tensor, Real)):
-        raise TypeError(f"slerp: `t` must be a number or a torch.Tensor, got {type(t).__name__}")
-    if isinstance(t, Tensor) and not (t.is_floating_point() or t.is_complex()):
-        t = t.to(torch.promote_types(a.dtype, torch.float32))
-    elif not isinstance(t, Tensor) and torch.compiler.is_compiling():
-        t = torch.full((), t, dtype=torch.promote_types(a.dtype, torch.float32))
-    out: Tensor = _slerp(a, b, t)
+    out: Tensor = _slerp(a, b, _fractions(t, a))
     return out

@@ -147,7 +147,11 @@ struct StereographicInversePullback {
     StereographicCoefficients<V> c;
     c.gain = p.inverse;
     c.slope = -turn - p.factor * (log_det * cosine);
-    c.last = p.factor * row.dot * per_length + log_det * (real<V>(1.0) + cosine);
+    // 1 + l / N cancels next to the south pole.
+    const V unscale = real<V>(1.0) / row.scale;
+    const V south_rise = (row.square * unscale) * unscale * p.inverse * per_length;
+    const V rise = select(p.south, south_rise, real<V>(1.0) + cosine);
+    c.last = p.factor * row.dot * per_length + log_det * rise;
     c.log_det = real<V>(0.0);
     return c;
   }

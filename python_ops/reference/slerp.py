@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 # Below this sin^2 of the angle the series serve; their error is then about NEAR^TERMS / 100.
-NEAR = 0.01
-TERMS = 8
+NEAR = 1e-3
+TERMS = 5
 
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:

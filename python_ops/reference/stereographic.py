@@ -90,5 +90,8 @@ def stereographic_inverse_backward(grad_z: Tensor, grad_log_det: Tensor, s: Tens
     g_log_det = z.shape[-1] * grad_log_det.to(compute).unsqueeze(-1)
     along = (z * g).sum(-1, keepdim=True)
     head = g * inverse_gap - z * ((along + g_log_det * cosine) / length)
-    last = (along + g_log_det * (1 + cosine)) / length
+    # 1 + l / N cancels next to the south pole.
+    head_sq = s[..., :-1].to(compute).square().sum(-1, keepdim=True)
+    rise = torch.where(cosine < 0, head_sq * inverse_gap / length, 1 + cosine)
+    last = (along + g_log_det * rise) / length
     return torch.cat([head, last], dim=-1).to(s.dtype)
