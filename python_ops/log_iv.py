@@ -160,8 +160,8 @@ def _evaluate(op: str, v: Tensor | float, x: Tensor | float, lowest: float) -> T
     if isinstance(v, Tensor):
         # As torch promotes: a 0-d order does not widen an x with dimensions.
         dtype = x.dtype if x.ndim and not v.ndim else torch.promote_types(v.dtype, x.dtype)
-        v, x = torch.broadcast_tensors(v.to(dtype), x.to(dtype))
-        return _bessel_order(x, v - shift, op)
+        orders, points = torch.broadcast_tensors(v.to(dtype), x.to(dtype))
+        return _bessel_order(points, orders - shift, op)
     order = number(op, "v", v).item()
     if not (math.isfinite(order) and order >= lowest):
         raise ValueError(f"{op}: `v` must be a finite number >= {lowest:g}, got {order}")

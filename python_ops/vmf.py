@@ -264,7 +264,7 @@ register(
 _vmf_log_prob = entry("vmf_log_prob", "x", "loc")
 
 
-def _concentration(op: str, x: Tensor, concentration: Tensor | float) -> Tensor:
+def _concentration(op: str, x: Any, concentration: Tensor | float) -> Tensor:
     if isinstance(concentration, Tensor):
         return concentration
     if not isinstance(x, Tensor):

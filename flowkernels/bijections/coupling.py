@@ -12,6 +12,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from flowkernels import ops
+from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn
 
 from .base import Bijection
 
@@ -46,10 +47,10 @@ class AffineCoupling(Bijection):
         conditioner: nn.Module,
         *,
         transform: Half = "second",
-        scale_fn: str = "tanh",
+        scale_fn: ScaleFn = "tanh",
         bound: float = 2.0,
-        layout: str = "shift_scale",
-        order: str = "scale_then_shift",
+        layout: Layout = "shift_scale",
+        order: Order = "scale_then_shift",
     ) -> None:
         super().__init__()
         if transform not in ("first", "second"):

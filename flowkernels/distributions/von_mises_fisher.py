@@ -45,7 +45,7 @@ class VonMisesFisher(Distribution):
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: VonMisesFisher | None = None) -> VonMisesFisher:
-        new = self._get_checked_instance(VonMisesFisher, _instance)
+        new = self._get_checked_instance(VonMisesFisher, _instance)  # type: ignore[no-untyped-call]
         batch_shape = torch.Size(batch_shape)
         new.loc = self.loc.expand((*batch_shape, *self.event_shape))
         new.concentration = self.concentration.expand(batch_shape)

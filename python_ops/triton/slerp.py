@@ -340,7 +340,7 @@ class _Pairs:
             self.t, self.t_strides = t, (0, t.stride(0))
         else:
             self.t = t.reshape(self.rows, self.points)
-            self.t_strides = self.t.stride()
+            self.t_strides = (self.t.stride(0), self.t.stride(1))
         blocks = row_blocks(self.rows, self.d, a.dtype == torch.float64)
         self.count = ceil_div(self.d, blocks["ELEMENTS"])
         self.programs = ceil_div(self.rows, blocks["LINES"]) if self.points != 0 else 0
