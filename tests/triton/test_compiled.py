@@ -20,7 +20,19 @@ def _fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-@pytest.mark.parametrize("launch", QUICK, ids=lambda launch: launch.label)
+# Points on the sphere are rows of d + 1 elements, which start at odd addresses.
+NARROW = (
+    "stereographic.inverse_forward fp32, long rows",
+    "stereographic.inverse_forward bf16, long rows",
+)
+narrow = pytest.mark.xfail(strict=True, reason="reads a row of d + 1 elements one at a time")
+
+
+@pytest.mark.parametrize(
+    "launch",
+    [pytest.param(x, marks=[narrow] if x.label in NARROW else []) for x in QUICK],
+    ids=lambda launch: launch.label,
+)
 def test_compiles(launch: Launch) -> None:
     for target in TARGETS:
         compiled = compile_for(launch, target)
