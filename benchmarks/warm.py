@@ -25,13 +25,13 @@ def _compile(row: Row, full: bool) -> None:
             call()
 
 
-def _job(index: int, full: bool, labels: Sequence[str]) -> None:
+def _job(index: int, full: bool, label: str) -> None:
     # Rows hold functions that cannot be pickled: the worker makes the list again.
     from .registry import rows
 
     row = rows(full)[index]
-    if row.label == labels[index]:
-        _compile(row, full)
+    assert row.label == label, f"{row.label} is not {label}: the registry changed meanwhile"
+    _compile(row, full)
 
 
 def warm(chosen: Sequence[Row], everything: Sequence[Row], full: bool) -> None:
@@ -42,8 +42,6 @@ def warm(chosen: Sequence[Row], everything: Sequence[Row], full: bool) -> None:
     wanted = {row.label for row in chosen}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(every_core(), mp_context=context) as pool:
-        jobs = [
-            pool.submit(_job, i, full, labels) for i, name in enumerate(labels) if name in wanted
-        ]
+        jobs = [pool.submit(_job, i, full, name) for i, name in enumerate(labels) if name in wanted]
         for job in track(as_completed(jobs), "compiling the peers", total=len(jobs)):
             job.result()

@@ -13,6 +13,7 @@ namespace bindings {
 #define FK_FOR_EACH_OP(X) \
   X(affine_coupling)      \
   X(bessel)               \
+  X(bessel_tables)        \
   X(log_det)              \
   X(slerp)                \
   X(stereographic)        \

@@ -10,9 +10,6 @@
 FK_BEGIN
 namespace loops {
 
-using cpu::SlerpArgs;
-using cpu::SlerpOperand;
-
 inline Source source(const SlerpOperand& o) { return {o.base, o.dtype}; }
 inline Sink sink(const SlerpOperand& o) { return {o.base, o.dtype}; }
 

@@ -9,9 +9,6 @@ FK_BEGIN
 namespace loops {
 namespace {
 
-using cpu::StereographicArgs;
-using cpu::StereographicOperand;
-
 // Elements of a block of long rows: read twice, the second time from the cache.
 constexpr int64_t block_elements = 2048;
 // Rows up to this length are handled column by column, in vectors across the rows.

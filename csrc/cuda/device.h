@@ -203,6 +203,23 @@ FK_DEVICE void team_sum(T (&v)[N], const Team& team) {
     for (int i = 0; i < N; ++i) v[i] += scratch[(team.index * warps + w) * N + i];
   }
 }
+// The largest value of each team, likewise.
+template <class T>
+FK_DEVICE T team_max(T v, const Team& team) {
+  const int width = team.size < warp_threads ? team.size : warp_threads;
+  for (int distance = width / 2; distance > 0; distance /= 2)
+    v = max(v, __shfl_xor_sync(0xffffffffu, v, distance));
+  if (team.size <= warp_threads) return v;
+  const int warp = static_cast<int>(threadIdx.x) / warp_threads;
+  const int warps = team.size / warp_threads;
+  T* scratch = reinterpret_cast<T*>(shared_memory());
+  __syncthreads();
+  if (threadIdx.x % warp_threads == 0) scratch[warp] = v;
+  __syncthreads();
+  for (int w = 0; w < warps; ++w) v = max(v, scratch[team.index * warps + w]);
+  return v;
+}
+
 template <class T>
 FK_DEVICE T team_sum(T v, const Team& team) {
   T values[1] = {v};

@@ -21,11 +21,18 @@ from .refuse import remember
 # op of the dispatcher: module of this package and the names of its two functions.
 OPS = {
     "affine_coupling": ("affine_coupling", "forward", "backward"),
+    "bessel": ("bessel", "forward", "backward"),
+    "bessel_order": ("bessel_order", "forward", "backward"),
     "log_det_diagonal": ("log_det", "forward", "backward"),
     "slerp": ("slerp", "forward", "backward"),
     "stereographic": ("stereographic", "forward", "backward"),
     "stereographic_inverse": ("stereographic", "inverse_forward", "inverse_backward"),
+    "vmf_log_prob": ("vmf", "forward", "backward"),
+    "stereographic_vmf_log_prob": ("vmf", "latent_forward", "latent_backward"),
 }
+# A plan is memory of the device made at the first call, which a graph must not make anew
+# each time: torch.compile keeps these ops whole.
+WHOLE = ("bessel", "bessel_order", "vmf_log_prob", "stereographic_vmf_log_prob")
 
 _LIBRARY = torch.library.Library("flowkernels", "IMPL")
 
@@ -71,6 +78,7 @@ def register(*keys: str) -> None:
                 with warnings.catch_warnings():  # the CPU has kernels already
                     warnings.simplefilter("ignore")
                     _LIBRARY.impl(name, implementation, key)
-            torch.library.register_torch_dispatch(
-                f"flowkernels::{name}", FunctionalTensorMode, _decomposition(implementation)
-            )
+            if op not in WHOLE:
+                torch.library.register_torch_dispatch(
+                    f"flowkernels::{name}", FunctionalTensorMode, _decomposition(implementation)
+                )

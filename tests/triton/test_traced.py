@@ -21,7 +21,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed")
 from triton.backends.compiler import GPUTarget
 
 from flowkernels.ops._backends import ON_GPU
-from flowkernels.ops.triton.registration import OPS
+from flowkernels.ops.triton.registration import OPS, WHOLE
 
 from ..ops.case import Case
 from ..ops.cases import CASES
@@ -84,7 +84,9 @@ def traced(op: Any, args: tuple[Any, ...], symbolic: bool) -> torch.fx.GraphModu
 
 
 @pytest.mark.parametrize("symbolic", [False, True], ids=["static", "symbolic"])
-@pytest.mark.parametrize("case", [c for c in CASES if c.op in OPS], ids=lambda c: c.op)
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if c.op in OPS and c.op not in WHOLE], ids=lambda c: c.op
+)
 def test_compile_sees_the_kernels(case: Case, symbolic: bool) -> None:
     with Recorder() as recorder:
         gradients(case, case.call, case.small()[0].to(torch.float32))
@@ -93,3 +95,13 @@ def test_compile_sees_the_kernels(case: Case, symbolic: bool) -> None:
         names = [str(node.target) for node in traced(op, args, symbolic).graph.nodes]
         assert any("triton_kernel_wrapper_functional" in name for name in names), names
         assert not any("flowkernels" in name for name in names), names
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.op in WHOLE], ids=lambda c: c.op)
+def test_ops_with_tables_stay_whole(case: Case) -> None:
+    """Their plans are made once, outside of any graph."""
+    with Recorder() as recorder:
+        gradients(case, case.call, case.small()[0].to(torch.float32))
+    for op, args in recorder.calls:
+        names = [str(node.target) for node in traced(op, args, symbolic=False).graph.nodes]
+        assert any("flowkernels" in name for name in names), names

@@ -162,9 +162,60 @@ def _slerps() -> Iterator[Variant]:
         yield Variant("slerp", "backward", label, backward, dtypes, label == "points")
 
 
+def _bessels() -> Iterator[Variant]:
+    names = ("log_iv", "log_iv_slope", "iv_ratio", "iv_ratio_slope", "vmf_log_normalizer",
+             "vmf_log_peak", "vmf_divergence", "vmf_mean_resultant_complement",
+             "vmf_concentration", "vmf_concentration_complement")  # fmt: skip
+    for name in names:
+        for label, order in (("order 391.5", 391.5), ("order 1", 1.0)):
+
+            def forward(
+                dtype: torch.dtype, order: float = order, name: str = name
+            ) -> tuple[Any, ...]:
+                return empty(1 << 20, dtype=dtype), order, name
+
+            def backward(
+                dtype: torch.dtype, order: float = order, name: str = name
+            ) -> tuple[Any, ...]:
+                x = empty(1 << 20, dtype=dtype)
+                return x.to(wide(dtype)), x, order, name
+
+            quick = name == "vmf_log_normalizer"
+            dtypes = EVERY_DTYPE if quick else PRECISIONS
+            yield Variant("bessel", "forward", f"{name}, {label}", forward, dtypes, quick)
+            yield Variant("bessel", "backward", f"{name}, {label}", backward, dtypes, quick)
+
+
+def _densities() -> Iterator[Variant]:
+    shapes = {"an own loc": (16384, 785, True), "one loc": (16384, 785, False),
+              "short": (65536, 4, False), "wide": (64, 65536, True)}  # fmt: skip
+    for label, (rows, p, own) in shapes.items():
+        for prefix, less in (("", 0), ("latent_", 1)):
+
+            def tensors(
+                dtype: torch.dtype, rows: int = rows, p: int = p, own: bool = own, less: int = less
+            ) -> tuple[Tensor, Tensor, Tensor]:
+                loc = empty(rows, p, dtype=dtype) if own else empty(p, dtype=dtype)
+                kappa = empty(rows, dtype=dtype) if own else empty(dtype=dtype)
+                return empty(rows, p - less, dtype=dtype), loc, kappa
+
+            def forward(dtype: torch.dtype, tensors: Any = tensors) -> tuple[Any, ...]:
+                return (*tensors(dtype), True)
+
+            def backward(
+                dtype: torch.dtype, tensors: Any = tensors, rows: int = rows
+            ) -> tuple[Any, ...]:
+                return (empty(rows, dtype=wide(dtype)), *tensors(dtype), True)
+
+            quick = label == "one loc"
+            dtypes = EVERY_DTYPE if quick else PRECISIONS
+            yield Variant("vmf", f"{prefix}forward", label, forward, dtypes, quick)
+            yield Variant("vmf", f"{prefix}backward", label, backward, dtypes, quick)
+
+
 def variants() -> list[Variant]:
     """Every kernel, with every piece of mathematics, dtype and layout that it has."""
-    return [*_couplings(), *_log_dets(), *_slerps(), *_stereographics()]
+    return [*_couplings(), *_log_dets(), *_slerps(), *_stereographics(), *_bessels(), *_densities()]
 
 
 def launches(quick: bool) -> list[Launch]:

@@ -1,0 +1,194 @@
+"""bessel in Triton: the radial functions of the vMF, log I_v and ratios, element by element.
+
+Arguments outside a function's domain give NaN: to raise, the host would have to wait for
+the device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .bessel_plan import LOG_UNIFORM, plan_at
+from .bessel_ratio import (
+    bessel_ratio,
+    bessel_ratio_complement,
+    bessel_ratio_curvature,
+    bessel_ratio_slope,
+)
+from .elementary import divide
+from .launch import launch
+from .log_0f1 import bessel_divergence, bessel_peak, log_0f1
+from .log_iv import log_iv, log_iv_curvature, log_iv_slope
+from .refuse import FLOATING, refuse
+from .tile import TILE, ceil_div, fetch, positions, power_of_two, warps
+from .vmf_concentration import vmf_concentration
+
+# ---- kernels ---------------------------------------------------------------------
+
+
+@triton.jit
+def value_of(
+    plan, x, FUNCTION: tl.constexpr, DENSITY: tl.constexpr,
+    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+):  # fmt: skip
+    offset = tl.load(plan + LOG_UNIFORM) if DENSITY else 0.0
+    if FUNCTION == "log_normalizer":
+        return offset - log_0f1(plan, x, DEBYE, SERIES)
+    elif FUNCTION == "peak":
+        return offset + bessel_peak(plan, x, DEBYE, SERIES)
+    elif FUNCTION == "divergence":
+        return bessel_divergence(plan, x, DEBYE, SERIES)
+    elif FUNCTION == "ratio":
+        return bessel_ratio(plan, x, DEBYE, SERIES)
+    elif FUNCTION == "ratio_complement":
+        return bessel_ratio_complement(plan, x, DEBYE, SERIES)
+    elif FUNCTION == "ratio_slope":
+        return bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+    elif FUNCTION == "concentration":
+        return vmf_concentration(plan, x, 1.0 - x, DEBYE, SERIES, SQUARES)
+    elif FUNCTION == "concentration_complement":
+        return vmf_concentration(plan, 1.0 - x, x, DEBYE, SERIES, SQUARES)
+    elif FUNCTION == "log_iv":
+        return log_iv(plan, x, DEBYE, SERIES)
+    else:
+        return log_iv_slope(plan, x, DEBYE, SERIES)
+
+
+@triton.jit
+def slope_of(
+    plan, x, FUNCTION: tl.constexpr,
+    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+):  # fmt: skip
+    if FUNCTION == "log_normalizer":
+        return -bessel_ratio(plan, x, DEBYE, SERIES)
+    elif FUNCTION == "peak":
+        return bessel_ratio_complement(plan, x, DEBYE, SERIES)
+    elif FUNCTION == "divergence":
+        return x * bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+    elif FUNCTION == "ratio":
+        return bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+    elif FUNCTION == "ratio_complement":
+        return -bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+    elif FUNCTION == "ratio_slope":
+        return bessel_ratio_curvature(plan, x, DEBYE, SERIES, SQUARES)
+    elif FUNCTION == "concentration":
+        kappa = vmf_concentration(plan, x, 1.0 - x, DEBYE, SERIES, SQUARES)
+        slope = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES)
+        return divide(tl.zeros_like(x) + 1.0, slope)
+    elif FUNCTION == "concentration_complement":
+        kappa = vmf_concentration(plan, 1.0 - x, x, DEBYE, SERIES, SQUARES)
+        slope = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES)
+        return divide(tl.zeros_like(x) - 1.0, slope)
+    elif FUNCTION == "log_iv":
+        return log_iv_slope(plan, x, DEBYE, SERIES)
+    else:
+        return log_iv_curvature(plan, x, DEBYE, SERIES, SQUARES)
+
+
+@triton.jit
+def outside(x, FUNCTION: tl.constexpr):
+    """Where x is outside the function's domain."""
+    if (FUNCTION == "concentration") | (FUNCTION == "concentration_complement"):
+        return (x < 0.0) | (x > 1.0)
+    else:
+        return x < 0.0
+
+
+@triton.jit
+def forward_kernel(
+    x, plan, out, n, FUNCTION: tl.constexpr, DENSITY: tl.constexpr,
+    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    at = positions(tl.program_id(0), ELEMENTS)
+    value = fetch(x, at, at < n)
+    result = value_of(plan, value, FUNCTION, DENSITY, DEBYE, SERIES, SQUARES)
+    tl.store(out + at, tl.where(outside(value, FUNCTION), float("nan"), result), mask=at < n)
+
+
+@triton.jit
+def backward_kernel(
+    grad, x, plan, out, n, FUNCTION: tl.constexpr,
+    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    at = positions(tl.program_id(0), ELEMENTS)
+    value = fetch(x, at, at < n)
+    slope = slope_of(plan, value, FUNCTION, DEBYE, SERIES, SQUARES)
+    slope = tl.where(outside(value, FUNCTION), float("nan"), slope)
+    tl.store(out + at, fetch(grad, at, at < n).to(value.dtype) * slope, mask=at < n)
+
+
+# ---- the op ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a function's name stands for; see csrc/bindings/bessel_function.cpp."""
+
+    function: str
+    lowest_order: float = 0.0
+    density: bool = False  # add log C_p(0)
+
+
+ENTRIES = {
+    "log_iv": Entry("log_iv"),
+    "log_iv_slope": Entry("log_iv_slope"),
+    "iv_ratio": Entry("ratio", -0.5),
+    "iv_ratio_slope": Entry("ratio_slope", -0.5),
+    "vmf_log_normalizer": Entry("log_normalizer", density=True),
+    "vmf_log_normalizer_relative": Entry("log_normalizer"),
+    "vmf_log_peak": Entry("peak", density=True),
+    "vmf_divergence": Entry("divergence"),
+    "vmf_mean_resultant": Entry("ratio"),
+    "vmf_mean_resultant_complement": Entry("ratio_complement"),
+    "vmf_mean_resultant_slope": Entry("ratio_slope"),
+    "vmf_concentration": Entry("concentration"),
+    "vmf_concentration_complement": Entry("concentration_complement"),
+}
+
+
+def _entry(x: Tensor, order: float, function: str) -> Entry:
+    entry = ENTRIES.get(function)
+    if entry is None or x.dtype not in FLOATING or not entry.lowest_order <= order < math.inf:
+        refuse("bessel", x, order, function)
+    return entry
+
+
+def _blocks(x: Tensor) -> dict[str, Any]:
+    elements = power_of_two(x.numel(), TILE)
+    return {"ELEMENTS": elements, "num_warps": warps(elements)}
+
+
+def forward(x: Tensor, order: float, function: str) -> Tensor:
+    """The function of every element."""
+    entry = _entry(x, order, function)
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    out = torch.empty(x.shape, dtype=wide, device=x.device)
+    plan = plan_at(order, wide == torch.float64, x.device)
+    blocks = _blocks(x)
+    launch(
+        forward_kernel, ceil_div(x.numel(), blocks["ELEMENTS"]), x,
+        x.contiguous(), plan.memory, out, x.numel(),
+        FUNCTION=entry.function, DENSITY=entry.density, **plan.constants, **blocks,
+    )  # fmt: skip
+    return out
+
+
+def backward(grad: Tensor, x: Tensor, order: float, function: str) -> Tensor:
+    """`grad` times the function's derivative."""
+    entry = _entry(x, order, function)
+    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    plan = plan_at(order, x.dtype == torch.float64, x.device)
+    blocks = _blocks(x)
+    launch(
+        backward_kernel, ceil_div(x.numel(), blocks["ELEMENTS"]), x,
+        grad.contiguous(), x.contiguous(), plan.memory, out, x.numel(),
+        FUNCTION=entry.function, **plan.constants, **blocks,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,283 @@
+"""bessel_order in Triton: log I_v, I_{v+1} / I_v and their derivatives, an order per element.
+
+The formulas are those of csrc/math/bessel_order.h: series on the ratios of their terms, and
+Debye's double sum over tables in the memory of the device.  Orders and arguments outside
+the domain give NaN.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .._extension import _C
+from .bessel import ENTRIES
+from .bessel_ratio import any_of
+from .elementary import divide, log1p_nonnegative, poly3, poly4, sqrt
+from .launch import launch
+from .log_iv import debye_log_iv, log_power, order_over
+from .refuse import FLOATING, refuse
+from .tile import ceil_div, fetch, positions, power_of_two, warps
+
+ELEMENTS = 512
+
+# Where the tables of d, e and m begin; polynomial k has k + 1 coefficients, m's one more.
+D = tl.constexpr(0)
+E = tl.constexpr(189)
+M = tl.constexpr(378)
+
+
+@lru_cache(maxsize=64)
+def tables(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The tables of Debye's expansion as memory of the device."""
+    numbers = [c for name in ("d", "e", "m") for row in _C.debye_table(name) for c in row]
+    return torch.tensor(numbers, dtype=dtype, device=device)
+
+
+# ---- series ----------------------------------------------------------------------
+
+
+@triton.jit
+def terms_of_series(x):
+    """How many terms of the series count."""
+    return 46 if x.dtype == tl.float64 else 22
+
+
+@triton.jit
+def order_t0(v, y):
+    """T0 - 1 of order v; T1 is 1 + this of order v + 1."""
+    total = tl.zeros_like(y)
+    terms = terms_of_series(y)
+    for i in range(terms):
+        k = tl.cast(terms - i, y.dtype)
+        total = divide(y, k * (v + k)) * (total + 1.0)
+    return total
+
+
+@triton.jit
+def order_t2(v, y):
+    """T2 and dT2/dy."""
+    term = divide(tl.zeros_like(y) + 0.5, v + 1.0)
+    total = term
+    slope = tl.zeros_like(y)
+    for i in range(1, terms_of_series(y) * 3 // 2):
+        k = tl.cast(i, y.dtype)
+        above = 2.0 * (v + v + (k + k - 1.0))
+        lowered = term * divide(above, k * (v + v + k + 1.0) * (v + k + 1.0))
+        term = lowered * y
+        total += term
+        slope += k * lowered
+    return total, slope
+
+
+@triton.jit
+def series_ratio(v, x, y):
+    t1 = order_t0(v + 1.0, y) + 1.0
+    return divide(divide(x * 0.5, v + 1.0) * t1, order_t0(v, y) + 1.0)
+
+
+@triton.jit
+def log_gamma_1p(v):
+    """log Gamma(1 + v) for 0 <= v < 28: csrc/math/log_gamma.h."""
+    whole = tl.floor(v)
+    f = v - whole
+    if v.dtype == tl.float64:
+        p = poly4(f, -0.002620297948505031536, 0.0007510944620906334731,
+                  -0.0001367374984517044135, 0.00001182096944546714522)  # fmt: skip
+        p = poly4(f, 0.02021550278175994602, -0.01274226695644025161, 0.006568778005711162678, p)
+        p = poly4(f, -0.03867042441832246963, 0.03370537137511357932, -0.02753418781523319362, p)
+        p = poly4(f, 0.05253741919027745486, -0.04744503662529866321, 0.04301415542600463285, p)
+        p = poly4(f, -0.07731814517650463608, 0.06673142618826891892, -0.05877516383097031156, p)
+        p = poly4(f, 0.1554342658632928268, -0.115146542525104017, 0.09223900725237583661, p)
+        p = poly3(f, 0.5772156649015328556, -0.2452513685225758936, p)
+    else:
+        p = poly4(f, 0.0490538676, -0.0263120741, 0.009140424189, -0.001487484341)
+        p = poly4(f, -0.1149184021, 0.09065067068, -0.07072465539, p)
+        p = poly4(f, 0.5772156624, -0.2452508625, 0.1554171873, p)
+    product = tl.zeros_like(v) + 1.0
+    for j in range(1, 28):
+        step = tl.cast(j, v.dtype)
+        product *= tl.where(step <= whole, f + step, 1.0)
+    return f * (f - 1.0) * p + tl.log(product)
+
+
+# ---- Debye's expansion -----------------------------------------------------------------
+
+
+@triton.jit
+def double_sum(table, PLACE: tl.constexpr, EXTRA: tl.constexpr, s, q):
+    """sum_k s^k p_k(q) for one of the tables."""
+    total = tl.zeros_like(s)
+    terms = 18 if s.dtype == tl.float64 else 10
+    for i in range(terms):
+        k = terms - i
+        first = PLACE + k * (k - 1) // 2 + (k - 1) * (1 + EXTRA)
+        inner = tl.zeros_like(s)
+        for j in range(k + 1 + EXTRA):
+            inner = inner * q + tl.load(table + first + (k + EXTRA - j))
+        total = (total + inner) * s
+    return total
+
+
+@triton.jit
+def third_sum(table, s, q):
+    """The same for (k + 2) m_k + 2 q m_k'."""
+    total = tl.zeros_like(s)
+    terms = 18 if s.dtype == tl.float64 else 10
+    for i in range(terms):
+        k = terms - i
+        first = M + k * (k - 1) // 2 + (k - 1) * 2
+        inner = tl.zeros_like(s)
+        for j in range(k + 2):
+            power = k + 1 - j
+            factor = tl.cast(k + 2 + 2 * power, s.dtype)
+            inner = inner * q + factor * tl.load(table + first + power)
+        total = (total + inner) * s
+    return total
+
+
+@triton.jit
+def frame(v, x):
+    """(h, 1 / h, (v / h)^2), scaled so that neither square overflows."""
+    most = tl.where(v > x, v, x)
+    if x.dtype == tl.float64:
+        large = most > 1e150
+        down = tl.where(large, 2.0**-520, 1.0).to(x.dtype)
+        up = tl.where(large, 2.0**520, 1.0).to(x.dtype)
+    else:
+        large = most > 1e18
+        down = tl.where(large, 2.0**-70, 1.0)
+        up = tl.where(large, 2.0**70, 1.0)
+    h = sqrt((v * down) * (v * down) + (x * down) * (x * down)) * up
+    s = divide(tl.zeros_like(x) + 1.0, h)
+    t = v * s
+    return h, s, t * t
+
+
+# ---- the functions ---------------------------------------------------------------------
+
+
+@triton.jit
+def debye_value(table, v, x, FUNCTION: tl.constexpr):
+    h, s, q = frame(v, x)
+    t = v * s
+    if FUNCTION == "log_iv":
+        return debye_log_iv(h, v, x, double_sum(table, D, 0, s, q))
+    elif FUNCTION == "log_iv_slope":
+        return divide(h, x) - (x * s) * s * (double_sum(table, E, 0, s, q) + 0.5)
+    elif FUNCTION == "log_iv_curvature":
+        r = divide(v, x)
+        return s * s * (0.5 - q - double_sum(table, M, 1, s, q)) - r * (r * s)
+    elif FUNCTION == "ratio":
+        # x s and 1 / (1 + t) rather than x / (h + v): no overflow, and 1 at infinity
+        xs = tl.where(x == float("inf"), 1.0, x * s)
+        inverse = divide(tl.zeros_like(x) + 1.0, t + 1.0)
+        return xs * (inverse - s * (double_sum(table, E, 0, s, q) + 0.5))
+    elif FUNCTION == "ratio_slope":
+        return s * divide(t, t + 1.0) + s * s * (0.5 - q - double_sum(table, M, 1, s, q))
+    else:
+        r = divide(tl.zeros_like(x) + 1.0, t + 1.0)
+        rest = s * (1.0 - 4.0 * q - third_sum(table, s, q))
+        return -(x * s) * s * s * (t * r * r * (t + 2.0) + rest)
+
+
+@triton.jit
+def series_value(v, x, FUNCTION: tl.constexpr):
+    y = x * x * 0.25
+    if FUNCTION == "log_iv":
+        return log_power(v, x) - log_gamma_1p(v) + log1p_nonnegative(order_t0(v, y))
+    elif FUNCTION == "log_iv_slope":
+        return series_ratio(v, x, y) + order_over(v, x)
+    elif FUNCTION == "ratio":
+        return series_ratio(v, x, y)
+    else:
+        t2, slope = order_t2(v, y)
+        inverse = divide(tl.zeros_like(x) + 1.0, order_t0(v, y) + 1.0)
+        if FUNCTION == "ratio_curvature":
+            t1 = order_t0(v + 1.0, y) + 1.0
+            bracket = slope - divide((t2 + t2) * inverse * t1, v + 1.0)
+            return x * 0.5 * bracket * inverse * inverse
+        elif FUNCTION == "ratio_slope":
+            return t2 * inverse * inverse
+        else:
+            return t2 * inverse * inverse - order_over(order_over(v, x), x)
+
+
+@triton.jit
+def value_of(table, v, x, FUNCTION: tl.constexpr, LOWEST: tl.constexpr):
+    limit = 28.0 if x.dtype == tl.float64 else 12.0
+    low = (v < limit) & (x < limit) & (v * v + x * x < limit * limit)
+    out = debye_value(table, v, x, FUNCTION)
+    if any_of(low):
+        out = tl.where(
+            low, series_value(tl.where(low, v, 0.0), tl.where(low, x, 0.0), FUNCTION), out
+        )
+    if FUNCTION == "log_iv":
+        out = tl.where((x == float("inf")) & (v < x), x, out)
+    return tl.where((x < 0.0) | (v < LOWEST), float("nan"), out)
+
+
+@triton.jit
+def forward_kernel(
+    x, order, table, out, n, FUNCTION: tl.constexpr, LOWEST: tl.constexpr, ELEMENTS: tl.constexpr
+):  # fmt: skip
+    at = positions(tl.program_id(0), ELEMENTS)
+    v = fetch(order, at, at < n)
+    value = value_of(table, v, fetch(x, at, at < n).to(v.dtype), FUNCTION, LOWEST)
+    tl.store(out + at, value, mask=at < n)
+
+
+@triton.jit
+def backward_kernel(
+    grad, x, order, table, out, n,
+    FUNCTION: tl.constexpr, LOWEST: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    at = positions(tl.program_id(0), ELEMENTS)
+    v = fetch(order, at, at < n)
+    slope = value_of(table, v, fetch(x, at, at < n).to(v.dtype), FUNCTION, LOWEST)
+    tl.store(out + at, fetch(grad, at, at < n).to(v.dtype) * slope, mask=at < n)
+
+
+# ---- the op ----------------------------------------------------------------------
+
+DERIVATIVES = {"log_iv": "log_iv_slope", "log_iv_slope": "log_iv_curvature",
+               "ratio": "ratio_slope", "ratio_slope": "ratio_curvature"}  # fmt: skip
+
+
+def _evaluate(x: Tensor, order: Tensor, function: str, grad: Tensor | None) -> Tensor:
+    entry = ENTRIES.get(function)
+    if (
+        entry is None
+        or entry.function not in DERIVATIVES
+        or function.startswith("vmf")
+        or x.dtype not in FLOATING
+        or order.dtype not in FLOATING
+        or order.device != x.device
+        or order.shape != x.shape
+    ):
+        refuse("bessel_order", x, order, function)
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    out = torch.empty(x.shape, dtype=wide if grad is None else x.dtype, device=x.device)
+    elements = power_of_two(x.numel(), ELEMENTS)
+    name = entry.function if grad is None else DERIVATIVES[entry.function]
+    launch(
+        forward_kernel if grad is None else backward_kernel, ceil_div(x.numel(), elements), x,
+        *([] if grad is None else [grad.contiguous()]),
+        x.contiguous(), order.to(wide).contiguous(), tables(wide, x.device), out, x.numel(),
+        FUNCTION=name, LOWEST=entry.lowest_order, ELEMENTS=elements, num_warps=warps(elements),
+    )  # fmt: skip
+    return out
+
+
+def forward(x: Tensor, order: Tensor, function: str) -> Tensor:
+    """The function of every element at its order."""
+    return _evaluate(x, order, function, None)
+
+
+def backward(grad: Tensor, x: Tensor, order: Tensor, function: str) -> tuple[Tensor, Tensor]:
+    """`grad` times the derivative in x, and zeros: the one in the order is refused elsewhere."""
+    return _evaluate(x, order, function, grad), torch.zeros_like(order)

@@ -1,0 +1,294 @@
+"""vmf_log_prob and stereographic_vmf_log_prob in Triton: from a point to its density in one read.
+
+The formulas are those of csrc/cpu/vmf.cpp and the headers it names:
+
+  log p(x) = log C_p(0) + M(kappa) - kappa |x - loc|^2 / 2
+  log p(z) = log p(psi(z)) + d log rho
+
+A row's first tile of the point and of loc stays in registers.  A loc that all rows share
+gets its gradient as sums over the rows of a program, which a second kernel adds up.
+
+A negative concentration gives NaN: to raise, the host would have to wait for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .bessel_plan import LOG_UNIFORM, plan_at
+from .bessel_ratio import bessel_ratio_complement
+from .launch import launch
+from .log_0f1 import bessel_peak
+from .refuse import FLOATING, refuse
+from .stereographic import point, row_sums
+from .tile import PROGRAMS, ceil_div, fetch, positions, read_tile, row_blocks, write_tile
+
+# ---- kernels ---------------------------------------------------------------------
+
+
+@triton.jit
+def projection(
+    x, value, row, there, count, d, x_line, x_step, LATENT: tl.constexpr, ELEMENTS: tl.constexpr
+):  # fmt: skip
+    """(scale, factor, rho, last, log rho): s = factor (scale x), the identity for a point of S."""
+    one = tl.zeros([value.shape[0]], value.dtype) + 1.0
+    if LATENT:
+        scale, square = row_sums(x, value, row, there, count, d, x_line, x_step, False, ELEMENTS)
+        factor, rho, last, log_rho = point(scale, square)
+        return scale[:, None], factor[:, None], rho, last, log_rho
+    else:
+        return one[:, None], one[:, None], one, one, one
+
+
+@triton.jit
+def on_sphere(value, scale, factor, LATENT: tl.constexpr):
+    """A tile of the point of the sphere."""
+    if LATENT:
+        return factor * (scale * value)
+    else:
+        return value
+
+
+@triton.jit
+def forward_kernel(
+    x, loc, kappa, plan, out, rows, d, count,
+    x_line, x_step, loc_line, loc_step, kappa_line,
+    LATENT: tl.constexpr, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    row = positions(tl.program_id(0), LINES)
+    there = row < rows
+    value = read_tile(x, row, there, 0, d, x_line, x_step, ELEMENTS)
+    mean = read_tile(loc, row, there, 0, d, loc_line, loc_step, ELEMENTS).to(value.dtype)
+    scale, factor, _, last, log_rho = projection(
+        x, value, row, there, count, d, x_line, x_step, LATENT, ELEMENTS
+    )
+    difference = on_sphere(value, scale, factor, LATENT) - mean
+    square = tl.sum(difference * difference, axis=1)
+    for k in range(1, count):
+        more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
+        more_mean = read_tile(loc, row, there, k, d, loc_line, loc_step, ELEMENTS)
+        more = on_sphere(more, scale, factor, LATENT) - more_mean.to(value.dtype)
+        square += tl.sum(more * more, axis=1)
+    k = fetch(kappa, row * kappa_line, there).to(value.dtype)
+    peak = bessel_peak(plan, k, DEBYE, SERIES)
+    if LATENT:
+        rest = last - fetch(loc, row * loc_line + d * loc_step, there).to(value.dtype)
+        square += rest * rest
+    density = tl.load(plan + LOG_UNIFORM) + (peak - k * (square * 0.5))
+    if LATENT:
+        density += log_rho * tl.cast(d, value.dtype)
+    tl.store(out + row, tl.where(k < 0.0, float("nan"), density), mask=there)
+
+
+@triton.jit
+def write_location(
+    grad_loc, row, there, k, d, width, gradient, total, LOC: tl.constexpr, ELEMENTS: tl.constexpr
+):  # fmt: skip
+    """Writes a tile of loc's gradient, or adds it to the program's sum."""
+    if LOC == "each":
+        write_tile(grad_loc, row, there, k, d, width, gradient, ELEMENTS)
+        return total
+    else:
+        return total + tl.sum(gradient, axis=0)
+
+
+@triton.jit
+def backward_kernel(
+    grad, x, loc, kappa, plan, grad_x, grad_loc, grad_kappa, rows, d, count, repeat,
+    x_line, x_step, loc_line, loc_step, kappa_line,
+    LATENT: tl.constexpr, LOC: tl.constexpr,
+    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    """LOC: whether loc's gradient is of each row, the sum over a program's rows, or not wanted."""
+    total = tl.zeros([ELEMENTS], grad_kappa.dtype.element_ty)
+    total_last = tl.zeros([1], grad_kappa.dtype.element_ty)
+    for i in range(repeat):
+        row = positions(tl.program_id(0) * repeat + i, LINES)
+        there = row < rows
+        value = read_tile(x, row, there, 0, d, x_line, x_step, ELEMENTS)
+        mean = read_tile(loc, row, there, 0, d, loc_line, loc_step, ELEMENTS).to(value.dtype)
+        scale, factor, rho, last, _ = projection(
+            x, value, row, there, count, d, x_line, x_step, LATENT, ELEMENTS
+        )
+        s = on_sphere(value, scale, factor, LATENT)
+        difference = tl.where(there[:, None], s - mean, 0.0)
+        square = tl.sum(difference * difference, axis=1)
+        dot = tl.sum(s * difference, axis=1)
+        for k in range(1, count):
+            more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
+            more_mean = read_tile(loc, row, there, k, d, loc_line, loc_step, ELEMENTS)
+            more = on_sphere(more, scale, factor, LATENT)
+            difference_more = more - more_mean.to(value.dtype)
+            square += tl.sum(difference_more * difference_more, axis=1)
+            dot += tl.sum(more * difference_more, axis=1)
+        k_ = fetch(kappa, row * kappa_line, there).to(value.dtype)
+        g = fetch(grad, row, there).to(value.dtype)
+        c = g * k_
+        gain = -c
+        slope = tl.zeros_like(c)
+        width = d
+        if LATENT:
+            # rho G + s (rho G_last - s.G - d g) with G = -c (s - loc)
+            rest = last - fetch(loc, row * loc_line + d * loc_step, there).to(value.dtype)
+            slope = c * dot - c * rho * rest - tl.cast(d, value.dtype) * g
+            gain = -c * rho
+            square += rest * rest
+            width = d + 1
+            if LOC == "each":
+                tl.store(grad_loc + (row * width + d), c * rest, mask=there)
+            if LOC == "sum":
+                total_last += tl.sum(tl.where(there, c * rest, 0.0), axis=0)
+        complement = bessel_ratio_complement(plan, k_, DEBYE, SERIES)
+        complement = tl.where(k_ < 0.0, float("nan"), complement)
+        tl.store(grad_kappa + row, g * (complement - square * 0.5), mask=there)
+        gain, slope, c = gain[:, None], slope[:, None], c[:, None]
+        write_tile(grad_x, row, there, 0, d, d, gain * difference + slope * s, ELEMENTS)
+        if LOC != "none":
+            total = write_location(
+                grad_loc, row, there, 0, d, width, c * difference, total, LOC, ELEMENTS
+            )
+        for k in range(1, count):
+            more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
+            more_mean = read_tile(loc, row, there, k, d, loc_line, loc_step, ELEMENTS)
+            more = on_sphere(more, scale, factor, LATENT)
+            difference_more = more - more_mean.to(value.dtype)
+            write_tile(grad_x, row, there, k, d, d, gain * difference_more + slope * more, ELEMENTS)
+            if LOC == "each":
+                write_tile(grad_loc, row, there, k, d, width, c * difference_more, ELEMENTS)
+    if LOC == "sum":
+        width = d + 1 if LATENT else d
+        at = tl.program_id(0).to(tl.int64) * width + tl.arange(0, ELEMENTS)
+        tl.store(grad_loc + at, total, mask=tl.arange(0, ELEMENTS) < d)
+        if LATENT:
+            at = tl.program_id(0).to(tl.int64) * width + d + tl.arange(0, 1)
+            tl.store(grad_loc + at, total_last)
+
+
+# ---- the ops -----------------------------------------------------------------------
+
+
+def _broadcast(a: torch.Size, b: torch.Size) -> bool:
+    """Whether two shapes broadcast."""
+    return all(m == n or m == 1 or n == 1 for m, n in zip(reversed(a), reversed(b), strict=False))
+
+
+def _check(op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> torch.Size:
+    """The batch of a call whose arguments fit together."""
+    extra = 1 if latent else 0
+    double = [t.dtype == torch.float64 for t in (x, loc, kappa)]
+    fits = (
+        all(t.dtype in FLOATING and t.device == x.device for t in (x, loc, kappa))
+        and (all(double) or not any(double))
+        and x.ndim >= 1
+        and x.shape[-1] + extra >= 2
+        and loc.ndim >= 1
+        and loc.shape[-1] == x.shape[-1] + extra
+        and _broadcast(x.shape[:-1], loc.shape[:-1])
+    )
+    if fits:
+        batch = torch.broadcast_shapes(x.shape[:-1], loc.shape[:-1])
+        if _broadcast(batch, kappa.shape):
+            return torch.broadcast_shapes(batch, kappa.shape)
+    refuse(op, x, loc, kappa, True)
+
+
+def _rows(t: Tensor, batch: torch.Size, rows: Any) -> tuple[Tensor, Any, Any]:
+    """`t` (*, n) as rows, with the strides of rows and elements; one row may serve all."""
+    n = t.shape[-1]
+    if t.numel() == n:
+        flat = t.reshape(n)
+        return flat, 0, flat.stride(0)
+    flat = t.expand(*batch, n).reshape(rows, n)
+    return flat, flat.stride(0), flat.stride(1)
+
+
+class _Call:
+    """A call's arguments as rows, and their tiles."""
+
+    def __init__(self, op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> None:
+        self.batch = _check(op, x, loc, kappa, latent)
+        self.rows = math.prod(self.batch)
+        self.d = x.shape[-1]
+        double = x.dtype == torch.float64
+        self.wide = torch.float64 if double else torch.float32
+        x, x_line, x_step = _rows(x, self.batch, self.rows)
+        loc, loc_line, loc_step = _rows(loc, self.batch, self.rows)
+        kappa, kappa_line, _ = _rows(kappa.unsqueeze(-1), self.batch, self.rows)
+        plan = plan_at(loc.shape[-1] / 2 - 1, double, x.device)
+        blocks = row_blocks(self.rows, self.d, double)
+        self.count = ceil_div(self.d, blocks["ELEMENTS"])
+        self.blocks = ceil_div(self.rows, blocks["LINES"])
+        self.tensors = (x, loc, kappa, plan.memory)
+        self.strides = (x_line, x_step, loc_line, loc_step, kappa_line)
+        self.constants = {"LATENT": latent, **plan.constants, **blocks}
+
+
+def _forward(op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> Tensor:
+    call = _Call(op, x, loc, kappa, latent)
+    out = torch.empty(call.batch, dtype=call.wide, device=x.device)
+    launch(
+        forward_kernel, call.blocks, x,
+        *call.tensors, out, call.rows, call.d, call.count, *call.strides, **call.constants,
+    )  # fmt: skip
+    return out
+
+
+def _backward(
+    op: str, grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool, latent: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    call = _Call(op, x, loc, kappa, latent)
+    width = loc.shape[-1]
+    shared = loc.numel() == width and call.count == 1
+    of_loc = ("sum" if shared else "each") if want_loc else "none"
+    repeat = ceil_div(call.blocks, PROGRAMS) if of_loc == "sum" else 1
+    programs = ceil_div(call.blocks, repeat) if call.blocks != 0 else 0
+    grad_x = torch.empty((*call.batch, call.d), dtype=x.dtype, device=x.device)
+    grad_kappa = torch.empty(call.batch, dtype=call.wide, device=x.device)
+    lead = {"sum": (programs,), "each": tuple(call.batch), "none": (0,)}[of_loc]
+    grad_loc = torch.empty((*lead, width), dtype=call.wide, device=x.device)
+    launch(
+        backward_kernel, programs, x,
+        grad.expand(call.batch).contiguous(), *call.tensors, grad_x, grad_loc, grad_kappa,
+        call.rows, call.d, call.count, repeat, *call.strides, LOC=of_loc, **call.constants,
+    )  # fmt: skip
+    if of_loc == "none":
+        grad_loc = torch.zeros_like(loc)
+    elif of_loc == "sum":
+        grad_loc = grad_loc.sum(0).reshape(loc.shape)
+    return (
+        grad_x.sum_to_size(x.shape),
+        grad_loc.sum_to_size(loc.shape).to(loc.dtype),
+        grad_kappa.sum_to_size(kappa.shape).to(kappa.dtype),
+    )
+
+
+def forward(x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Tensor:
+    """The log density of points on the sphere."""
+    return _forward("vmf_log_prob", x, loc, kappa, False)
+
+
+def backward(
+    grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of x, loc (zeros where not wanted) and kappa."""
+    return _backward("vmf_log_prob", grad, x, loc, kappa, want_loc, False)
+
+
+def latent_forward(z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Tensor:
+    """The log density of latents in R^d."""
+    return _forward("stereographic_vmf_log_prob", z, loc, kappa, True)
+
+
+def latent_backward(
+    grad: Tensor, z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of z, loc (zeros where not wanted) and kappa."""
+    return _backward("stereographic_vmf_log_prob", grad, z, loc, kappa, want_loc, True)

@@ -1,0 +1,27 @@
+"""The concentration of given mean resultant length, in Triton: csrc/math/vmf_concentration.h."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .bessel_plan import V
+from .bessel_ratio import below_huge, bessel_ratio, bessel_ratio_complement, bessel_ratio_slope
+from .elementary import divide
+
+
+@triton.jit
+def vmf_concentration(
+    plan, r, complement, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr
+):  # fmt: skip
+    """The kappa with A(kappa) = r, given r and 1 - r."""
+    v = tl.load(plan + V)
+    target = divide(r, complement * (r + 1.0))
+    kappa = below_huge(target * (v + v + 2.0 - r * r))
+    for _ in range(4 if r.dtype == tl.float64 else 2):
+        a = bessel_ratio(plan, kappa, DEBYE, SERIES)
+        g = bessel_ratio_complement(plan, kappa, DEBYE, SERIES) * (a + 1.0)
+        # f = A / g, f' = A' (1 + A^2) / g^2
+        slope = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES) * (a * a + 1.0)
+        kappa = below_huge(kappa + (target * g - a) * divide(g, slope))
+    return tl.where(complement == 0.0, float("inf"), kappa)
