@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,10 @@ from torch.distributions import Distribution, constraints
 
 from .constraints import unit_sphere
 
-__all__ = ["HypersphericalUniform"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["HypersphericalUniform", "log_area"]
 
 
 class HypersphericalUniform(Distribution):
@@ -27,6 +30,8 @@ class HypersphericalUniform(Distribution):
 
     Raises:
         ValueError: ``dim`` is below 2.
+
+    Source: Mardia & Jupp, Directional Statistics (2000), 9.3.1.
 
     Example:
         >>> HypersphericalUniform(3).entropy().item()  # log(4 pi)
@@ -55,44 +60,63 @@ class HypersphericalUniform(Distribution):
         self.device = torch.device(device) if device is not None else torch.get_default_device()
         super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=validate_args)
 
-    def expand(
-        self, batch_shape: Any, _instance: HypersphericalUniform | None = None
-    ) -> HypersphericalUniform:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
         batch_shape = torch.Size(batch_shape)
-        torch.broadcast_shapes(self.batch_shape, batch_shape)
-        return HypersphericalUniform(
-            self.dim,
-            batch_shape,
-            dtype=self.dtype,
-            device=self.device,
-            validate_args=self._validate_args,
-        )
+        if torch.broadcast_shapes(self.batch_shape, batch_shape) != batch_shape:
+            raise ValueError(
+                f"HypersphericalUniform: batch_shape must be one that {tuple(self.batch_shape)} "
+                f"expands to, got {tuple(batch_shape)}"
+            )
+        new.dim, new.dtype, new.device = self.dim, self.dtype, self.device
+        Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        expanded: Self = new
+        return expanded
 
     @property
     def mean(self) -> Tensor:
-        return self._zeros((*self.batch_shape, self.dim))
+        return self._full((*self.batch_shape, self.dim), 0.0)
+
+    @property
+    def mode(self) -> Tensor:
+        """NaN, as for torch's Uniform: every point is as likely."""
+        return self._full((*self.batch_shape, self.dim), math.nan)
 
     @property
     def variance(self) -> Tensor:
-        return self._zeros((*self.batch_shape, self.dim)) + 1 / self.dim
+        """Of each coordinate: 1 / p."""
+        return self._full((*self.batch_shape, self.dim), 1 / self.dim)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Draws (*sample_shape, *batch, p)."""
         shape = self._extended_shape(torch.Size(sample_shape))
-        x = torch.randn(shape, dtype=self.dtype, device=self.device)
-        return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        wide = torch.promote_types(self.dtype, torch.float32)
+        x = torch.randn(shape, dtype=wide, device=self.device)
+        return (x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)).to(self.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats at unit vectors (*, p), at least float32."""
         if self._validate_args:
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        return self._zeros(shape) - self._log_area()
+        return self._full(shape, -log_area(self.dim), wide=True)
 
     def entropy(self) -> Tensor:
-        return self._zeros(tuple(self.batch_shape)) + self._log_area()
+        """In nats: the logarithm of the sphere's area."""
+        return self._full(tuple(self.batch_shape), log_area(self.dim), wide=True)
 
-    def _log_area(self) -> float:
-        half = self.dim / 2
-        return math.log(2) + half * math.log(math.pi) - math.lgamma(half)
+    def _full(self, shape: tuple[int, ...], value: float, wide: bool = False) -> Tensor:
+        dtype = torch.promote_types(self.dtype, torch.float32) if wide else self.dtype
+        return torch.full(shape, value, dtype=dtype, device=self.device)
 
-    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.zeros(shape, dtype=self.dtype, device=self.device)
+
+def log_area(dim: int) -> float:
+    """log of the surface area 2 pi^(p/2) / Gamma(p/2) of the sphere S^(p-1), p = `dim`.
+
+    Example:
+        >>> log_area(2), math.log(2 * math.pi)
+        (1.8378770664093..., 1.8378770664093...)
+    """
+    half = dim / 2
+    return math.log(2) + half * math.log(math.pi) - math.lgamma(half)
