@@ -63,11 +63,13 @@ class HypersphericalUniform(Distribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
         batch_shape = torch.Size(batch_shape)
-        if torch.broadcast_shapes(self.batch_shape, batch_shape) != batch_shape:
+        try:
+            torch.empty(()).expand(self.batch_shape).expand(batch_shape)
+        except RuntimeError:
             raise ValueError(
                 f"HypersphericalUniform: batch_shape must be one that {tuple(self.batch_shape)} "
                 f"expands to, got {tuple(batch_shape)}"
-            )
+            ) from None
         new.dim, new.dtype, new.device = self.dim, self.dtype, self.device
         Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args

@@ -19,13 +19,8 @@ def fit_power_spherical(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tenso
     In float64: the sums of logarithms and the difference from the mode need its digits.
     """
     x, w = samples.double(), weights.double().squeeze(-1)
-    direction, _, complement = mean_direction(x, weights.double())
-    if (complement <= 0).any():
-        raise ValueError(
-            "PowerSpherical.fit: samples must not all be one point: the likelihood grows "
-            "without bound"
-        )
-    direction = _direction(x, w, direction)
+    start, _, _ = mean_direction("PowerSpherical", x, weights.double())
+    direction = _direction(x, w, start)
     rest = -(w * _log_half_sum(x, direction)).sum(0)
     kappa = _concentration(rest, x.shape[-1])
     return direction.to(samples.dtype), kappa.to(samples.dtype)

@@ -38,7 +38,7 @@ def checked_samples(name: str, samples: Tensor, weights: Tensor | None) -> tuple
     return samples, (weights / weights.sum(0)).expand(*samples.shape[:-1], 1)
 
 
-def mean_direction(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mean_direction(name: str, samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The direction of the weighted mean (e_1 where the mean is 0), its length r, and 1 - r.
 
     For unit vectors 1 - r is half the mean squared distance from that direction, a sum
@@ -50,4 +50,8 @@ def mean_direction(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Te
     axis[..., 0] = 1
     direction = torch.where(r > 0, mean / torch.where(r > 0, r, 1.0), axis)
     complement = (weights * (samples - direction).square()).sum((0, -1)) / 2
+    if (complement <= (2 * torch.finfo(samples.dtype).eps) ** 2).any():
+        raise ValueError(
+            f"{name}.fit: samples must not all be one point: the likelihood grows without bound"
+        )
     return direction, r.squeeze(-1), complement

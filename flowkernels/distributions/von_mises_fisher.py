@@ -83,13 +83,8 @@ class VonMisesFisher(AxialDistribution):
             (tensor(True), tensor(True))
         """
         samples, weights = checked_samples(cls.__name__, samples, weights)
-        loc, r, complement = mean_direction(samples, weights)
+        loc, r, complement = mean_direction(cls.__name__, samples, weights)
         dim, near = samples.shape[-1], r > 0.5
-        if (complement <= 0).any():
-            raise ValueError(
-                f"{cls.__name__}.fit: samples must not all be one point: the likelihood grows "
-                "without bound"
-            )
         from_r = ops.vmf_concentration(torch.where(near, 0.5, r), dim)
         from_complement = ops.vmf_concentration(
             torch.where(near, complement, 0.5), dim, complement=True
