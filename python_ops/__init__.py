@@ -7,6 +7,7 @@ from .log_det import log_det_diagonal, log_det_triangular
 from .log_iv import iv_ratio, log_iv
 from .slerp import slerp
 from .stereographic import stereographic, stereographic_inverse
+from .tangent_normal import tangent_normal
 from .vmf import (
     stereographic_vmf_log_prob,
     vmf_concentration,
@@ -16,6 +17,7 @@ from .vmf import (
     vmf_log_prob,
     vmf_mean_resultant,
 )
+from .vmf_sample import vmf_sample
 
 __all__ = [
     "affine_coupling",
@@ -28,10 +30,12 @@ __all__ = [
     "stereographic",
     "stereographic_inverse",
     "stereographic_vmf_log_prob",
+    "tangent_normal",
     "vmf_concentration",
     "vmf_divergence",
     "vmf_log_normalizer",
     "vmf_log_peak",
     "vmf_log_prob",
     "vmf_mean_resultant",
+    "vmf_sample",
 ]

@@ -17,7 +17,9 @@ namespace bindings {
   X(log_det)              \
   X(slerp)                \
   X(stereographic)        \
+  X(tangent_normal)       \
   X(vmf)                  \
+  X(vmf_sample)           \
   X(numpy)
 
 #define FK_DECLARE_BIND(op) void bind_##op(pybind11::module_&);

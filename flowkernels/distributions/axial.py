@@ -15,7 +15,7 @@ from .hyperspherical_uniform import log_area
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AxialDistribution", "isometry"]
+__all__ = ["AxialDistribution"]
 
 
 class AxialDistribution(Distribution):
@@ -106,31 +106,3 @@ class AxialDistribution(Distribution):
     @abstractmethod
     def _divergence_from_uniform(self) -> Tensor:
         """KL(self || uniform) >= 0."""
-
-
-def isometry(loc: Tensor, cosine: Tensor, tangent: Tensor) -> Tensor:
-    """The isometry of R^p that takes e_1 to `loc`, applied to [cosine, tangent].
-
-    It is -sign(loc_1) times the reflection along loc + sign(loc_1) e_1, whose length is
-    never below sqrt(2), so that nothing happens to the digits at or near loc = +-e_1.
-
-    Args:
-        loc: unit vectors (*batch, p).
-        cosine: (*batch, 1), the coordinate along e_1.
-        tangent: (*batch, p - 1), the others.
-
-    Returns:
-        (*batch, p).
-
-    Source: Householder, Unitary Triangularization (1958), with the sign of the column.
-
-    Example:
-        >>> isometry(torch.tensor([0.0, -1.0]), torch.tensor([0.8]), torch.tensor([0.6]))
-        tensor([-0.6000, -0.8000])
-    """
-    first, rest = loc[..., :1], loc[..., 1:]
-    sign = torch.where(first < 0, -1.0, 1.0).to(loc.dtype)
-    along = (rest * tangent).sum(-1, keepdim=True)
-    head = first * cosine + along
-    tail = rest * (cosine + along * sign / (1 + first.abs())) - sign * tangent
-    return torch.cat([head, tail], dim=-1)

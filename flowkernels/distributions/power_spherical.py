@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Gamma
 
-from .axial import AxialDistribution, isometry
+from .. import ops
+from .axial import AxialDistribution
 from .gamma_ratio import digamma_gap, log_gamma_ratio_rise, trigamma_gap
 from .hyperspherical_uniform import log_area
 from .power_spherical_fit import fit_power_spherical
@@ -64,11 +65,7 @@ class PowerSpherical(AxialDistribution):
         x = Gamma(kappa + n / 2, one, validate_args=False).rsample(shape[: -1 - kappa.ndim])
         y = Gamma(one * (n / 2), one, validate_args=False).sample(shape[: -1 - kappa.ndim])
         cosine, sine = (x - y) / (x + y), 2 * (x.sqrt() / (x + y)) * y.sqrt()
-        tangent = torch.randn((*shape[:-1], n), dtype=kappa.dtype, device=kappa.device)
-        tangent = tangent / torch.linalg.vector_norm(tangent, dim=-1, keepdim=True)
-        loc = self.loc.to(kappa.dtype)
-        out = isometry(loc, cosine.unsqueeze(-1), sine.unsqueeze(-1) * tangent)
-        return out.to(self.loc.dtype)
+        return ops.tangent_normal(self.loc, cosine, sine)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats at unit vectors (*, p), at least float32; -inf at -loc."""

@@ -48,7 +48,8 @@ def _direction(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
         trial = best + (step / curvature).unsqueeze(-1) * pull
         trial = trial / torch.linalg.vector_norm(trial, dim=-1, keepdim=True)
         reached = (w * _log_half_sum(x, trial)).sum(0)
-        better = reached >= value
+        # next to the top the value is flat to rounding, and the step still worth taking
+        better = reached >= value - 1e-15 * value.abs()
         best = torch.where(better.unsqueeze(-1), trial, best)
         value = torch.where(better, reached, value)
         step = torch.where(better, (2 * step).clamp_max(1.0), step / 4)

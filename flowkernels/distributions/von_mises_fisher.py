@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .. import ops
 from ..ops.log_iv import bessel
-from ..ops.reference.vmf import vmf_sample
 from .axial import AxialDistribution
 from .resultant import checked_samples, mean_direction
 
@@ -51,7 +50,7 @@ class VonMisesFisher(AxialDistribution):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws (*sample_shape, *batch, p), with unbiased gradients in both parameters."""
-        return vmf_sample(self.loc, self.concentration, torch.Size(sample_shape))
+        return ops.vmf_sample(self.loc, self.concentration, torch.Size(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats at unit vectors (*, p), at least float32."""

@@ -22,6 +22,7 @@ from .stereographic import (
     stereographic_inverse,
     stereographic_inverse_backward,
 )
+from .tangent_normal import tangent_normal, tangent_normal_backward
 from .vmf import (
     stereographic_vmf_log_prob,
     vmf_concentration,
@@ -30,13 +31,14 @@ from .vmf import (
     vmf_log_peak,
     vmf_log_prob,
     vmf_mean_resultant,
-    vmf_sample,
 )
+from .vmf_sample import along_path, vmf_sample, vmf_sample_cosine
 
 __all__ = [
     "affine_coupling",
     "affine_coupling_split",
     "affine_coupling_split_backward",
+    "along_path",
     "iv_ratio",
     "iv_ratio_complement",
     "iv_ratio_derivative",
@@ -53,6 +55,8 @@ __all__ = [
     "stereographic_inverse",
     "stereographic_inverse_backward",
     "stereographic_vmf_log_prob",
+    "tangent_normal",
+    "tangent_normal_backward",
     "vmf_concentration",
     "vmf_divergence",
     "vmf_log_normalizer",
@@ -60,4 +64,5 @@ __all__ = [
     "vmf_log_prob",
     "vmf_mean_resultant",
     "vmf_sample",
+    "vmf_sample_cosine",
 ]

@@ -7,6 +7,7 @@ from .bessel import BESSEL_CASES
 from .log_det import LOG_DET_DIAGONAL, LOG_DET_TRIANGULAR
 from .slerp import SLERP
 from .stereographic import STEREOGRAPHIC, STEREOGRAPHIC_INVERSE
+from .tangent_normal import TANGENT_NORMAL
 from .vmf import VMF_CASES
 
 CASES = [
@@ -17,6 +18,7 @@ CASES = [
     SLERP,
     STEREOGRAPHIC,
     STEREOGRAPHIC_INVERSE,
+    TANGENT_NORMAL,
     *BESSEL_CASES,
     *VMF_CASES,
 ]

@@ -1,0 +1,46 @@
+// vmf_sample_cosine: schema, CPU dispatch.  No gradient: the slopes are results.
+#include "vmf_sample.h"
+
+#include <ATen/Parallel.h>
+
+#include <atomic>
+#include <string>
+
+#include "../cpu/vmf_sample.h"
+#include "module.h"
+
+namespace fk {
+namespace bindings {
+namespace {
+
+constexpr int64_t elements_per_row = 64, elements_per_slope = 512;  // what a row costs
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> cosine_cpu(const Tensor& concentration,
+                                                      const Tensor& seed, int64_t dim,
+                                                      bool slopes) {
+  vmf_sample::Call call(concentration, seed, dim, slopes);
+  std::atomic<bool> inside{true};
+  at::parallel_for(0, call.args.rows, grain(slopes ? elements_per_slope : elements_per_row),
+                   [&](int64_t begin, int64_t end) {
+                     if (!cpu::vmf_sample_cosine(call.args, begin, end)) inside = false;
+                   });
+  TORCH_CHECK_VALUE(inside, call.op, ": `concentration` must be >= 0, got ",
+                    call.kappa.min().item<double>());
+  return {call.cosine, call.sine, call.slope, call.bend};
+}
+
+}  // namespace
+
+FK_LIBRARY_FRAGMENT(m) {
+  const std::string schema =
+      "(Tensor concentration, Tensor seed, int dim, bool slopes) -> "
+      "(Tensor, Tensor, Tensor, Tensor)";
+  m.def((VmfSampleCosine::name + schema).c_str(), {at::Tag::pt2_compliant_tag});
+  m.def((VmfSampleCosine::name + ("_reference" + schema)).c_str());
+}
+TORCH_LIBRARY_IMPL(flowkernels, CPU, m) { m.impl(VmfSampleCosine::name, &cosine_cpu); }
+
+void bind_vmf_sample(pybind11::module_& m) { bind_op<VmfSampleCosine>(m); }
+
+}  // namespace bindings
+}  // namespace fk

@@ -1,0 +1,63 @@
+// Cosines of von Mises-Fisher points, and their paths, in vectors across the rows.
+#include "vmf_sample.h"
+
+#include "../math/vmf_sample.h"
+#include "tile.h"
+
+FK_BEGIN
+namespace loops {
+namespace {
+
+using V = Vec<double>;
+constexpr int lanes = lanes_v<V>;
+
+void put_lanes(void* to, DType dtype, int64_t row, V v, int n) {
+  double values[lanes];
+  store<V>(values, v);
+  const Sink sink{to, dtype};
+  for (int i = 0; i < n; ++i) put(sink, row + i, values[i]);
+}
+
+bool cosines(const VmfSampleCosineArgs& a, int64_t begin, int64_t end) {
+  const auto* plan = static_cast<const BesselPlan<double>*>(a.plan);
+  const Source source{a.kappa.base, a.kappa.dtype};
+  const double n = static_cast<double>(a.dim - 1);
+  bool inside = true;
+  for (int64_t row = begin; row < end; row += lanes) {
+    const int count = static_cast<int>(end - row < lanes ? end - row : lanes);
+    double concentration[lanes];
+    WordVec row_low, row_high, key_low, key_high;
+    for (int i = 0; i < lanes; ++i) {
+      const int64_t r = row + (i < count ? i : 0);
+      const int64_t seed = a.random.seeds[r / a.random.rows_per_seed];
+      const int64_t counter = r % a.random.rows_per_seed;
+      with_reader<double>(source,
+                          [&](auto read) { concentration[i] = read(r * a.kappa.row_stride); });
+      row_low[i] = static_cast<uint32_t>(counter);
+      row_high[i] = static_cast<uint32_t>(counter >> 32);
+      key_low[i] = static_cast<uint32_t>(seed);
+      key_high[i] = static_cast<uint32_t>(seed >> 32);
+    }
+    const V kappa = load<V>(concentration);
+    inside = inside && !any(kappa < V(0.0));
+    const VmfCosine<V> w = vmf_sample_cosine<V>(kappa, n, row_low, row_high, key_low, key_high);
+    put_lanes(a.cosine, a.wide, row, V(0.5) * (w.above - w.below), count);
+    put_lanes(a.sine, a.wide, row, sqrt(w.above * w.below), count);
+    if (plan == nullptr) continue;
+    V slope, bend;
+    vmf_cosine_path(*plan, kappa, n, w, slope, bend);
+    put_lanes(a.slope, a.wide, row, slope, count);
+    put_lanes(a.bend, a.wide, row, bend, count);
+  }
+  return inside;
+}
+
+}  // namespace
+}  // namespace loops
+FK_END
+
+namespace fk {
+namespace cpu {
+FK_REGISTER_KERNEL(vmf_sample_cosine, fk::FK_ISA::loops::cosines);
+}  // namespace cpu
+}  // namespace fk

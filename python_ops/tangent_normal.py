@@ -1,0 +1,107 @@
+"""Points around an axis of the sphere: the tangent-normal decomposition, sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import reference
+from ._library import entry, register
+
+
+def draw_seed(device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """64 random bits from torch's generator: the key of one call's random numbers."""
+    return torch.randint(-(2**63), 2**63 - 1, (), device=device, generator=generator)
+
+
+def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule of (loc, cosine, sine, seed) and its backward (grad, ...) under vmap."""
+    backward = op.name().endswith("_backward")  # type: ignore[attr-defined]
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Tensor) -> Any:
+        size = info.batch_size
+
+        def first(value: Tensor, dim: int | None) -> Tensor:
+            if dim is None:
+                return value.unsqueeze(0).expand(size, *value.shape)
+            return value.movedim(dim, 0)
+
+        *given, loc, cosine, sine, seed = (first(a, d) for a, d in zip(args, in_dims, strict=True))
+        missing = cosine.ndim + 1 - loc.ndim
+        even = loc.reshape(size, *[1] * missing, *loc.shape[1:])
+        out = op(*given, even, cosine, sine, seed.contiguous())
+        if not backward:
+            return out, 0
+        return (out[0].reshape(loc.shape), *out[1:]), (0, 0, 0, 0)
+
+    return rule
+
+
+def _fake(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Tensor:
+    return loc.new_empty((*cosine.shape, loc.shape[-1]))
+
+
+def _fake_backward(
+    grad: Tensor, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return tuple(t.new_empty(t.shape) for t in (loc, cosine, sine, seed))  # type: ignore[return-value]
+
+
+register(
+    "tangent_normal",
+    reference=reference.tangent_normal,
+    backward_reference=reference.tangent_normal_backward,
+    fake=_fake,
+    fake_backward=_fake_backward,
+    vmap=_vmap,
+)
+_tangent_normal = entry("tangent_normal", "loc", "cosine", "sine", "seed")
+
+
+def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor | None = None) -> Tensor:
+    r"""A point at given angle from an axis, in a direction across it drawn uniformly.
+
+    .. math:: x = \cos\theta\, \mu + \sin\theta\, \xi, \qquad \xi \perp \mu
+
+    with :math:`\xi` uniform on the unit sphere of the hyperplane across :math:`\mu`: every
+    rotationally symmetric distribution is a law of :math:`\cos\theta` put through this.
+    The random numbers are made on the fly (Philox, one stream for each row), so that x is
+    written once and nothing else is; the same seed gives the same points in every
+    precision, on every device and number of threads. The isometry that takes e_1 to
+    :math:`\mu` is exact next to the axes.
+
+    Args:
+        loc: axes :math:`\mu`, unit vectors (\*batch, p), p >= 2, float16, bfloat16,
+            float32 or float64.
+        cosine: :math:`\cos\theta`, (\*shape) to which the batch broadcasts; float32, or
+            float64 where `loc` is.
+        sine: :math:`\sin\theta`, of the shape and dtype of `cosine`.
+        seed: int64, 0-d, or of the leading dimensions of `cosine`, one stream for each;
+            drawn from torch's generator where left out. Takes no gradient.
+
+    Returns:
+        x (\*shape, p) in the dtype of `loc`; differentiable in `loc`, `cosine` and `sine`
+        at fixed random numbers.
+
+    Raises:
+        ValueError: for shapes that do not fit or p < 2.
+        TypeError: for dtypes that are not floating, or do not go together.
+
+    Source: Mardia & Jupp, Directional Statistics (2000), 9.1.2.
+
+    Example:
+        >>> import torch
+        >>> from flowkernels import ops
+        >>> north = torch.tensor([0.0, 0.0, 1.0])
+        >>> cosine = torch.full((4,), 0.6)
+        >>> x = ops.tangent_normal(north, cosine, torch.full((4,), 0.8))
+        >>> x @ north
+        tensor([0.6000, 0.6000, 0.6000, 0.6000])
+    """
+    if seed is None and isinstance(loc, Tensor):
+        seed = draw_seed(loc.device)
+    out: Tensor = _tangent_normal(loc, cosine, sine, seed)
+    return out
