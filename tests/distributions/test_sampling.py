@@ -225,3 +225,18 @@ def test_scipy_draws_from_the_same_law(dim: int, kappa: float) -> None:
     d = VonMisesFisher(loc, kappa)
     np.testing.assert_allclose(d.log_prob(mine).numpy(), oracle.logpdf(mine.numpy()), rtol=1e-9)
     np.testing.assert_allclose(d.entropy().item(), oracle.entropy(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 64, 785])
+def test_float32_follows_the_same_law(dim: int) -> None:
+    """Float32 arithmetic: the cosine's law, and the mean slope, which cancels most."""
+    n, loc = 4000, direction(dim, seed=1, dtype=torch.float32)
+    exact = loc.double() / loc.double().norm()
+    for kappa in (1e-3, 10.0, 2.0 * dim, 1e6):
+        k = torch.full((n,), kappa, requires_grad=True)
+        x = VonMisesFisher(loc, k).rsample()
+        (slope,) = torch.autograd.grad((x @ loc).sum(), k)
+        angles = angle(x.detach().double(), exact).numpy()
+        test = stats.kstest(angles, lambda t, k=kappa: distribution_function(dim, k, t))
+        assert test.pvalue > LEAST
+        assert within(slope.double(), truth(dim, kappa)[1])
