@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .affine_coupling import affine_coupling, affine_coupling_split
+from .affine_coupling import (
+    affine_coupling,
+    affine_coupling_split,
+    affine_coupling_split_backward,
+)
 from .log_det import log_det_diagonal, log_det_triangular
 from .log_iv import iv_ratio, log_iv
 from .slerp import slerp
@@ -22,6 +26,7 @@ from .vmf_sample import vmf_sample
 __all__ = [
     "affine_coupling",
     "affine_coupling_split",
+    "affine_coupling_split_backward",
     "iv_ratio",
     "log_det_diagonal",
     "log_det_triangular",

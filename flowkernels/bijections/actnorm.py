@@ -35,6 +35,8 @@ class ActNorm(Bijection):
         (True, True)
     """
 
+    reversible = True
+
     initialized: Tensor
 
     def __init__(self, channels: int) -> None:

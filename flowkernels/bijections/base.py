@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from .recompute import (
+    Layer,
+    Pulled,
+    Tensors,
+    keeps_activations,
+    pull_by_inverse,
+    run_chain,
+    trainable,
+)
 
 
 class Bijection(nn.Module):
@@ -16,7 +26,13 @@ class Bijection(nn.Module):
     ``(value, log_det)``. The first dimension is the batch; ``log_det`` is
     log|det d value / d input| of each row, shape ``(B,)``, at least float32
     whatever the input's precision. Subclasses define both methods.
+
+    Attributes:
+        reversible: whether the inverse is accurate and cheap enough to give back the
+            input that backpropagation needs (see :mod:`.recompute`).
     """
+
+    reversible: ClassVar[bool] = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(z, log|det dz/dx|) of the data x."""
@@ -25,6 +41,10 @@ class Bijection(nn.Module):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """(x, log|det dx/dz|) of the latent z."""
         raise NotImplementedError(f"{type(self).__name__} does not define inverse")
+
+    def pull(self, z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
+        """From the output and its gradients to the input's, see :class:`.recompute.Pull`."""
+        return pull_by_inverse(self.forward, self.inverse)(z, grad_z, grad_log_det, tensors)
 
     if TYPE_CHECKING:  # nn.Module declares a call as Any
 
@@ -60,6 +80,9 @@ class Compose(Bijection):
     Args:
         bijections: the maps, in the order in which ``forward`` applies them.
 
+    Attributes:
+        recompute: keep no activations for the backward pass, see :mod:`.recompute`.
+
     Example:
         >>> from flowkernels.bijections import Compose, Flip, Logit
         >>> chain = Compose([Logit(), Flip()])
@@ -71,11 +94,15 @@ class Compose(Bijection):
     def __init__(self, bijections: Iterable[Bijection]) -> None:
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
+        self.recompute = False
 
     def __len__(self) -> int:
         return len(self.bijections)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if self.recompute and keeps_activations() and len(self):
+            layers = [Layer(b, b.pull, trainable(b)) for b in self.bijections]  # type: ignore[arg-type]
+            return run_chain(layers, x)
         total = constant_log_det(x, 0.0)
         for i, bijection in enumerate(self.bijections):
             x, log_det = bijection(x)

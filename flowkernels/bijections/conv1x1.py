@@ -49,6 +49,8 @@ class InvertibleConv1x1(Bijection):
         True
     """
 
+    reversible = True
+
     permutation: Tensor
     sign: Tensor
 
@@ -99,6 +101,8 @@ class ActNormConv1x1(Bijection):
         >>> bool((z.mean((0, 2, 3)).abs() < 1e-4).all())
         True
     """
+
+    reversible = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -188,6 +192,20 @@ def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
             return F.linear(x, weight, bias)
         conv: Callable[..., Tensor] = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
         return conv(x, weight.reshape(*weight.shape, *[1] * spatial), bias)
+
+
+@torch.no_grad()
+def mix_channels_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of `mix_channels` in x, weight and bias, without its forward."""
+    spatial = x.ndim - 2
+    if spatial == 0:
+        return grad @ weight, grad.mT @ x, grad.sum(0)
+    ones, zeros = [1] * spatial, [0] * spatial
+    matrix = weight.reshape(*weight.shape, *ones)
+    of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
+        grad, x, matrix, [weight.shape[0]], ones, zeros, ones, False, zeros, 1, [True] * 3
+    )
+    return of_x, of_weight.reshape(weight.shape), of_bias
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[None]:

@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypedDict
 
+import torch
 from torch import Tensor, nn
 
 from flowkernels import ops
 from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn
 
 from .base import Bijection
+from .recompute import Pulled, Tensors
 
 Half = Literal["first", "second"]
+
+
+class _Options(TypedDict):
+    transform: Half
+    scale_fn: ScaleFn
+    bound: float
+    layout: Layout
+    order: Order
 
 
 class AffineCoupling(Bijection):
@@ -42,6 +52,8 @@ class AffineCoupling(Bijection):
         0.0
     """
 
+    reversible = True
+
     def __init__(
         self,
         conditioner: nn.Module,
@@ -65,19 +77,36 @@ class AffineCoupling(Bijection):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self._couple(z, inverse=True)
 
+    def pull(self, z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
+        """See :class:`.recompute.Pull`; the network runs once, on the half that was kept."""
+        kept, _ = split_channels(z.shape[1], self.transform)
+        given = z[:, kept].detach().requires_grad_()
+        params = self.conditioner(given)
+        with torch.no_grad():
+            x, _ = ops.affine_coupling_split(z, params, inverse=True, **self._options)
+            grad_x, grad_params = ops.affine_coupling_split_backward(
+                grad_z, grad_log_det, x, params, **self._options
+            )
+        grad_given, *grads = torch.autograd.grad(
+            params, (given, *tensors), grad_params, materialize_grads=True
+        )
+        grad_x[:, kept] += grad_given
+        return x, grad_x, tuple(grads)
+
     def _couple(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         kept, _ = split_channels(x.shape[1], self.transform)
         params = self.conditioner(x[:, kept])
-        return ops.affine_coupling_split(
-            x,
-            params,
-            transform=self.transform,
-            scale_fn=self.scale_fn,
-            bound=self.bound,
-            layout=self.layout,
-            order=self.order,
-            inverse=inverse,
-        )
+        return ops.affine_coupling_split(x, params, inverse=inverse, **self._options)
+
+    @property
+    def _options(self) -> _Options:
+        return {
+            "transform": self.transform,
+            "scale_fn": self.scale_fn,
+            "bound": self.bound,
+            "layout": self.layout,
+            "order": self.order,
+        }
 
     def extra_repr(self) -> str:
         return (

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .base import Bijection, check_channels, constant_log_det, positions
-from .conv1x1 import ActNormConv1x1, fold, fold_inverse, mix_channels
+from .conv1x1 import ActNormConv1x1, fold, fold_inverse, mix_channels, mix_channels_backward
 from .coupling import AffineCoupling
+from .recompute import Layer, Pulled, Tensors, keeps_activations, run_chain, trainable
 
 
 class GlowStep(Bijection):
@@ -29,6 +30,8 @@ class GlowStep(Bijection):
         >>> z.shape, log_det.shape
         (torch.Size([2, 4, 6, 6]), torch.Size([2]))
     """
+
+    reversible = True
 
     def __init__(self, channels: int, coupling: AffineCoupling) -> None:
         super().__init__()
@@ -56,10 +59,14 @@ class GlowSteps(Bijection):
 
     Args:
         steps: the Glow steps, all of the same number of channels.
+
+    Attributes:
+        recompute: keep no activations for the backward pass, see :mod:`.recompute`.
     """
 
     def __init__(self, steps: Iterable[GlowStep]) -> None:
         super().__init__()
+        self.recompute = False
         self.steps = nn.ModuleList(steps)
         if len({mix.actnorm.channels for mix in self._mixes}) != 1:
             raise ValueError("steps must be at least one step, all of the same number of channels")
@@ -80,6 +87,9 @@ class GlowSteps(Bijection):
         affine = fold(mixes)
         log_det = constant_log_det(x, positions(x) * affine.log_det)
         weights, biases = affine.weight.unbind(), affine.bias.unbind()
+        if self.recompute and keeps_activations():
+            z, rest = run_chain(self._layers(weights, biases), x)
+            return z, log_det + rest
         for coupling, weight, bias in zip(self._couplings, weights, biases, strict=True):
             x, rest = coupling(mix_channels(x, weight, bias))
             log_det = log_det + rest
@@ -96,6 +106,28 @@ class GlowSteps(Bijection):
             z, rest = coupling.inverse(z)
             z, log_det = mix_channels(z, weight, bias), log_det + rest
         return z, log_det
+
+    def _layers(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Layer]:
+        """The steps for `run_chain`: mixing and coupling of each as one layer."""
+        with torch.no_grad():
+            back = fold_inverse(self._mixes)
+
+        def layer(k: int, coupling: AffineCoupling) -> Layer:
+            networks = trainable(coupling)
+
+            def pull(z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
+                mixed, grad_mixed, grads = coupling.pull(z, grad_z, grad_log_det, tensors[2:])
+                x = mix_channels(mixed, back.weight[k], back.bias[k])
+                of_x, of_weight, of_bias = mix_channels_backward(grad_mixed, x, tensors[0])
+                return x, of_x, (of_weight, of_bias, *grads)
+
+            return Layer(
+                lambda x: coupling(mix_channels(x, weights[k], biases[k])),
+                pull,
+                (weights[k], biases[k], *networks),
+            )
+
+        return [layer(k, coupling) for k, coupling in enumerate(self._couplings)]
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()

@@ -23,6 +23,8 @@ class Squeeze(Bijection):
         torch.Size([1, 12, 2, 3])
     """
 
+    reversible = True
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.ndim != 4 or x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(
@@ -58,6 +60,8 @@ class Permutation(Bijection):
         [[3.0, 1.0, 2.0]]
     """
 
+    reversible = True
+
     permutation: Tensor
 
     def __init__(self, permutation: Sequence[int] | Tensor) -> None:
@@ -83,6 +87,8 @@ class Flip(Bijection):
         >>> Flip()(torch.tensor([[1.0, 2.0, 3.0]]))[0].tolist()
         [[3.0, 2.0, 1.0]]
     """
+
+    reversible = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x.flip(1), constant_log_det(x, 0.0)

@@ -31,6 +31,7 @@ def glow(
     concentration_scale: float = 1.0,
     dequantize: bool = True,
     alpha: float = 0.05,
+    recompute: bool = False,
     **coupling: Any,
 ) -> Flow:
     """A multi-scale affine-coupling flow on images with its base on the whole latent.
@@ -49,6 +50,7 @@ def glow(
         dequantize: images are 8-bit levels, uint8 or float in [0, 255]; False
             for real-valued images, without dequantisation and logit.
         alpha: of the logit.
+        recompute: keep no activations for the backward pass, see :class:`Flow`.
         **coupling: scale_fn, bound, layout and order, see
             :func:`flowkernels.ops.affine_coupling`.
 
@@ -76,6 +78,7 @@ def glow(
         make_base(base, multiscale.event_shape.numel(), concentration_scale),
         event_shape=event_shape,
         dequantize=Dequantize() if dequantize else None,
+        recompute=recompute,
     )
 
 

@@ -20,6 +20,7 @@ def realnvp(
     base: str | Base = "normal",
     concentration_scale: float = 1.0,
     actnorm: bool = True,
+    recompute: bool = False,
     **coupling: Any,
 ) -> Flow:
     """Affine couplings on R^dim whose halves alternate (Dinh et al. 2017).
@@ -32,6 +33,7 @@ def realnvp(
         concentration_scale: c of the vMF base, concentration k = c dim.
         actnorm: start with an ActNorm, which standardises the data from the
             first training batch.
+        recompute: keep no activations for the backward pass, see :class:`Flow`.
         **coupling: scale_fn, bound, layout and order, see
             :func:`flowkernels.ops.affine_coupling`.
 
@@ -57,4 +59,4 @@ def realnvp(
         moved = dim // 2 if i % 2 else dim - dim // 2
         conditioner = mlp_conditioner(dim - moved, 2 * moved, widths)
         chain.append(AffineCoupling(conditioner, transform=transform, **coupling))
-    return Flow(Compose(chain), make_base(base, dim, concentration_scale))
+    return Flow(Compose(chain), make_base(base, dim, concentration_scale), recompute=recompute)
