@@ -57,7 +57,8 @@ class HypersphericalUniform(Distribution):
             raise ValueError(f"HypersphericalUniform: dim must be an integer >= 2, got {dim!r}")
         self.dim = dim
         self.dtype = dtype or torch.get_default_dtype()
-        self.device = torch.device(device) if device is not None else torch.get_default_device()
+        # the default device, where none is given, in a way that torch.compile follows
+        self.device = torch.empty(0, device=device).device
         super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:

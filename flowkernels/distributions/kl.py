@@ -75,7 +75,8 @@ def bregman_divergence(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
     """
     wide = torch.promote_types(torch.promote_types(kappa.dtype, other.dtype), torch.float32)
     pair = torch.broadcast_tensors(kappa.to(wide), other.to(wide))
-    out: Tensor = _Bregman.apply(*pair, dim)  # type: ignore[no-untyped-call]
+    function = _Bregman if torch.compiler.is_compiling() else _BregmanBothModes
+    out: Tensor = function.apply(*pair, dim)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -120,13 +121,21 @@ class _Bregman(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
         *tensors, ctx.dim = inputs
         ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         kappa, other = ctx.saved_tensors
         in_kappa = cosine_variance(kappa, ctx.dim) * (kappa - other)
         return grad * in_kappa, grad * _gap(kappa, other, ctx.dim), None
+
+
+class _BregmanBothModes(_Bregman):
+    """With forward mode, which torch.compile cannot trace."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        _Bregman.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[:2])
 
     @staticmethod
     def jvp(ctx: Any, in_kappa: Tensor, in_other: Tensor, _: None) -> Tensor:
