@@ -24,6 +24,7 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 bench: $(READY)
+	@$(PIP) nflows normflows zuko
 	$(BIN)/python -m benchmarks
 
 lint: $(READY) types

@@ -102,6 +102,36 @@ def memory_table(rows: Sequence[RowFacts]) -> Table:
     return table
 
 
+# Of a whole step: times what is beside it, at most, or so many times faster, at least.
+STEP_GOALS = {
+    ("realnvp", "networks"): 1.25, ("realnvp", "nflows"): 1.8, ("realnvp", "normflows"): 1.8,
+    ("realnvp", "zuko"): 1.8, ("glow", "networks"): 1.10, ("glow", "normflows"): 1.0,
+    ("glow bfloat16", "float32"): 1.5, ("glow recompute", "stored"): 1.45,
+}  # fmt: skip
+AT_MOST = ("networks", "stored")
+
+
+def steps_table(rows: Sequence[RowFacts]) -> Table:
+    """Training steps beside their networks alone, the peers and other ways."""
+    table = Table(title="training steps, milliseconds")
+    for heading in ("step", "threads", "flowkernels", "beside", "its time", "ratio", "goal"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        times = dict(row["microseconds"])
+        mine = times.pop("flowkernels")
+        for name, other in times.items():
+            goal = STEP_GOALS[row["step"], name]
+            most = name in AT_MOST
+            ratio = mine / other if most else other / mine
+            met = ratio <= goal if most else ratio >= goal
+            table.add_row(
+                row["step"], str(row["threads"]), f"{mine / 1e3:.2f}", name, f"{other / 1e3:.2f}",
+                f"[{'green' if met else 'red'}]{ratio:.2f}[/] {'of it' if most else 'x faster'}",
+                f"{'<=' if most else '>='} {goal:.2f}",
+            )  # fmt: skip
+    return table
+
+
 def show(console: Console, result: dict[str, Any]) -> None:
     """Prints the tables, what they amount to and what was refused."""
     ops = [row for row in result["rows"] if row["kind"] == "op"]
@@ -116,6 +146,10 @@ def show(console: Console, result: dict[str, Any]) -> None:
         )
     if memory:
         console.print(memory_table(memory))
+    if steps := [row for row in result["rows"] if row["kind"] == "step"]:
+        console.print(steps_table(steps))
+        for name in steps[0]["missing"]:
+            console.print(f"{name} is not installed: pip install 'flowkernels[peers]'")
     for name, reason in result["refused"].items():
         console.print(f"[red]refused[/] {escape(f'{name}: {reason}')}", highlight=False)
     machine = result["machine"]
