@@ -10,7 +10,7 @@ from .resultant import mean_direction
 
 __all__ = ["fit_power_spherical"]
 
-_ROUNDS = 60
+_ROUNDS = 500  # some tens are enough but for flat samples, where steps halve and double
 
 
 def fit_power_spherical(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,11 @@ def _log_half_sum(x: Tensor, direction: Tensor) -> Tensor:
 
 
 def _direction(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
-    """The unit vector of largest sum w log(1 + cosine), by scoring steps that must ascend."""
+    """The unit vector of largest sum w log(1 + cosine), by scoring steps that must ascend.
+
+    The gradient there is 0 to 1e-12, or to the 1e-8 at which the sum no longer tells steps
+    apart; a sample next to -direction makes the sum -inf, so that the top found is a local one.
+    """
     n = x.shape[-1] - 1
     best, value = start, (w * _log_half_sum(x, start)).sum(0)
     step = torch.ones_like(value)
@@ -53,7 +57,7 @@ def _direction(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
         best = torch.where(better.unsqueeze(-1), trial, best)
         value = torch.where(better, reached, value)
         step = torch.where(better, (2 * step).clamp_max(1.0), step / 4)
-        if (torch.linalg.vector_norm(pull, dim=-1) < 1e-13).all():
+        if (torch.linalg.vector_norm(pull, dim=-1) < 1e-12).all():
             break
     return best
 
