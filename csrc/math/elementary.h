@@ -25,14 +25,14 @@
 
 FK_BEGIN
 
-// c0 + c1 x + ... by Horner's rule; the constants are rounded to V's scalar type.
-template <class V>
-FK_HD V horner(V, double c) {
-  return V(scalar_t<V>(c));
+// c0 + c1 x + ... by Horner's rule; constants are rounded to V's scalar type.
+template <class V, class C>
+FK_HD V horner(V, C c) {
+  return V(c);
 }
-template <class V, class... C>
-FK_HD V horner(V x, double c, C... rest) {
-  return fma(horner(x, rest...), x, V(scalar_t<V>(c)));
+template <class V, class C, class... D>
+FK_HD V horner(V x, C c, D... rest) {
+  return fma(horner(x, rest...), x, V(c));
 }
 
 template <class V>
@@ -74,6 +74,18 @@ FK_HD V scale_by_power(V p, V n) {
   return p * as_float((first << mantissa) + one) * as_float((second << mantissa) + one);
 }
 
+// 2^n for integral n where it is a normal number.
+template <class V>
+FK_HD V power_of_two(V n) {
+#if FK_SIMD && defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64) return scale_by_power(real<V>(1.0), n);
+#endif
+  using T = scalar_t<V>;
+  constexpr int mantissa = is_single<V> ? 23 : 52;
+  const V shifted = n + real<V>(is_single<V> ? 12582912.0 : 6755399441055744.0);
+  return as_float((as_int(shifted) << mantissa) + as_int(T(1)));
+}
+
 // x = n log 2 + r with |r| <= log(2) / 2; returns e^r - 1 and sets n.
 template <class V>
 FK_HD V expm1_reduced(V x, V& n) {
@@ -84,8 +96,10 @@ FK_HD V expm1_reduced(V x, V& n) {
   if constexpr (is_single<V>) {
     r = fma(n, real<V>(-0.693359375), x);
     r = fma(n, real<V>(2.12194440e-4), r);
-    p = horner(r, 0.5000000014, 0.1666666668, 0.0416664642, 0.008333310845, 0.001393373072,
-               0.0001989108046);
+    const V z = r * r;
+    p = horner(z, fma(r, real<V>(0.1666666668), real<V>(0.5000000014)),
+               fma(r, real<V>(0.008333310845), real<V>(0.0416664642)),
+               fma(r, real<V>(0.0001989108046), real<V>(0.001393373072)));
   } else {
     r = fma(n, real<V>(-6.93147180369123816490e-01), x);
     r = fma(n, real<V>(-1.90821492927058770002e-10), r);
@@ -183,25 +197,18 @@ FK_HD V log1p(V x) {
   return select(x >= -one, result, V(T(NAN)));
 }
 
-// tanh: odd polynomial near 0, else 1 - 2 / (e^2|x| + 1).
+// tanh: (1 - e^-2|x|) / (1 + e^-2|x|), both from e^r - 1, so that the numerator keeps its
+// digits near 0 and the denominator is rounded once.
 template <class V>
 FK_HD V tanh(V x) {
   FK_TOOLKIT(::tanhf(x));
-  const V a = abs(x), z = x * x;
-  V p;
-  if constexpr (is_single<V>) {
-    p = horner(z, -0.3333333317, 0.1333330342, -0.05395922726, 0.0217686558, -0.008343085219,
-               0.002291770456);
-  } else {
-    p = horner(z, -0.3333333333333333332, 0.1333333333333332062, -0.05396825396823571837,
-               0.02186948853512389891, -0.008863235499557543216, 0.003592127503831025782,
-               -0.001455828363123340595, 0.0005899815811274601107, -0.0002388884477697047741,
-               0.00009603829184742069054, -0.00003707610183975953836, 0.00001220486857005729135,
-               -2.436586560586349794e-6);
-  }
-  const V small = fma(x * z, p, x);
-  const V large = real<V>(1.0) - real<V>(2.0) / (exp(a + a) + real<V>(1.0));
-  return select(a < real<V>(0.625), small, copysign(large, x));
+  const V one = real<V>(1.0);
+  // Where the clamp acts the quotient rounds to 1.
+  const V y = max(abs(x) * real<V>(-2.0), real<V>(is_single<V> ? -20.0 : -42.0));
+  V n;
+  const V p = expm1_reduced(y, n);
+  const V power = power_of_two(n);
+  return copysign(fma(p, power, power - one) / fma(p, power, power + one), x);
 }
 
 // sigmoid: 1 / (1 + e^-x), through e^-|x| so that neither tail overflows.  What

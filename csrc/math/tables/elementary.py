@@ -36,7 +36,6 @@ LN2_HALF = mp.log(2) / 2 * mpf("1.001")
 ATAN_SQ = mpf("0.6") ** 2 * mpf("1.001")
 QUARTER_PI_SQ = (mp.pi / 4) ** 2 * mpf("1.001")
 LOG_S_SQ = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.001")
-TANH_SQ = mpf("0.625") ** 2 * mpf("1.001")
 
 
 def odd(f: Callable[[mpf], mpf], first: mpf, third: mpf) -> Callable[[mpf], mpf]:
@@ -52,7 +51,6 @@ POLYNOMIALS = {
     "log: (2 atanh(s) - 2 s) / s^3 in s^2": (
         odd(lambda s: 2 * mp.atanh(s), mpf(2), mpf(2) / 3), mpf(0), LOG_S_SQ, 3, 7
     ),
-    "tanh: (tanh(x) - x) / x^3 in x^2": (odd(mp.tanh, mpf(1), -mpf(1) / 3), mpf(0), TANH_SQ, 5, 12),
     "atan: (atan(x) - x) / x^3 in x^2": (
         odd(mp.atan, mpf(1), -mpf(1) / 3), mpf(0), ATAN_SQ, 6, 16
     ),
