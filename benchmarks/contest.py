@@ -17,6 +17,9 @@ Call = Callable[[], object]
 # One contestant's share of a round: many calls, or one long one.  Far below a scheduler's
 # time slice, so that other processes interrupt few blocks and the medians stay clear of them.
 BLOCK_SECONDS = 0.0005
+# A contestant this much slower than the fastest peer after these rounds can no longer be the
+# fastest and drops out: some formulas take seconds a call.
+HOPELESS, TRIAL_ROUNDS = 3.0, 5
 
 # cpu: the time of the process, for machines with other work.  On one thread it is the
 # wall time of an idle machine; on several it is no measure of speed.
@@ -25,7 +28,12 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 def calls_in(seconds: float, call: Call) -> int:
     """How many calls fill a block."""
-    for _ in range(3):
+    start = time.perf_counter()
+    call()
+    if time.perf_counter() - start > 100 * seconds:  # even if that was a slow first call
+        call()
+        return 1
+    for _ in range(2):
         call()
     best = float("inf")
     for _ in range(3):
@@ -74,6 +82,9 @@ class Peers:
             start = self.clock()
             block()
             self.seconds[name].append((self.clock() - start) / block.calls)
+        if all(len(times) == TRIAL_ROUNDS for times in self.seconds.values()):
+            best = {name: min(times) for name, times in self.seconds.items()}
+            self._order = [n for n in self._order if best[n] < HOPELESS * min(best.values())]
 
 
 @dataclass(frozen=True)

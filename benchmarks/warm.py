@@ -44,4 +44,6 @@ def warm(chosen: Sequence[Row], everything: Sequence[Row], full: bool) -> None:
     with ProcessPoolExecutor(every_core(), mp_context=context) as pool:
         jobs = [pool.submit(_job, i, full, name) for i, name in enumerate(labels) if name in wanted]
         for job in track(as_completed(jobs), "compiling the peers", total=len(jobs)):
-            job.result()
+            # What fails here, such as a race for torch.compile's cache, is compiled again,
+            # and refused if it fails again, when the row is timed.
+            job.exception()
