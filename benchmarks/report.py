@@ -132,6 +132,25 @@ def steps_table(rows: Sequence[RowFacts]) -> Table:
     return table
 
 
+SPECIAL_GOALS = {"scipy ive": 80.0, "randn": 1 / 1.5}
+
+
+def special_table(rows: Sequence[RowFacts]) -> Table:
+    """Nanoseconds an item beside the one peer."""
+    table = Table(title="nanoseconds an item, one thread")
+    for heading in ("what", "flowkernels", "beside", "its time", "times faster", "goal"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        peer, goal = row["fastest_peer"], SPECIAL_GOALS[row["fastest_peer"]]
+        mine, other = (1e3 * row["microseconds"][k] / row["items"] for k in ("flowkernels", peer))
+        met = "green" if row["ratio"] >= goal else "red"
+        table.add_row(
+            row["what"], f"{mine:.1f}", peer, f"{other:.1f}", f"[{met}]{row['ratio']:.2f}",
+            f"{goal:.2f}",
+        )  # fmt: skip
+    return table
+
+
 def show(console: Console, result: dict[str, Any]) -> None:
     """Prints the tables, what they amount to and what was refused."""
     ops = [row for row in result["rows"] if row["kind"] == "op"]
@@ -146,6 +165,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
         )
     if memory:
         console.print(memory_table(memory))
+    if special := [row for row in result["rows"] if row["kind"] == "special"]:
+        console.print(special_table(special))
     if steps := [row for row in result["rows"] if row["kind"] == "step"]:
         console.print(steps_table(steps))
         for name in steps[0]["missing"]:

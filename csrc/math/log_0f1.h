@@ -41,9 +41,17 @@ FK_HD V debye_log_part(const BesselPlan<scalar_t<V>>& plan, const DebyeFrame<V>&
   return V(plan.v + T(0.5)) * log1p_nonnegative(y) + w;
 }
 
+// `out`, or x^2 / (4 (v + 1)), the limit of L and of KL, where that is exact.
+template <class V>
+FK_HD V or_limit(const BesselPlan<scalar_t<V>>& plan, V x, V out) {
+  const V v1(plan.v + scalar_t<V>(1));
+  const mask_t<V> small = x * x < real<V>(BesselRange<scalar_t<V>>::unit) * v1;
+  if (any(small)) out = select(small, x / v1 * (x * real<V>(0.25)), out);
+  return out;
+}
+
 template <class V>
 FK_HD V log_0f1(const BesselPlan<scalar_t<V>>& plan, V x) {
-  const V small = x / V(plan.v + scalar_t<V>(1)) * (x * real<V>(0.25));
   const V out = by_region(
       plan, x, [&](V x_) { return log1p_nonnegative(series_t0(plan, x_)); },
       [&](V x_) {
@@ -51,8 +59,7 @@ FK_HD V log_0f1(const BesselPlan<scalar_t<V>>& plan, V x) {
         return f.x_u - debye_log_part(plan, f);
       },
       [](V x_, V, V) { return x_; });
-  const V limit = real<V>(BesselRange<scalar_t<V>>::unit) * V(plan.v + scalar_t<V>(1));
-  return select(x * x < limit, small, out);
+  return or_limit(plan, x, out);
 }
 
 // M = x - L.
@@ -75,7 +82,6 @@ FK_HD V bessel_peak(const BesselPlan<scalar_t<V>>& plan, V x) {
 template <class V>
 FK_HD V bessel_divergence(const BesselPlan<scalar_t<V>>& plan, V x) {
   using T = scalar_t<V>;
-  const V small = x / V(plan.v + T(1)) * (x * real<V>(0.25));
   const V out = by_region(
       plan, x,
       [&](V x_) {
@@ -88,8 +94,7 @@ FK_HD V bessel_divergence(const BesselPlan<scalar_t<V>>& plan, V x) {
         return debye_log_part(plan, f) - xs * xs * (real<V>(0.5) + plan.e(f.s));
       },
       [&](V, V at_huge, V ratio) { return at_huge - V(plan.v + T(0.5)) * log(ratio); });
-  const V limit = real<V>(BesselRange<T>::unit) * V(plan.v + T(1));
-  return select(x * x < limit, small, out);
+  return or_limit(plan, x, out);
 }
 
 FK_END
