@@ -46,7 +46,7 @@ FK_HD V bessel_derivative(const BesselPlan<scalar_t<V>>& plan, V x) {
   const V one = real<V>(1.0);
   if constexpr (F == E::log_normalizer) return -bessel_ratio(plan, x);
   if constexpr (F == E::peak) return bessel_ratio_complement(plan, x);
-  if constexpr (F == E::divergence) return x * bessel_ratio_slope(plan, x);
+  if constexpr (F == E::divergence) return bessel_divergence_slope(plan, x);
   if constexpr (F == E::ratio) return bessel_ratio_slope(plan, x);
   if constexpr (F == E::ratio_complement) return -bessel_ratio_slope(plan, x);
   if constexpr (F == E::ratio_slope) return bessel_ratio_curvature(plan, x);

@@ -97,4 +97,13 @@ FK_HD V bessel_divergence(const BesselPlan<scalar_t<V>>& plan, V x) {
   return or_limit(plan, x, out);
 }
 
+// KL' = x A', which falls as 1/x where A' alone would underflow.
+template <class V>
+FK_HD V bessel_divergence_slope(const BesselPlan<scalar_t<V>>& plan, V x) {
+  const V huge = real<V>(BesselRange<scalar_t<V>>::huge), xc = min(x, huge);
+  const V out = xc * bessel_ratio_slope(plan, xc);
+  const mask_t<V> past = x > huge;
+  return any(past) ? select(past, out * (huge / x), out) : out;
+}
+
 FK_END

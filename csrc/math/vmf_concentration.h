@@ -28,7 +28,9 @@ FK_HD V vmf_concentration(const BesselPlan<scalar_t<V>>& plan, V r, V complement
     const V step = (target * g - a) * (g / (bessel_ratio_slope(plan, kappa) * (one + a * a)));
     kappa = min(kappa + step, limit);
   }
-  return select(complement == real<V>(0.0), V(T(INFINITY)), kappa);
+  // Out there 1 - A is (p - 1) / (2 kappa) to the last digit, and 0 belongs to infinity.
+  const V far = V(plan.v + T(0.5)) / complement;
+  return select(far >= limit, far, kappa);
 }
 
 FK_END

@@ -30,8 +30,9 @@ def _slope(function: Function) -> Function:
     """Its derivative by autograd, itself differentiable."""
 
     def slope(kappa: Tensor, dim: int) -> Tensor:
-        leaf = kappa if kappa.requires_grad else kappa.detach().requires_grad_()
-        return torch.autograd.grad(function(leaf, dim).sum(), leaf, create_graph=True)[0]
+        again = kappa.requires_grad  # the innermost of nested slopes runs the fused backward
+        leaf = kappa if again else kappa.detach().requires_grad_()
+        return torch.autograd.grad(function(leaf, dim).sum(), leaf, create_graph=again)[0]
 
     return slope
 
@@ -95,13 +96,11 @@ def test_relative_error(
     allowed: dict[torch.dtype, float],
     dtype: torch.dtype,
 ) -> None:
-    of_slope = name == "d divergence"
     rows = usable(dtype, TABLE["kappa"])
     p, kappa = TABLE["p"][rows], TABLE["kappa"][rows]
     got = by_dim(p, kappa, function, dtype)
-    # below the normal numbers, relative to the smallest of them; and what is made of A' by
-    # a product with kappa, relative to that product
-    smallest = torch.finfo(dtype).tiny * (np.maximum(1, kappa.value) if of_slope else 1)
+    # below the normal numbers, relative to the smallest of them
+    smallest = torch.finfo(dtype).tiny
     gate(f"{dtype}", column[rows].relative_error(got, smallest), allowed[dtype], p, kappa)
 
 
@@ -128,9 +127,7 @@ def test_error_of_the_scale(name: str, dtype: torch.dtype) -> None:
 @each_dtype
 def test_concentration_inverts(dtype: torch.dtype) -> None:
     """From A below 0.999, from 1 - A above 1/2, where each says enough."""
-    # beyond 1e18 float32 answers 1e18: A' is no longer a normal number soon after
-    highest = 9e17 if dtype == torch.float32 else np.inf
-    rows = usable(dtype, TABLE["kappa"]) & (TABLE["kappa"].value <= highest)
+    rows = usable(dtype, TABLE["kappa"])
     for complement in (False, True):
         allowed = {torch.float64: 1e-11, torch.float32: 2e-5 if complement else 2e-3}[dtype]
         kept = rows & ((A.value > 0.5) if complement else (A.value < 0.999))
