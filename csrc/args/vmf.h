@@ -5,7 +5,7 @@
 
 namespace fk {
 
-// Rows of one work item; sums over rows are made block by block, whatever the threads.
+// Sums over rows are made block by block, whatever the threads; on the CPU also a work item.
 constexpr int vmf_block_rows = 64;
 
 // Row r starts at base + r * row_stride; strides in elements.
@@ -29,6 +29,7 @@ struct VmfArgs {
   // (rows, dim), or (blocks, dim) sums over the rows of a block; null where not wanted
   void* grad_loc = nullptr;
   bool sum_grad_loc = false;
+  int64_t block_rows = vmf_block_rows;  // of those sums; the CPU's are always of 64
 };
 
 }  // namespace fk

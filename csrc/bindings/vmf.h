@@ -130,7 +130,7 @@ struct Call {
     return true;
   }
 
-  int64_t blocks() const { return (args.rows + vmf_block_rows - 1) / vmf_block_rows; }
+  int64_t blocks() const { return (args.rows + args.block_rows - 1) / args.block_rows; }
 
   void prepare_forward(const Tensor& x_) {
     result = at::empty(batch, x_.options().dtype(wide(x_.scalar_type())));
