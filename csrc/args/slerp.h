@@ -17,7 +17,8 @@ struct SlerpArgs {
   int64_t rows = 0, points = 0, d = 0;
   bool float64 = false;  // computes in float64, else in float32
   SlerpOperand a, b, t;
-  SlerpOperand y;                               // forward
+  double number = 0;  // the fraction of all points where t has no memory: on a GPU, a number
+  SlerpOperand y;     // forward
   SlerpOperand grad_y, grad_a, grad_b, grad_t;  // backward; grad_t for every row and point
 };
 

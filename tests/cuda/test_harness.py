@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPS = " or ".join(binding.stem for binding in harness.BINDINGS)
-PARITY = f"layouts or (parity or strides or empty_batch or autocast) and ({OPS})"
+PARITY = f"layouts or bessel_functions or (parity or strides or empty_batch or autocast) and ({OPS})"
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedP
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.cuda.emulated"]
     command += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", "-k", PARITY]
     command += ["tests/ops/test_promises.py", "tests/cuda/test_layouts.py"]
+    command += ["tests/cuda/test_bessel_functions.py"]
     result = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
@@ -41,9 +42,6 @@ def test_parity(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-6000:]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the Bessel kernels with an order per element are not emulated yet"
-)
 def test_every_kernel_ran(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     """No kernel is left that only a GPU has to run."""
     _, ran = run

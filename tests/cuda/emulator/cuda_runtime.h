@@ -24,6 +24,8 @@ struct EmulatedIndex {
 extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 
 void __syncthreads();
+// A barrier that tells every thread whether any of them says so.
+int __syncthreads_or(int mine);
 
 namespace emulator {
 // All threads of the warp give eight bytes and get those of lane `lane ^ distance`.

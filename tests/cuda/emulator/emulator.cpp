@@ -46,6 +46,7 @@ struct Block {
   const void* scheduler_stack = nullptr;
   size_t scheduler_stack_bytes = 0;
   int threads = 0, current = 0, at_barrier = 0;
+  int votes = 0;
   std::unique_ptr<unsigned char[]> shared;
   Body body = nullptr;
   const void* kernel = nullptr;
@@ -103,7 +104,7 @@ void run_block() {
   for (int i = 0; i < block.threads; ++i) order[i] = i;
   for (int i = 0; i < block.threads; ++i) start(i);
   for (WarpState& w : block.warps) w = {};
-  block.at_barrier = 0;
+  block.at_barrier = block.votes = 0;
   int done = 0;
   while (done < block.threads) {
     std::shuffle(order.begin(), order.end(), random_order);
@@ -175,6 +176,17 @@ void __syncthreads() {
     block.fibers[block.current].waits = Waits::barrier;
     pause(false);
   }
+}
+
+int __syncthreads_or(int mine) {
+  using namespace emulator;
+  block.votes += mine != 0;
+  __syncthreads();
+  const int any = block.votes > 0;
+  __syncthreads();  // everyone has read the votes
+  block.votes = 0;
+  __syncthreads();
+  return any;
 }
 
 namespace fk {

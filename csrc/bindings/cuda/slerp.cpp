@@ -1,0 +1,62 @@
+// slerp: CUDA dispatch.
+#include "../../cuda/slerp.h"
+
+#include <torch/library.h>
+
+#include "../slerp.h"
+#include "queue.h"
+
+namespace fk {
+namespace bindings {
+namespace {
+
+using slerp::Call;
+
+// A number lies on the CPU: its value travels with the launch.
+Call call_of(const Tensor& a, const Tensor& b, const Tensor& t) {
+  slerp::check(a, b, t);
+  Call call(a, b, t);
+  if (t.dim() == 0 && t.is_cpu()) {
+    call.args.number = t.item<double>();
+    call.args.t.base = nullptr;
+  }
+  return call;
+}
+
+Tensor forward_cuda(const Tensor& a, const Tensor& b, const Tensor& t) {
+  const Device device(a);
+  Call call = call_of(a, b, t);
+  Tensor y = call.make_y(a, t);
+  if (call.args.points > 0) cuda::slerp_forward(call.args, device.queue());
+  device.check_launch();
+  return y;
+}
+
+// The gradient of t from those of all rows' points: summed over the rows that share t.
+Tensor reduced(const Tensor& grads, const Tensor& t) {
+  // For a number that nobody asks about, the GPU is not waited for.
+  if (t.device() != grads.device() && !t.requires_grad()) return at::zeros_like(t);
+  const Tensor sum = t.dim() > 1 ? grads : grads.sum(0);
+  return sum.reshape(t.sizes()).to(t.options());
+}
+
+std::tuple<Tensor, Tensor, Tensor> backward_cuda(const Tensor& grad_y, const Tensor& a,
+                                                 const Tensor& b, const Tensor& t) {
+  const Device device(a);
+  Call call = call_of(a, b, t);
+  if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
+  Call::Gradients grads = call.make_gradients(grad_y, a, b);
+  cuda::slerp_backward(call.args, device.queue());
+  device.check_launch();
+  return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(flowkernels, FK_CUDA_KEY, m) {
+  m.impl("slerp", &forward_cuda);
+  m.impl("slerp_backward", &backward_cuda);
+}
+
+}  // namespace bindings
+}  // namespace fk
