@@ -97,8 +97,8 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
     wait_for_copies();
     __syncthreads();
     for_tile_rows(rows, team, [&](int row, bool mine) {
-      const RowSums<T> sums =
-          row_sums<M::pullback, T>(d, team, mine, line(x, t.x, row), line(g, t.grad_out, row));
+      const RowSums<T> sums = row_sums<M::inverse, M::pullback, T>(d, team, mine, line(x, t.x, row),
+                                                                   line(g, t.grad_out, row));
       if (mine && team.lane == 0) states[row].sums = sums;
     });
     __syncthreads();
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
       return GlobalLine<T>{o.base, o.dtype, row * o.row_stride, o.stride};
     };
     const auto x = line(a.x), g = line(a.grad_out), out = line(a.out);
-    const RowSums<T> sums = row_sums<M::pullback, T>(a.d, team, mine, x, g);
+    const RowSums<T> sums = row_sums<M::inverse, M::pullback, T>(a.d, team, mine, x, g);
     if (!mine) return;
     StereographicRow<T> r = stereographic_row<M::inverse>(sums);
     const auto c = finish_row<M, T>(a, row, r, x, g, out, team.lane == 0);

@@ -25,8 +25,9 @@ FK_DEVICE T inverse_power_of_two(double v) {
   return static_cast<T>(as_float((1023 - exponent) << 52));
 }
 
-// The sums over a row of d elements; every thread of the block calls it.
-template <bool Pullback, class T, class I, class X, class G>
+// The sums over a row of d elements; every thread of the block calls it.  Beside 1 a short z
+// is nothing, but a short s has a direction.
+template <bool Inverse, bool Pullback, class T, class I, class X, class G>
 FK_DEVICE RowSums<T> row_sums(I d, const Team& team, bool mine, const X& x, const G& g) {
   RowSums<T> sums{0, 0, T(1)};
   if (!mine) d = 0;
@@ -39,7 +40,7 @@ FK_DEVICE RowSums<T> row_sums(I d, const Team& team, bool mine, const X& x, cons
       for (int m = 0; m < line_group; ++m) largest = max(largest, abs(v[m]));
     });
     largest = team_max(largest, team);
-    const bool far = largest > 1e140 || (largest < 1e-140 && largest > 0);
+    const bool far = largest > 1e140 || (Inverse && largest < 1e-140 && largest > 0);
     if (far && largest < 1e308) sums.scale = inverse_power_of_two<T>(largest);
   }
   double part[2] = {0, 0};

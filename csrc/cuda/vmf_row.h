@@ -19,7 +19,7 @@ struct VmfPoint {
 template <bool Latent, class T, class I, class X>
 FK_DEVICE VmfPoint<T> vmf_point(I d, const Team& team, bool mine, const X& x) {
   if constexpr (!Latent) return {T(1), T(1), T(1), T(0), T(0)};
-  const RowSums<T> sums = row_sums<false, T>(d, team, mine, x, x);
+  const RowSums<T> sums = row_sums<false, false, T>(d, team, mine, x, x);
   const StereographicRow<T> row = stereographic_row<false>(sums);
   const StereographicPoint<T> p = stereographic_point(row);
   return {row.scale, p.factor, p.rho, p.last, p.log_rho};

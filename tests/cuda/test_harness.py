@@ -16,7 +16,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPS = " or ".join(binding.stem for binding in harness.BINDINGS)
-PARITY = f"layouts or bessel_functions or (parity or strides or empty_batch or autocast) and ({OPS})"
+# Poles, opposite points, lengths next to the ends of the range: the rare branches.
+RARE = (
+    "image_and_log_det or inverse_and_its or poles or nan_and_infinity or equal_points"
+    " or opposite_points or length_0"
+)
+PARITY = f"(parity or strides or empty_batch or autocast) and ({OPS})"
+SELECTED = f"layouts or bessel_functions or {RARE} or {PARITY}"
+FILES = [
+    "tests/ops/test_promises.py",
+    "tests/ops/test_slerp_accuracy.py",
+    "tests/ops/test_stereographic_accuracy.py",
+    "tests/cuda/test_layouts.py",
+    "tests/cuda/test_bessel_functions.py",
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +40,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedP
     environment["FLOWKERNELS_EMULATED"] = str(harness.build())
     environment["FLOWKERNELS_EMULATED_RAN"] = str(ran)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.cuda.emulated"]
-    command += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", "-k", PARITY]
-    command += ["tests/ops/test_promises.py", "tests/cuda/test_layouts.py"]
-    command += ["tests/cuda/test_bessel_functions.py"]
+    command += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", "-k", SELECTED]
+    command += FILES
     result = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
