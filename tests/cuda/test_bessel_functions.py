@@ -3,6 +3,7 @@ that it is computed in: public functions call some of them for second derivative
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from flowkernels import ops  # noqa: F401 - registers the ops
 
 from .kernels import ROOT
 
+DEVICE = os.environ.get("FLOWKERNELS_TEST_DEVICE", "cpu")
 OPS = torch.ops.flowkernels
 ULPS = {torch.float64: 256.0, torch.float32: 64.0}
 EACH_ORDER = ("log_iv", "log_iv_slope", "iv_ratio", "iv_ratio_slope")
@@ -41,7 +43,7 @@ def _arguments(function: str, dtype: torch.dtype) -> Tensor:
     # Two packs short of a whole number, from the first region of each function to the last.
     u = torch.rand(1022, dtype=torch.float64).sort().values
     # In the middle of (0, 1), for the condition of the inverse is unbounded at its ends.
-    return (0.2 + 0.4 * u if "concentration" in function else 0.2 * 500**u).to(dtype)
+    return (0.2 + 0.4 * u if "concentration" in function else 0.2 * 500**u).to(DEVICE, dtype)
 
 
 def _near(got: Tensor, want: Tensor, what: str) -> None:
@@ -64,7 +66,7 @@ def test_one_order(function: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("function", EACH_ORDER)
 def test_an_order_each(function: str, dtype: torch.dtype) -> None:
     x = _arguments(function, dtype)
-    _compare("bessel_order", function, x, (60 * torch.rand(x.shape) + 0.5).to(dtype))
+    _compare("bessel_order", function, x, (60 * torch.rand(x.shape) + 0.5).to(DEVICE, dtype))
 
 
 def _compare(op: str, function: str, x: Tensor, order: Any) -> None:
@@ -72,7 +74,7 @@ def _compare(op: str, function: str, x: Tensor, order: Any) -> None:
     exact = order if isinstance(order, float) else order.double()
     want = getattr(OPS, f"{op}_reference")(x.double(), exact, function)
     _near(getattr(OPS, op)(x, order, function), want, what)
-    grad = torch.linspace(0.5, 1.5, len(x), dtype=x.dtype)
+    grad = torch.linspace(0.5, 1.5, len(x)).to(x)
     got = getattr(OPS, f"{op}_backward")(grad, x, order, function)
     want = getattr(OPS, f"{op}_backward_reference")(grad.double(), x.double(), exact, function)
     if op == "bessel_order":

@@ -1,9 +1,11 @@
 """Shapes, strides and dtypes that the CUDA kernels tell apart: few long rows and many
-short ones, aligned and odd ones, halves, mixtures. They hold on every device."""
+short ones, aligned and odd ones, halves, mixtures. They hold on every device:
+FLOWKERNELS_TEST_DEVICE chooses one."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import pytest
 import torch
@@ -12,22 +14,28 @@ from torch import Tensor
 from tests.ops.affine_coupling import AFFINE_COUPLING, AFFINE_COUPLING_SPLIT
 from tests.ops.case import ALL_DTYPES, Case, Sample
 from tests.ops.log_det import LOG_DET_DIAGONAL
+from tests.ops.slerp import SLERP
+from tests.ops.stereographic import STEREOGRAPHIC, STEREOGRAPHIC_INVERSE
 from tests.ops.test_promises import assert_near, cotangents, wide
+from tests.ops.vmf import VMF_CASES
 
+DEVICE = os.environ.get("FLOWKERNELS_TEST_DEVICE", "cpu")
 SHAPES = [(2, 128), (1, 20480), (3, 16411), (300, 3), (70, 24), (2, 4, 16, 16), (3, 2056)]
 
 
 def _random(*shape: int) -> Tensor:
     # Away from 0, where a logarithm has no accurate gradient.
-    x = torch.randn(shape, dtype=torch.float64)
+    x = torch.randn(shape, dtype=torch.float64).to(DEVICE)
     return x + 0.25 * torch.where(x < 0, -1.0, 1.0)
 
 
 def _views(t: Tensor) -> list[Tensor]:
     """`t` where packs fit, where they do not, and spread out."""
-    padded = torch.zeros(t.shape[0], t[0].numel() + 1, dtype=t.dtype)
+    if t.ndim == 0:
+        return [t, t, t]
+    padded = t.new_zeros(t.shape[0], t[0].numel() + 1)
     odd = padded[:, 1:].view(t.shape)
-    spread = torch.zeros(*t.shape, 2, dtype=t.dtype)[..., 0]
+    spread = t.new_zeros(*t.shape, 2)[..., 0]
     odd.copy_(t)
     spread.copy_(t)
     return [t, odd, spread]
@@ -47,6 +55,38 @@ def _split(shape: tuple[int, ...]) -> list[Sample]:
     ]  # fmt: skip
 
 
+# Rows of a sphere or a plane: they fit into a tile many at a time, a few, or not at all.
+ROWS = [(300, 3), (70, 24), (2, 2056), (2, 12300)]
+
+
+def _plane(*shape: int) -> Tensor:
+    return _random(*shape) / shape[-1] ** 0.5
+
+
+def _sphere(*shape: int) -> Tensor:
+    return torch.nn.functional.normalize(_random(*shape), dim=-1)
+
+
+def _vmf(case: Case) -> list[Sample]:
+    latent = case.op.startswith("stereographic")
+    samples = []
+    for n, p in ROWS:
+        x = _plane(n, p - 1) if latent else _sphere(n, p)
+        kappa = p * torch.linspace(0.2, 2, n, dtype=torch.float64).to(DEVICE)
+        samples.append(Sample(f"{n}, {p}", (x, _sphere(n, p), kappa)))
+        samples.append(Sample(f"{n}, {p}, one loc", (x, _sphere(p), kappa[n // 2])))
+    return samples
+
+
+def _slerp() -> list[Sample]:
+    fractions = torch.tensor([0.25, 1.125, -0.5], dtype=torch.float64).to(DEVICE)
+    return [
+        Sample(f"{x}, {t.shape}", (_random(*x), _random(*x), t))
+        for x in ROWS
+        for t in (fractions, fractions[0])
+    ]
+
+
 CASES = [
     dataclasses.replace(AFFINE_COUPLING, samples=lambda: [s for x in SHAPES for s in _coupling(x)]),
     dataclasses.replace(
@@ -56,7 +96,17 @@ CASES = [
         LOG_DET_DIAGONAL,
         samples=lambda: [Sample(str(x), (_random(*x).flatten(1),)) for x in SHAPES],
     ),
+    dataclasses.replace(
+        STEREOGRAPHIC, samples=lambda: [Sample(str(x), (_plane(*x),)) for x in ROWS]
+    ),
+    dataclasses.replace(
+        STEREOGRAPHIC_INVERSE, samples=lambda: [Sample(str(x), (_sphere(*x),)) for x in ROWS]
+    ),
+    dataclasses.replace(SLERP, samples=_slerp),
+    *(dataclasses.replace(c, samples=lambda c=c: _vmf(c)) for c in VMF_CASES),
 ]
+
+NAMES = ["affine_coupling", "affine_coupling_split", *(c.op for c in CASES[2:])]
 
 
 def check(case: Case, sample: Sample, views: list[tuple[Tensor, ...]]) -> None:
@@ -78,7 +128,7 @@ def check(case: Case, sample: Sample, views: list[tuple[Tensor, ...]]) -> None:
             assert_near(case, a, b, f"{label}, gradient {i}", factor=4)
 
 
-@pytest.mark.parametrize("case", CASES, ids=["affine_coupling", "affine_coupling_split", "log_det"])
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
 @pytest.mark.parametrize("dtype", ALL_DTYPES, ids=lambda d: str(d).split(".")[1])
 def test_layouts(case: Case, dtype: torch.dtype) -> None:
     for sample in case.samples():

@@ -79,7 +79,7 @@ class Case:
 def strided_variants(t: Tensor) -> list[tuple[str, Tensor]]:
     """The same values in other layouts of memory."""
     variants = []
-    padded = torch.full((*t.shape[:-1], t.shape[-1] + 3), float("nan"), dtype=t.dtype)
+    padded = t.new_full((*t.shape[:-1], t.shape[-1] + 3), float("nan"))
     padded[..., 2:-1] = t
     variants.append(("sliced", padded[..., 2:-1]))
     if t.ndim >= 2:
@@ -87,7 +87,7 @@ def strided_variants(t: Tensor) -> list[tuple[str, Tensor]]:
         variants.append(("transposed", t.permute(order).contiguous().permute(order)))
     if t.ndim == 4:
         variants.append(("channels_last", t.contiguous(memory_format=torch.channels_last)))
-    gaps = torch.full((*t.shape, 2), float("nan"), dtype=t.dtype)
+    gaps = t.new_full((*t.shape, 2), float("nan"))
     gaps[..., 0] = t
     variants.append(("every_second", gaps[..., 0]))
     return variants

@@ -43,7 +43,10 @@ def assert_near(case: Case, got: Tensor, want: Tensor, what: str, factor: float 
 def cotangents(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Fixed and irregular, and nothing random: they are made inside transforms too."""
     return tuple(
-        (torch.arange(o.numel(), dtype=torch.float64) + 0.5).sin().reshape(o.shape).to(o.dtype)
+        (torch.arange(o.numel(), dtype=torch.float64, device=o.device) + 0.5)
+        .sin()
+        .reshape(o.shape)
+        .to(o.dtype)
         for o in outputs
     )
 
@@ -267,7 +270,7 @@ def test_autocast(case: Case) -> None:
         for half in range(len(single.tensors)):
             tensors = tuple(t.bfloat16() if i == half else t for i, t in enumerate(single.tensors))
             mixed = Sample(sample.label, tensors, sample.options)
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.autocast(mixed.tensors[0].device.type, dtype=torch.bfloat16):
                 outputs = case.outputs(case.call, mixed)
                 got = gradients(case, case.call, mixed)
             for a, b in zip(outputs, case.outputs(case.reference, wide(mixed)), strict=True):
