@@ -2,6 +2,8 @@
 # make test   the whole test-suite
 # make lint   formatting, lint and types
 # make bench  speed against plain torch, eager and compiled
+# make check-gpu  compiles every CUDA and Triton kernel for every GPU, with none at hand
+# make gpu    builds, tests and times on this machine's GPU, with its own Python and torch
 #
 # Each makes its own environment in .venv, with the versions of constraints.txt.
 
@@ -14,7 +16,7 @@ SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
-.PHONY: demo test lint format types bench clean
+.PHONY: demo test lint format types bench check-gpu gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -26,6 +28,16 @@ test: $(READY)
 bench: $(READY)
 	@$(PIP) nflows normflows zuko
 	$(BIN)/python -m benchmarks
+
+check-gpu: $(READY)
+	@status=0; \
+	$(BIN)/python -m tests.cuda.compile_all || status=1; \
+	$(BIN)/python -m tests.triton.compile_all || status=1; \
+	exit $$status
+
+# Installs nothing: where there is a GPU there may be no network.
+gpu:
+	$(PYTHON) -m benchmarks.gpu
 
 lint: $(READY) types
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""Builds, tests and times flowkernels on a GPU, from a bare checkout, in one go."""

@@ -1,0 +1,83 @@
+"""What is timed on a GPU: the subjects of ../registry.py at a GPU's sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import torch
+
+from ..registry import SUBJECTS, Inputs, Row, Size, Subject
+
+LAUNCH: Size = (64, 8)  # the cost of a call is all there is
+NARROW: Size = (1048576, 6)
+WIDE: Size = (8192, 784)
+HUGE: Size = (65536, 1024)  # 64 Mi elements
+TINY: tuple[Size, ...] = ((64, 8), (16, 32))
+
+ELEMENTWISE: tuple[Size, ...] = ((512,), (1048576,), (100_000_000,))
+MATRICES: tuple[Size, ...] = ((64, 8), (65536, 32))
+POINTS = 16
+# The registry's op -> the name that the tests know it by.
+TESTED_AS = {
+    "affine_coupling_split": "affine_coupling",
+    "log_det_triangular": "log_det_diagonal",
+    "vmf_log_normalizer": "bessel",
+    "vmf_mean_resultant": "bessel",
+    "log_iv": "bessel",
+}
+
+
+def subjects() -> list[Subject]:
+    """The registry's, and slerp with many points a pair."""
+    chosen = list(SUBJECTS)
+    pair = next(s for s in SUBJECTS if s.op == "slerp")
+    chosen.append(
+        dataclasses.replace(pair, options=lambda size: {"t": torch.linspace(0, 1, POINTS)})
+    )
+    return chosen
+
+
+def _sizes(subject: Subject, few: bool) -> tuple[Size, ...]:
+    sizes: tuple[Size, ...] = (LAUNCH, NARROW, WIDE, HUGE)
+    if TESTED_AS.get(subject.op) == "bessel":
+        sizes = ELEMENTWISE
+    elif subject.op == "log_det_triangular":
+        sizes = MATRICES
+    return (sizes[0], sizes[-1]) if few else sizes
+
+
+def _tiny(subject: Subject) -> tuple[Size, ...]:
+    return ((64,), (1000,)) if TESTED_AS.get(subject.op) == "bessel" else TINY
+
+
+def rows(*, few: bool = False, tiny: bool = False) -> list[tuple[Row, str]]:
+    """Every row and what sets it apart, the largest first: the time may not be enough for all.
+
+    `few` leaves the smallest and the largest sizes.
+    """
+    found = list(_rows(few, tiny))
+    found.sort(key=lambda each: -math.prod(each[0].size))
+    return found
+
+
+def _rows(few: bool, tiny: bool) -> Iterator[tuple[Row, str]]:
+    for subject in subjects():
+        many = isinstance(subject.options(LAUNCH).get("t"), torch.Tensor)
+        note = f"{POINTS} points" if many else ""
+        sizes = ((65536, 64),) if many else _sizes(subject, few)
+        sizes = _tiny(subject) if tiny else sizes
+        for size in sizes:
+            dtypes = ["float32"]
+            if size == HUGE and not few and "bfloat16" in subject.dtypes:
+                dtypes.append("bfloat16")
+            for dtype in dtypes:
+                for direction in ("forward", "forward+backward"):
+                    yield Row(subject, size, dtype, direction, 1), note
+
+
+def tensors_on(row: Row, device: str) -> Inputs:
+    """A row's inputs, made where they are needed."""
+    with torch.device(device):
+        return row.tensors()

@@ -1,0 +1,102 @@
+"""Time of a call on a GPU, by events and by replays of a CUDA graph."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to time one row."""
+
+    repeats: int = 21
+    repeat_seconds: float = 0.002  # of calls between two readings of the clock
+    row_seconds: float = 0.35
+
+
+class Bench:
+    """Times calls that take turns on inputs of their own, so that none is in the cache.
+
+    The results of a whole turn are kept: memory that is written over and over would stay
+    in the cache as well.
+    """
+
+    def __init__(self, device: str, effort: Effort) -> None:
+        self.on_gpu = device.startswith("cuda")
+        self.effort = effort
+
+    def seconds(self, calls: Sequence[Call]) -> float:
+        """Median time of one call, launches included."""
+        kept: list[object] = [None] * len(calls)
+
+        def turns(count: int) -> None:
+            for _ in range(count):
+                for i, call in enumerate(calls):
+                    kept[i] = call()
+
+        turns(2)
+        once = self._once(turns, 1)
+        per_repeat = max(1, round(self.effort.repeat_seconds / once))
+        repeats = int(self.effort.row_seconds / (once * per_repeat))
+        repeats = max(3, min(self.effort.repeats, repeats))
+        times = [self._once(turns, per_repeat) for _ in range(repeats)]
+        return statistics.median(times) / (per_repeat * len(calls))
+
+    def graph_seconds(self, calls: Sequence[Call]) -> float:
+        """Median time of one call inside a CUDA graph: no launches from the host."""
+        count = max(len(calls), 8 if self._once(lambda n: calls[0](), 1) < 1e-3 else 2)
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for call in calls:
+                call()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        kept = []
+        with torch.cuda.graph(graph):
+            for i in range(count):
+                kept.append(calls[i % len(calls)]())
+        graph.replay()
+        once = self._once(lambda n: graph.replay(), 1)
+        repeats = max(3, min(self.effort.repeats, int(self.effort.row_seconds / once)))
+        times = [self._once(lambda n: graph.replay(), 1) for _ in range(repeats)]
+        return statistics.median(times) / count
+
+    def _once(self, body: Callable[[int], object], count: int) -> float:
+        if not self.on_gpu:
+            start = time.perf_counter()
+            body(count)
+            return max(time.perf_counter() - start, 1e-9)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        begin.record()
+        body(count)
+        end.record()
+        end.synchronize()
+        return max(begin.elapsed_time(end) / 1e3, 1e-9)
+
+
+def l2_bytes() -> int:
+    """Of the current GPU; an H100's where torch does not tell."""
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return int(getattr(properties, "L2_cache_size", 50 * 2**20))
+
+
+def turns_for(total_bytes: int, cache: int, most: int = 32) -> int:
+    """How many sets of inputs fill the cache several times over."""
+    return max(1, min(most, -(-4 * cache // max(total_bytes, 1))))
+
+
+def copy_gigabytes(bench: Bench, device: str, megabytes: int) -> float:
+    """Speed of a device-to-device copy, bytes read and written together."""
+    source = torch.empty(megabytes * 2**20, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = bench.seconds([lambda: target.copy_(source)])
+    return 2 * source.numel() / seconds / 1e9
