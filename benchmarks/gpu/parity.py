@@ -65,10 +65,8 @@ def check(device: str, dtypes: list[str], every: int = 1) -> dict[str, list[str]
         problems = found.setdefault(case.op, [])
         for sample in case.samples()[::every]:
             for dtype in dtypes:
-                rounded = sample.to(getattr(torch, dtype))
-                moved = tuple(t.to(device) for t in rounded.tensors)
                 try:
-                    what = problem(case, Sample(sample.label, moved, sample.options))
+                    what = problem(case, sample.to(getattr(torch, dtype)).on(device))
                 except Exception as error:
                     what = f"{type(error).__name__}: {error}"
                     if "CUDA error" in str(error):  # nothing runs after it

@@ -28,12 +28,7 @@ def pytest_report_header() -> str:
 
 
 def _moved(samples: Callable[[], list[Sample]]) -> Callable[[], list[Sample]]:
-    def on_device() -> list[Sample]:
-        return [
-            Sample(s.label, tuple(t.to(DEVICE) for t in s.tensors), s.options) for s in samples()
-        ]
-
-    return on_device
+    return lambda: [s.on(DEVICE) for s in samples()]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -27,6 +27,11 @@ class Sample:
         """The same values, rounded to `dtype`."""
         return Sample(self.label, tuple(t.detach().to(dtype) for t in self.tensors), self.options)
 
+    def on(self, device: str) -> Sample:
+        """The same values on a device."""
+        options = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.options.items()}
+        return Sample(self.label, tuple(t.to(device) for t in self.tensors), options)
+
     def leaves(self) -> Sample:
         """The same values as leaves that require gradients."""
         leaves = tuple(t.detach().clone().requires_grad_() for t in self.tensors)
