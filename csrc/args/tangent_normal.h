@@ -24,6 +24,7 @@ struct TangentNormalArgs {
   // (rows, dim), or (blocks, dim) sums over a block's rows; null where not wanted
   void* grad_loc = nullptr;
   bool sum_grad_loc = false;
+  int64_t block_rows = vmf_block_rows;  // of those sums; the CPU's are always of 64
 };
 
 }  // namespace fk

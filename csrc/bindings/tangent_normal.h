@@ -82,7 +82,7 @@ struct Call {
     args.loc = {loc.data_ptr(), cpu_dtype(loc.scalar_type()), loc.stride(0), loc.stride(1)};
   }
 
-  int64_t blocks() const { return (args.rows + vmf_block_rows - 1) / vmf_block_rows; }
+  int64_t blocks() const { return (args.rows + args.block_rows - 1) / args.block_rows; }
 
   void prepare_forward(const Tensor& loc_, const Tensor& cosine_) {
     auto sizes = cosine_.sizes().vec();
@@ -91,15 +91,18 @@ struct Call {
     args.out = {result.data_ptr(), cpu_dtype(result.scalar_type()), args.dim, 1};
   }
 
-  void prepare_backward(const Tensor& grad_, const Tensor& loc_, const Tensor& cosine_) {
-    const auto compute = loc_.options().dtype(wide(loc_.scalar_type()));
+  void set_grad(const Tensor& grad_) {
     grad = grad_.reshape({args.rows, args.dim});
     args.grad = {grad.data_ptr(), cpu_dtype(grad.scalar_type()), grad.stride(0), grad.stride(1)};
+    args.sum_grad_loc = args.loc_rows == 1;
+  }
+
+  void prepare_backward(const Tensor& loc_, const Tensor& cosine_) {
+    const auto compute = loc_.options().dtype(wide(loc_.scalar_type()));
     grad_cosine = at::empty(cosine_.sizes(), compute);
     grad_sine = at::empty(cosine_.sizes(), compute);
     args.grad_cosine = grad_cosine.data_ptr();
     args.grad_sine = grad_sine.data_ptr();
-    args.sum_grad_loc = args.loc_rows == 1;
     grad_loc = at::empty({args.sum_grad_loc ? blocks() : args.rows, args.dim}, compute);
     args.grad_loc = grad_loc.data_ptr();
   }

@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
 }
 
 template <class T>
-__global__ void __launch_bounds__(block_threads, resident_blocks<T>)
+__global__ void __launch_bounds__(block_threads, 2)  // with more it spills
     slerp_backward_strided(const __grid_constant__ SlerpArgs a, int team_size) {
   const Team team = team_of(team_size);
   for_items(a.rows, 1, team, [&](bool mine, int64_t, int64_t row, int64_t) {

@@ -49,6 +49,18 @@ FK_DEVICE void for_tiles(int64_t tiles, int tile_rows, int64_t rows, Body body) 
   }
 }
 
+// Calls body(block, first row, rows) for tiles of blocks of `block_rows` rows: a block's tiles
+// come one after the other.
+template <class Body>
+FK_DEVICE void for_blocks(int64_t blocks, int block_rows, int tile_rows, int64_t all, Body body) {
+  for (int64_t block = blockIdx.x; block < blocks; block += gridDim.x) {
+    const int64_t begin = block * block_rows, left = all - begin;
+    const int rows = left < block_rows ? static_cast<int>(left) : block_rows;
+    for (int at = 0; at < rows; at += tile_rows)
+      body(block, begin + at, rows - at < tile_rows ? rows - at : tile_rows);
+  }
+}
+
 // Calls body(row, mine) for the rows of a tile, a row to a team.
 template <class Body>
 FK_DEVICE void for_tile_rows(int rows, const Team& team, Body body) {

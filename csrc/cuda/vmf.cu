@@ -6,6 +6,7 @@
 // of its own that nothing changes.
 #include "vmf.h"
 
+#include "columns.h"
 #include "rows.h"
 #include "tile_rows.h"
 #include "vmf_row.h"
@@ -13,19 +14,6 @@
 namespace fk {
 namespace cuda {
 namespace {
-
-template <class T>
-FK_DEVICE GlobalLine<T> line_of(const VmfOperand& o, int64_t row) {
-  return {o.base, o.dtype, row * o.row_stride, o.stride};
-}
-
-// loc in shared memory where all rows share it and it fits, else where it is.
-template <class T>
-struct LocLine {
-  const T* staged;
-  GlobalLine<T> global;
-  FK_DEVICE T get(int64_t i) const { return staged != nullptr ? staged[i] : global.get(i); }
-};
 
 template <bool Latent, class T, class L>
 FK_DEVICE T last_difference(const L& loc, int64_t d, T last) {
@@ -63,15 +51,6 @@ union BackwardState {
   FK_DEVICE BackwardState() {}
 };
 
-template <class T>
-FK_DEVICE const T* stage_loc(const TileArgs& t) {
-  if (t.loc == 0) return nullptr;
-  T* staged = reinterpret_cast<T*>(shared_memory() + t.loc);
-  const GlobalLine<T> loc = line_of<T>(t.a.loc, 0);
-  for (int i = threadIdx.x; i < t.a.dim; i += block_threads) staged[i] = loc.get(i);
-  return staged;  // read after the first tile's barrier
-}
-
 template <bool Latent, class S>
 __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
     vmf_forward_tiles(const __grid_constant__ TileArgs t,
@@ -81,7 +60,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
   const Team team = team_of(t.team);
   const int d = t.x.width;
   RowState<T>* states = reinterpret_cast<RowState<T>*>(shared_memory() + t.state);
-  const T* staged = stage_loc<T>(t);
+  const T* staged = stage_loc<T>(a.loc, a.dim, t.loc);
   const auto peak_of = [&](T k) { return bessel_peak(plan, k); };
   const OfKappa<T, decltype(peak_of)> peak(a.kappa, peak_of);
   for_tiles(t.blocks, t.tile_rows, a.rows, [&](int64_t first, int rows) {
@@ -108,44 +87,6 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
   });
 }
 
-// Adds the gradients in loc of a tile's rows, column by column, to their block's.  Short
-// columns are divided among several threads.
-template <bool Latent, class S>
-FK_DEVICE void add_columns(const TileArgs& t, int64_t block, bool begins, int rows, const S* x,
-                           const BackwardState<compute_t<S>>* states,
-                           const LocLine<compute_t<S>>& loc) {
-  using T = compute_t<S>;
-  const int d = t.x.width, dim = static_cast<int>(t.a.dim);
-  const int groups = dim < block_threads ? block_threads / dim : 1;
-  const int thread = static_cast<int>(threadIdx.x);
-  const int group = groups == 1 ? 0 : thread / dim;
-  T* columns = reinterpret_cast<T*>(shared_memory() + t.columns);
-  T* out = static_cast<T*>(t.a.grad_loc) + block * dim;
-  const auto add = [&](int i, T sum) { out[i] = begins ? sum : out[i] + sum; };
-  for (int i = thread - group * dim; i < dim && group < groups; i += block_threads) {
-    const T mean = loc.get(i);
-    T sum = 0;
-    for (int row = group; row < rows; row += groups) {
-      const VmfGradients<T>& g = states[row].grads;
-      const T e =
-          i < d ? on_sphere<Latent>(g.scale, g.factor, widen(x[row * d + i])) - mean : g.rest;
-      sum = fma(g.c, e, sum);
-    }
-    if (groups == 1) {
-      add(i, sum);
-    } else {
-      columns[thread] = sum;
-    }
-  }
-  if (groups == 1) return;
-  __syncthreads();
-  if (thread < dim) {
-    T sum = 0;
-    for (int g = 0; g < groups; ++g) sum += columns[g * dim + thread];
-    add(thread, sum);
-  }
-}
-
 template <bool Latent, class S>
 __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
     vmf_backward_tiles(const __grid_constant__ TileArgs t,
@@ -155,7 +96,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
   const Team team = team_of(t.team);
   const int d = t.x.width;
   auto* states = reinterpret_cast<BackwardState<T>*>(shared_memory() + t.state);
-  const T* staged = stage_loc<T>(t);
+  const T* staged = stage_loc<T>(a.loc, a.dim, t.loc);
   const auto complement_of = [&](T k) { return bessel_ratio_complement(plan, k); };
   const OfKappa<T, decltype(complement_of)> complement(a.kappa, complement_of);
   const bool each = a.grad_loc != nullptr && !a.sum_grad_loc;
@@ -185,7 +126,15 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
     }
     __syncthreads();
     if (a.sum_grad_loc) {
-      add_columns<Latent>(t, block, first == block * t.block_rows, rows, x, states, loc_of(first));
+      const LocLine<T> loc = loc_of(first);
+      sum_columns(static_cast<int>(a.dim), rows, reinterpret_cast<T*>(shared_memory() + t.columns),
+                  static_cast<T*>(a.grad_loc) + block * a.dim, first == block * t.block_rows,
+                  [&](int row, int i) {
+                    const VmfGradients<T>& g = states[row].grads;
+                    if (i == d) return g.c * g.rest;
+                    const T s = on_sphere<Latent>(g.scale, g.factor, widen(x[row * d + i]));
+                    return g.c * (s - loc.get(i));
+                  });
       __syncthreads();
     }
     for_tile_rows(rows, team, [&](int row, bool mine) {
@@ -201,12 +150,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
     store_rows(TileRows{a.grad_x, d, 0}, first, rows, x);
     __syncthreads();
   };
-  for (int64_t block = blockIdx.x; block < t.blocks; block += gridDim.x) {
-    const int64_t begin = block * t.block_rows, left = a.rows - begin;
-    const int rows = left < t.block_rows ? static_cast<int>(left) : t.block_rows;
-    for (int at = 0; at < rows; at += t.tile_rows)
-      tile(block, begin + at, rows - at < t.tile_rows ? rows - at : t.tile_rows);
-  }
+  for_blocks(t.blocks, t.block_rows, t.tile_rows, a.rows, tile);
 }
 
 // ---- rows in global memory -----------------------------------------------------------
@@ -270,10 +214,6 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
 
 // ---- on the host -------------------------------------------------------------------
 
-int64_t clamped(int64_t v, int64_t low, int64_t high) {
-  return v < low ? low : v > high ? high : v;
-}
-
 template <bool Backward, class T>
 constexpr int64_t state_bytes = Backward ? sizeof(BackwardState<T>) : sizeof(RowState<T>);
 
@@ -283,8 +223,7 @@ TilePlan plan_of(const VmfArgs& a, const Queue& queue) {
   const int64_t d = a.dim - a.stereographic;
   if (!(a.x.stride == 1 || d == 1) || !(a.x.row_stride == d || a.rows == 1)) return {};
   const int64_t row_bytes = d * sizeof(S) + state_bytes<Backward, compute_t<S>>;
-  // Even a tile of one row has to leave room for add_columns.
-  if (row_bytes + 128 + block_threads * sizeof(double) > tile_bytes_limit) return {};
+  if (row_bytes + columns_bytes > static_cast<int64_t>(tile_bytes_limit)) return {};
   return plan_tiles(queue, a.rows, row_bytes, 2, d);
 }
 
@@ -303,9 +242,7 @@ bool launch_tiles(const VmfArgs& a, const Queue& queue) {
     t.blocks = (a.rows + a.block_rows - 1) / a.block_rows;
     t.columns = tile_region(block_threads, sizeof(T), shared_bytes);
   }
-  const size_t loc_bytes = a.dim * sizeof(T);
-  if (a.loc.row_stride == 0 && shared_bytes + loc_bytes + 32 <= 48 * 1024)
-    t.loc = tile_region(1, loc_bytes, shared_bytes);
+  t.loc = loc_region(a.loc, a.dim * sizeof(T), shared_bytes);
   const auto& bessel = *static_cast<const BesselPlan<T>*>(a.plan);
   launch(Backward ? vmf_backward_tiles<Latent, S> : vmf_forward_tiles<Latent, S>, queue,
          {persistent_blocks(queue, t.blocks), shared_bytes}, t, bessel);
@@ -344,12 +281,10 @@ void run(const VmfArgs& a, const Queue& queue) {
 }  // namespace
 
 int64_t vmf_block(const VmfArgs& a, const Queue& queue) {
-  // Pieces for every multiprocessor, before pieces of many rows.
-  const int64_t wanted = clamped(a.rows / (4 * queue.multiprocessors), 1, vmf_block_rows);
   int64_t rows = 0;
   with_storage(a.x.dtype,
                [&](auto s) { rows = plan_of<true, typename decltype(s)::type>(a, queue).rows; });
-  return rows == 0 ? wanted : (wanted + rows - 1) / rows * rows;
+  return rows_to_sum(queue, a.rows, rows);
 }
 
 void vmf_forward(const VmfArgs& a, const Queue& queue) {

@@ -1,0 +1,28 @@
+// vmf_sample_cosine: CUDA dispatch.
+#include "../../cuda/vmf_sample.h"
+
+#include <torch/library.h>
+
+#include "../vmf_sample.h"
+#include "queue.h"
+
+namespace fk {
+namespace bindings {
+namespace {
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> cosine_cuda(const Tensor& concentration,
+                                                       const Tensor& seed, int64_t dim,
+                                                       bool slopes) {
+  const Device device(concentration);
+  vmf_sample::Call call(concentration, seed, dim, slopes);
+  cuda::vmf_sample_cosine(call.args, device.queue());
+  device.check_launch();
+  return {call.cosine, call.sine, call.slope, call.bend};
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(flowkernels, FK_CUDA_KEY, m) { m.impl("vmf_sample_cosine", &cosine_cuda); }
+
+}  // namespace bindings
+}  // namespace fk

@@ -1,0 +1,14 @@
+// CUDA kernel of vmf_sample_cosine.
+#pragma once
+
+#include "../args/vmf_sample.h"
+#include "queue.h"
+
+namespace fk {
+namespace cuda {
+
+// NaN where a concentration is negative: a GPU cannot raise without being waited for.
+void vmf_sample_cosine(const VmfSampleCosineArgs& a, const Queue& queue);
+
+}  // namespace cuda
+}  // namespace fk
