@@ -29,6 +29,9 @@ def make(built_elsewhere: bool = False) -> Path:
     for name in LINKED:
         if (ROOT / name).exists():
             _link(TREE / name, ROOT / name)
+    for old in package.glob("*.so"):
+        if old.is_symlink():  # a build would write through it
+            old.unlink()
     for entry in (ROOT / "flowkernels").iterdir():
         if entry.name in ("ops", "__pycache__"):
             continue

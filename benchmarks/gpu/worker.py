@@ -83,7 +83,7 @@ def time_row(row: Row, contestant: str, device: str, bench: Bench, copy: float) 
             facts["no_graph"] = f"{type(error).__name__}: {error}"[:300]
     facts["gigabytes_per_second"] = moved / best / 1e3
     facts["fraction_of_copy"] = facts["gigabytes_per_second"] / copy
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in facts.items()}
+    return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in facts.items()}
 
 
 def main() -> None:

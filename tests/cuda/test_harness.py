@@ -19,7 +19,7 @@ OPS = " or ".join(binding.stem for binding in harness.BINDINGS)
 # Poles, opposite points, lengths next to the ends of the range: the rare branches.
 RARE = (
     "image_and_log_det or inverse_and_its or poles or nan_and_infinity or equal_points"
-    " or opposite_points or length_0"
+    " or opposite_points or length_0 or cosines_and_paths or precisions_share"
 )
 PARITY = f"(parity or strides or empty_batch or autocast) and ({OPS})"
 SELECTED = f"layouts or bessel_functions or {RARE} or {PARITY}"
@@ -27,6 +27,7 @@ FILES = [
     "tests/ops/test_promises.py",
     "tests/ops/test_slerp_accuracy.py",
     "tests/ops/test_stereographic_accuracy.py",
+    "tests/ops/test_vmf_sample.py",
     "tests/cuda/test_layouts.py",
     "tests/cuda/test_bessel_functions.py",
 ]
@@ -43,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedP
     command += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", "-k", SELECTED]
     command += FILES
     result = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900
     )
     return result, ran
 
