@@ -47,6 +47,8 @@ template <>
 struct storage_traits<double> {
   using compute = double;
 };
+template <class S>
+struct storage_traits<const S>;  // not float, whatever S is
 // The type a kernel computes in for elements stored as S.
 template <class S>
 using compute_t = typename storage_traits<S>::compute;

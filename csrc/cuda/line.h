@@ -44,7 +44,6 @@ struct GlobalLine {
 // In a tile in shared memory.
 template <class S>
 struct TileLine {
-  static_assert(!__is_const(S));  // compute_t would not know it
   S* row;
 
   FK_DEVICE compute_t<S> get(int i) const { return widen(row[i]); }
