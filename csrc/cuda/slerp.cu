@@ -148,8 +148,9 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
   });
 }
 
+// Two resident blocks: with three it spills.
 template <class T>
-__global__ void __launch_bounds__(block_threads, 2)  // with more it spills
+__global__ void __launch_bounds__(block_threads, 2)
     slerp_backward_strided(const __grid_constant__ SlerpArgs a, int team_size) {
   const Team team = team_of(team_size);
   for_items(a.rows, 1, team, [&](bool mine, int64_t, int64_t row, int64_t) {
