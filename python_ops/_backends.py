@@ -6,6 +6,7 @@ that is missing raises when the ops are imported; nothing falls back silently.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -55,6 +56,15 @@ if FORCED == "triton" and (problem := _forced_triton_problem()):
 
 # Nothing here asks for a GPU: that would start the driver in every process that imports us.
 ON_GPU = "cuda" if FORCED != "triton" and not _cuda_problem() else "triton"
+if ON_GPU == "cuda":
+    try:
+        importlib.import_module("flowkernels._C_cuda")  # registers the kernels
+    except ImportError as error:
+        raise ImportError(
+            f"flowkernels._C_cuda is there but cannot be loaded: {error}. Build it again with the "
+            f"environment's own torch ({torch.__version__}), or choose the Triton kernels with "
+            "FLOWKERNELS_BACKEND=triton"
+        ) from error
 if ON_GPU == "triton" and not _triton_problem():
     from .triton.registration import register
 

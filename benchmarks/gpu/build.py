@@ -121,7 +121,8 @@ def _quietly(command: list[str]) -> tuple[int, float, str]:
 
 def _check() -> int:
     """Imports what was built."""
-    code = "import flowkernels, flowkernels._C_cuda as c; print(c.build_info())"
+    code = "import flowkernels, flowkernels._C_cuda as c\n"
+    code += "print(flowkernels.__file__, c.build_info(), flowkernels.backends())"
     return subprocess.run([sys.executable, "-c", code], cwd=tree.TREE, check=False).returncode
 
 

@@ -1,0 +1,54 @@
+"""Where the compiled CUDA kernels are built, importing the ops registers them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu import tree
+
+
+def _import_ops(
+    extension: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Imports the ops beside a module that stands for the extension."""
+    monkeypatch.setattr(tree, "TREE", tmp_path)
+    tree.make(built_elsewhere=True)
+    if not list((tmp_path / "flowkernels").glob("_C.*")):
+        pytest.skip("flowkernels is not built in this checkout: there is nothing to stand beside")
+    (tmp_path / "flowkernels" / "_C_cuda.py").write_text(extension)
+    code = "import flowkernels.ops as o; print(o.__file__)"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "FLOWKERNELS_BACKEND": backend},
+    )  # fmt: skip
+
+
+def test_the_extension_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _import_ops("print('registered')", tmp_path, monkeypatch)
+    assert run.stdout.split() == ["registered", str(tmp_path / "flowkernels/ops/__init__.py")], (
+        run.stderr
+    )
+
+
+def test_triton_takes_its_place_only_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    run = _import_ops("print('registered')", tmp_path, monkeypatch, "triton")
+    assert run.returncode == 0, run.stderr
+    assert "registered" not in run.stdout
+
+
+def test_an_extension_that_does_not_load_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _import_ops("raise ImportError('undefined symbol')", tmp_path, monkeypatch)
+    assert run.returncode == 1
+    assert "cannot be loaded: undefined symbol" in run.stderr
+    assert "FLOWKERNELS_BACKEND=triton" in run.stderr
