@@ -16,6 +16,7 @@ from tests.ops.case import ALL_DTYPES, Case, Sample
 from tests.ops.log_det import LOG_DET_DIAGONAL
 from tests.ops.slerp import SLERP
 from tests.ops.stereographic import STEREOGRAPHIC, STEREOGRAPHIC_INVERSE
+from tests.ops.tangent_normal import SEED, TANGENT_NORMAL
 from tests.ops.test_promises import assert_near, cotangents, wide
 from tests.ops.vmf import VMF_CASES
 
@@ -78,6 +79,16 @@ def _vmf(case: Case) -> list[Sample]:
     return samples
 
 
+def _tangent() -> list[Sample]:
+    samples = []
+    for n, p in ROWS:
+        angle = torch.linspace(0.1, 3, n, dtype=torch.float64).to(DEVICE)
+        for loc in (_sphere(n, p), _sphere(p)):
+            tensors = (loc, angle.cos(), angle.sin())
+            samples.append(Sample(f"{n}, loc {loc.shape}", tensors, {"seed": SEED.to(DEVICE)}))
+    return samples
+
+
 def _slerp() -> list[Sample]:
     fractions = torch.tensor([0.25, 1.125, -0.5], dtype=torch.float64).to(DEVICE)
     return [
@@ -103,6 +114,7 @@ CASES = [
         STEREOGRAPHIC_INVERSE, samples=lambda: [Sample(str(x), (_sphere(*x),)) for x in ROWS]
     ),
     dataclasses.replace(SLERP, samples=_slerp),
+    dataclasses.replace(TANGENT_NORMAL, samples=_tangent),
     *(dataclasses.replace(c, samples=lambda c=c: _vmf(c)) for c in VMF_CASES),
 ]
 
