@@ -69,7 +69,7 @@ def linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         >>> linear(torch.zeros(2), torch.ones(2), 0.25).tolist()
         [0.25, 0.25]
     """
-    a, b, t = _aligned(a, b, t)
+    a, b, t = aligned(a, b, t)
     return (1 - t) * a + t * b
 
 
@@ -85,8 +85,8 @@ def norm_corrected(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         >>> round(path.norm().item(), 5)
         2.0
     """
-    a, b, t = _aligned(a, b, t)
-    line, length = (1 - t) * a + t * b, (1 - t) * _norm(a) + t * _norm(b)
+    a, b, t = aligned(a, b, t)
+    line, length = (1 - t) * a + t * b, (1 - t) * norm(a) + t * norm(b)
     return _unit(line) * length
 
 
@@ -105,7 +105,7 @@ def normalized_linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         >>> round(normalized_linear(a, b, 0.5).std().item(), 1)
         1.0
     """
-    a, b, t = _aligned(a, b, t)
+    a, b, t = aligned(a, b, t)
     return ((1 - t) * a + t * b) / torch.sqrt((1 - t).square() + t.square())
 
 
@@ -123,11 +123,11 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         [0.86603, 0.5]
     """
     direction = ops.slerp(a, b, t)
-    a, b, t = _aligned(a, b, t)
-    return direction * ((1 - t) * _norm(a) + t * _norm(b))
+    a, b, t = aligned(a, b, t)
+    return direction * ((1 - t) * norm(a) + t * norm(b))
 
 
-def _aligned(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+def aligned(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """a, b and t as tensors that broadcast to the path's shape."""
     if a.shape != b.shape or a.ndim == 0:
         raise ValueError(
@@ -145,10 +145,11 @@ def _aligned(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, T
     return a.unsqueeze(-2), b.unsqueeze(-2), t.unsqueeze(-1)
 
 
-def _norm(x: Tensor) -> Tensor:
+def norm(x: Tensor) -> Tensor:
+    """Lengths along the last dimension, which stays."""
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
 
 def _unit(x: Tensor) -> Tensor:
-    norm = _norm(x)
-    return x / torch.where(norm > 0, norm, 1)
+    length = norm(x)
+    return x / torch.where(length > 0, length, 1)

@@ -1,0 +1,35 @@
+"""Paths between latent points, by name or made for a distribution.
+
+:mod:`.paths` has those that need nothing but the two points; :mod:`.cauchy` those that keep
+a distribution's law, made from its marginal (:mod:`.marginals`).
+"""
+
+from .cauchy import cauchy_linear, spherical_cauchy_linear
+from .marginals import Chi, Marginal, StandardCauchy, StandardNormal
+from .paths import (
+    Path,
+    get_path,
+    linear,
+    norm_corrected,
+    normalized_linear,
+    path_names,
+    register_path,
+    slerp,
+)
+
+__all__ = [
+    "Chi",
+    "Marginal",
+    "Path",
+    "StandardCauchy",
+    "StandardNormal",
+    "cauchy_linear",
+    "get_path",
+    "linear",
+    "norm_corrected",
+    "normalized_linear",
+    "path_names",
+    "register_path",
+    "slerp",
+    "spherical_cauchy_linear",
+]
