@@ -12,7 +12,7 @@ class ShortSlerp {
   using P = SlerpPoints<T>;
 
  public:
-  static constexpr int longest = 64;
+  static constexpr int longest = 24;
 
   explicit ShortSlerp(const SlerpArgs& args)
       : a_(args), d_(static_cast<int>(args.d)), points_(block_rows) {

@@ -13,36 +13,21 @@ namespace {
 // Elements of a block of long rows: read twice, the second time from the cache.
 constexpr int64_t block_elements = 2048;
 // Rows up to this length are handled column by column, in vectors across the rows.
-constexpr int short_row = 48;
+constexpr int short_row = 24;
+// Longer rows are streams of their own.
+constexpr int longest_fetched = 512;
 
 Source source(const StereographicOperand& o) { return {o.base, o.dtype}; }
 Sink sink(const StereographicOperand& o) { return {o.base, o.dtype}; }
 
 // ---- sums ------------------------------------------------------------------------
 
-// |x|^2 is summed in float64: |x|^2 - 1 then keeps its digits next to the equator.
+// |z|^2 is summed in float64: |z|^2 - 1 then keeps its digits next to the equator.
 template <class T>
 struct Sums {
   double square = 0;
   T dot = 0;
 };
-
-template <class T>
-double sum_squares(const T* x, int n) {
-  Wide part[4] = {};
-  int i = 0;
-  for (; i + 4 * wide_lanes <= n; i += 4 * wide_lanes) {
-    for (int k = 0; k < 4; ++k) {
-      const Wide v = load_wide(x + i + k * wide_lanes);
-      part[k] += v * v;
-    }
-  }
-  const Wide sums = (part[0] + part[1]) + (part[2] + part[3]);
-  double total = 0;
-  for (int k = 0; k < wide_lanes; ++k) total += sums[k];
-  for (; i < n; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  return total;
-}
 
 template <class T>
 T sum_products(const T* x, const T* g, int n) {
@@ -73,7 +58,7 @@ FK_HD void for_tiles(int64_t d, bool direct, Body body) {
     body(first, static_cast<int>(d - first < longest ? d - first : longest));
 }
 
-template <class T, bool pullback>
+template <class T, bool pullback, bool by_fours = false>
 Sums<T> row_sums(const StereographicArgs& a, int64_t row, T scale) {
   T bx[tile_size], bg[tile_size];
   Sums<T> sums;
@@ -87,7 +72,7 @@ Sums<T> row_sums(const StereographicArgs& a, int64_t row, T scale) {
       for (int i = 0; i < n; ++i) bx[i] = x[i] * scale;
       x = bx;
     }
-    sums.square += sum_squares(x, n);
+    sums.square += by_fours ? sum_squares_by_fours(x, n) : sum_squares(x, n);
     if constexpr (pullback) sums.dot += sum_products(x, read(a.grad_out, bg), n);
   });
   return sums;
@@ -215,7 +200,10 @@ struct Projection {
 
   // ---- long rows ----
 
-  void write_row(int r, int64_t row) {
+  // Where a block has many rows, the cache meanwhile fetches what is summed next, `ahead`
+  // rows on: the hardware does not see a stream that pauses.
+  void write_row(int r, int64_t row, int64_t ahead) {
+    const bool fetches = direct_ && a.d <= longest_fetched;
     T bx[tile_size], bg[tile_size], bo[tile_size];
     const V gain(block.gain[r]), slope(block.slope[r]), scale(block.scale[r]);
     for_tiles(a.d, direct_, [&](int64_t first, int n) {
@@ -228,6 +216,10 @@ struct Projection {
         g = fetch<T>(source(a.grad_out), at(a.grad_out), a.grad_out.stride, n, bg);
       T* out = target<T>(sink(a.out), at(a.out), a.out.stride, bo);
       for_lanes<V>(n, [&](int i, int lanes) {
+        if (fetches) {
+          __builtin_prefetch(x + i + ahead * a.x.row_stride);
+          if constexpr (pullback) __builtin_prefetch(g + i + ahead * a.grad_out.row_stride);
+        }
         V v = slope * (scale * load_lanes<V>(x + i, lanes));
         if constexpr (pullback) v = fma(gain, load_lanes<V>(g + i, lanes), v);
         store_lanes<V>(out + i, v, lanes);
@@ -252,7 +244,8 @@ struct Projection {
   // Rows few enough to be read the second time from the nearest cache.
   void map_rows(int64_t row, int first, int last, int step) {
     for (int r = first; r < last; ++r) {
-      const Sums<T> sums = row_sums<T, pullback>(a, row + r, T(1));
+      // Where squares underflow, the row is summed again.
+      const Sums<T> sums = row_sums<T, pullback, inverse>(a, row + r, T(1));
       set(r, sums, T(1));
       if (Range<T, inverse>::left_by(sums.square)) rescale(r, row + r);
     }
@@ -261,7 +254,7 @@ struct Projection {
     } else {
       for (int r = first; r < last; r += lanes_v<V>) make_line<V>(r);
     }
-    for (int r = first; r < last; ++r) write_row(r, row + r);
+    for (int r = first; r < last; ++r) write_row(r, row + r, step);
   }
 
   // ---- short rows ----

@@ -1,7 +1,7 @@
 // Sums in float64 of elements of either type.
 #pragma once
 
-#include "../math/simd.h"
+#include "tile.h"
 
 FK_BEGIN
 namespace loops {
@@ -24,6 +24,76 @@ template <class T>
 FK_HD void store_narrow(T* p, Wide w) {
   const typename Narrow<T>::type v = __builtin_convertvector(w, typename Narrow<T>::type);
   memcpy(p, &v, sizeof(v));
+}
+// The last n < wide_lanes of elements that end at `end`, and 0 in front of them; reads
+// wide_lanes elements.
+template <class T>
+FK_HD Wide load_last(const T* end, int n) {
+  Wide lane;
+  for (int k = 0; k < wide_lanes; ++k) lane[k] = k;
+  return lane < Wide{} + (wide_lanes - n) ? Wide{} : load_wide(end - wide_lanes);
+}
+
+template <class W>
+FK_HD double sum_lanes(W w) {
+  if constexpr (sizeof(W) == FK_VECTOR_BYTES) {
+    return hsum(Vec<double>((Vec<double>::Raw)w));
+  } else {
+    return (w[0] + w[2]) + (w[1] + w[3]);
+  }
+}
+
+// The sum of squares.
+template <class T>
+double sum_squares(const T* x, int n) {
+  Wide part[4] = {};
+  int i = 0;
+  for (; i + 4 * wide_lanes <= n; i += 4 * wide_lanes) {
+    for (int k = 0; k < 4; ++k) {
+      const Wide v = load_wide(x + i + k * wide_lanes);
+      part[k] += v * v;
+    }
+  }
+  for (; i + wide_lanes <= n; i += wide_lanes) {
+    const Wide v = load_wide(x + i);
+    part[0] += v * v;
+  }
+  if (i < n && n >= wide_lanes) {
+    const Wide v = load_last(x + n, n - i);
+    part[1] += v * v;
+    i = n;
+  }
+  double total = sum_lanes((part[0] + part[1]) + (part[2] + part[3]));
+  for (; i < n; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+  return total;
+}
+
+// The same to a float's accuracy, where no difference of squares is taken.
+template <class T>
+double sum_squares_by_fours(const T* x, int n) {
+  if constexpr (sizeof(T) == 8) {
+    return sum_squares(x, n);
+  } else {
+    using V = Vec<T>;
+    Wide total = {};
+    int i = 0;
+    for (; i + 4 * lanes_v<V> <= n; i += 4 * lanes_v<V>) {
+      V four(T(0));
+      for (int k = 0; k < 4; ++k) {
+        const V v = load<V>(x + i + k * lanes_v<V>);
+        four = fma(v, v, four);
+      }
+      T sums[lanes_v<V>];
+      store<V>(sums, four);
+      for (int k = 0; k < lanes_v<V>; k += wide_lanes) total += load_wide(sums + k);
+    }
+    V rest(T(0));
+    for_lanes<V>(n - i, [&](int j, int lanes) {
+      const V v = load_lanes<V>(x + i + j, lanes);
+      rest = fma(v, v, rest);
+    });
+    return sum_lanes(total) + static_cast<double>(hsum(rest));
+  }
 }
 
 }  // namespace loops

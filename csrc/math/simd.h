@@ -270,6 +270,10 @@ FK_HD Vec<double> sqrt(Vec<double> a) {
 // Sums and maxima over the lanes, in a fixed order.
 template <class T>
 FK_HD T hsum(Vec<T> a) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm512_reduce_add_ps((__m512)a.raw);
+  if constexpr (sizeof(T) == 8) return _mm512_reduce_add_pd((__m512d)a.raw);
+#endif
   T part[Vec<T>::size];
   memcpy(part, &a.raw, sizeof(part));
   for (int width = Vec<T>::size / 2; width > 0; width /= 2)
@@ -356,27 +360,24 @@ FK_HD V copysign(V magnitude, V sign) {
   return as_float((as_int(magnitude) & ~bit) | (as_int(sign) & bit));
 }
 // NaN in `a` is kept: the comparison is false and `a` is what the else branch returns.
-// So do the instructions, which GCC does not find behind the masks of AVX-512.
+// So does the instruction, which GCC does not find behind the masks of AVX-512.
+#if FK_SIMD && defined(__AVX512F__)
+#define FK_EXTREME(op, a, b)                                                   \
+  if constexpr (sizeof(V) == 64 && sizeof(scalar_t<V>) == 4) {                 \
+    return V((typename V::Raw)_mm512_##op##_ps((__m512)b.raw, (__m512)a.raw)); \
+  } else if constexpr (sizeof(V) == 64)                                        \
+  return V((typename V::Raw)_mm512_##op##_pd((__m512d)b.raw, (__m512d)a.raw))
+#else
+#define FK_EXTREME(op, a, b)
+#endif
 template <class V>
 FK_HD V min(V a, V b) {
-#if FK_SIMD && defined(__AVX512F__)
-  if constexpr (sizeof(V) == 64 && sizeof(scalar_t<V>) == 4) {
-    return V((typename V::Raw)_mm512_min_ps((__m512)b.raw, (__m512)a.raw));
-  } else if constexpr (sizeof(V) == 64) {
-    return V((typename V::Raw)_mm512_min_pd((__m512d)b.raw, (__m512d)a.raw));
-  }
-#endif
+  FK_EXTREME(min, a, b);
   return select(b < a, b, a);
 }
 template <class V>
 FK_HD V max(V a, V b) {
-#if FK_SIMD && defined(__AVX512F__)
-  if constexpr (sizeof(V) == 64 && sizeof(scalar_t<V>) == 4) {
-    return V((typename V::Raw)_mm512_max_ps((__m512)b.raw, (__m512)a.raw));
-  } else if constexpr (sizeof(V) == 64) {
-    return V((typename V::Raw)_mm512_max_pd((__m512d)b.raw, (__m512d)a.raw));
-  }
-#endif
+  FK_EXTREME(max, a, b);
   return select(a < b, b, a);
 }
 template <class V>
