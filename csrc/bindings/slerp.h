@@ -24,7 +24,7 @@ inline void check(const Tensor& a, const Tensor& b, const Tensor& t) {
   check_floating(op, "t", t);
   check_same_device(op, "b", b, "a", a);
   check_same_dtype(op, "b", b, "a", a);
-  if (t.dim() > 0) check_same_device(op, "t", t, "a", a);
+  if (t.dim() > 0 || !t.is_cpu()) check_same_device(op, "t", t, "a", a);
   TORCH_CHECK_VALUE(a.dim() >= 1 && a.size(-1) >= 1, op,
                     ": `a` must have shape (*batch, D) with D >= 1, got ", a.sizes());
   TORCH_CHECK_VALUE(a.sizes() == b.sizes(), op, ": `b` must have the shape of `a` (", a.sizes(),

@@ -41,10 +41,13 @@ inline int multiprocessors(c10::DeviceIndex device) {
   return count;
 }
 
-// Makes a tensor's device the current one for as long as it lives.
+// Makes a tensor's device the current one for as long as it lives.  A tensor that is on no
+// GPU, beside others that are, is left for the op's checks to refuse by name.
 class Device {
  public:
-  explicit Device(const at::Tensor& t) : guard_(t.device()) {}
+  explicit Device(const at::Tensor& t) {
+    if (t.is_cuda()) guard_.set_device(t.device());
+  }
   cuda::Queue queue() const {
     const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
     return {stream.stream(), multiprocessors(stream.device_index())};
@@ -52,7 +55,7 @@ class Device {
   void check_launch() const { C10_CUDA_KERNEL_LAUNCH_CHECK(); }
 
  private:
-  c10::cuda::CUDAGuard guard_;
+  c10::cuda::OptionalCUDAGuard guard_;
 };
 
 #endif
