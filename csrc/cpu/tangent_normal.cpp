@@ -63,7 +63,11 @@ void fill_normal(T* to, int64_t n, const RowKey& key) {
   for (int i = 0; i < lanes; ++i) lane[i] = i;
   const WordVec row_low = WordVec{} + (key.row & 0xffffffffu),
                 row_high = WordVec{} + (key.row >> 32);
-  for (int64_t j = 0; j * (run_numbers / run_counters) < n; j += lanes) {
+  // The last run's first half, or all of it.
+  const int64_t rest = n % run_numbers;
+  const int64_t counters = n / run_numbers * run_counters +
+                           (2 * rest < run_numbers ? (rest + 1) / 2 : int64_t{run_counters});
+  for (int64_t j = 0; j < counters; j += lanes) {
     WordVec w[4] = {lane + static_cast<uint64_t>(j), row_low, row_high,
                     WordVec{} + uint32_t(Stream::direction)};
     philox(w[0], w[1], w[2], w[3], WordVec{} + key.low, WordVec{} + key.high);

@@ -37,6 +37,7 @@ def _samples() -> list[Sample]:
         _sample((3, 70), 9, (70,)),
         _sample((2, 3, 4), 7, (3, 1)),
         _sample((2,), 2, (1,)),
+        *(_sample((2,), p) for p in (11, 14, 18, 32, 50)),  # parts of a run of 32 numbers
         _sample((3,), 1030),
         seeds,
     ]
