@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -95,7 +96,7 @@ def vmf_sample(
         >>> x.shape, (x[:, 2].mean() - 0.98).abs() < 0.01  # A(50) = 0.98
         (torch.Size([1000, 3]), tensor(True))
     """
-    _check(loc, concentration)
+    _check(loc, concentration, sample_shape)
     wide = torch.promote_types(loc.dtype, torch.float32)
     kappa = torch.as_tensor(concentration, dtype=wide, device=loc.device)
     try:
@@ -114,7 +115,16 @@ def vmf_sample(
     return tangent_normal(loc, cosine, sine, seed)
 
 
-def _check(loc: Tensor, concentration: Tensor | float) -> None:
+def _check(loc: Tensor, concentration: Tensor | float, sample_shape: Sequence[int]) -> None:
+    if not isinstance(sample_shape, Sequence):
+        raise TypeError(
+            f"vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got {sample_shape!r}"
+        )
+    if any(size < 0 for size in sample_shape):
+        raise ValueError(
+            "vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got "
+            f"{tuple(sample_shape)}"
+        )
     if not isinstance(loc, Tensor):
         raise TypeError(f"vmf_sample: `loc` must be a torch.Tensor, got {type(loc).__name__}")
     if not loc.is_floating_point():
@@ -124,7 +134,12 @@ def _check(loc: Tensor, concentration: Tensor | float) -> None:
             f"vmf_sample: `loc` must have shape (*batch, p) with p >= 2, got {tuple(loc.shape)}"
         )
     if not isinstance(concentration, Tensor):
-        return
+        if isinstance(concentration, Real):
+            return
+        raise TypeError(
+            "vmf_sample: `concentration` must be a number or a torch.Tensor, got "
+            f"{type(concentration).__name__}"
+        )
     if not concentration.is_floating_point():
         raise TypeError(
             f"vmf_sample: `concentration` must be of floating point, got {concentration.dtype}"

@@ -59,6 +59,8 @@ def _bad() -> list[Bad]:
         bad("integers", TypeError, "`sine`", "Int", sine=integers),
         bad("seed dtype", TypeError, "`seed`", "Float", seed=torch.tensor(1.0)),
         bad("seed shape", ValueError, "`seed`", "[3]", seed=torch.arange(3)),
+        bad("device", ValueError, "`cosine`", "meta", cosine=cosine.to("meta")),
+        bad("seed device", ValueError, "`seed`", "meta", seed=SEED.to("meta")),
         bad("no tensor", TypeError, "`loc`", "float", loc=1.0),
     ]
 

@@ -180,6 +180,14 @@ def test_extremes() -> None:
         (lambda: ops.vmf_sample(torch.ones(3, 1), 1.0), ValueError, ("`loc`", "(3, 1)")),
         (lambda: ops.vmf_sample(torch.eye(3).int(), 1.0), TypeError, ("`loc`", "int32")),
         (lambda: ops.vmf_sample([1.0, 0.0], 1.0), TypeError, ("`loc`", "list")),
+        (lambda: ops.vmf_sample(torch.eye(3), "a"), TypeError, ("`concentration`", "str")),
+        (lambda: ops.vmf_sample(torch.eye(3), 1.0, 3), TypeError, ("`sample_shape`", "3")),
+        (lambda: ops.vmf_sample(torch.eye(3), 1.0, (-1,)), ValueError, ("`sample_shape`", "-1")),
+        (
+            lambda: ops.vmf_sample(torch.eye(3), torch.ones(3, device="meta")),
+            ValueError,
+            ("`concentration`", "meta"),
+        ),
         (
             lambda: ops.vmf_sample(torch.eye(3), torch.ones(2)),
             ValueError,

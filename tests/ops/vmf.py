@@ -74,6 +74,14 @@ def _bad(name: str, point: str, function: Callable[..., Tensor], latent: bool) -
         bad(
             "kappa dtype", lambda: function(x, loc, k.long()), TypeError, "`concentration`", "Long"
         ),
+        bad("device", lambda: function(x, loc.to("meta"), k), ValueError, "`loc`", "meta"),
+        bad(
+            "kappa device",
+            lambda: function(x, loc, k.to("meta")),
+            ValueError,
+            "`concentration`",
+            "meta",
+        ),
         bad("integers", lambda: function(x.int(), loc, k), TypeError, f"`{point}`", "Int"),
         bad("scalar", lambda: function(k[0], loc, k), ValueError, f"`{point}`", "[]"),
         bad("no tensor", lambda: function(other, loc, k), TypeError, f"`{point}`", "float"),
