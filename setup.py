@@ -62,6 +62,10 @@ KERNEL_FLAGS = [
     "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
 ]  # fmt: skip
 BINDING_FLAGS = ["-std=c++20", "-O2", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-g0"]
+if platform.system() == "Linux":
+    # at::parallel_for is a plain loop without it.  At link time the flag stays away: the
+    # runtime must be the one that torch brings, or torch.set_num_threads would not reach it.
+    BINDING_FLAGS.append("-fopenmp")
 NVCC_FLAGS = ["-std=c++20", "-O3", "-lineinfo"]
 # What the bindings of every device link.
 SHARED_BINDINGS = ["csrc/bindings/bessel_plan.cpp", "csrc/bindings/bessel_function.cpp"]

@@ -92,3 +92,11 @@ def test_forced_reference_backend() -> None:
     result = run(code, FLOWKERNELS_BACKEND="reference")
     assert "plain torch" in result.stdout, result.stderr
     assert "[[1.0, 1.0]]" in result.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' compilers have no -fopenmp")
+def test_kernels_run_on_torchs_threads() -> None:
+    """Without OpenMP at::parallel_for is a plain loop, and nothing else would tell."""
+    from flowkernels import _C
+
+    assert b"GOMP_parallel" in Path(_C.__file__).read_bytes()
