@@ -21,7 +21,8 @@ LIBRARY = torch.library.Library("flowkernels", "IMPL")
 Function = Callable[..., Any]
 
 
-def _batched_first(value: Any, dim: int | None, size: int) -> Any:
+def batched_first(value: Any, dim: int | None, size: int) -> Any:
+    """A vmapped argument, its mapped dimension leading; what is not mapped is repeated."""
     if not isinstance(value, Tensor):
         return value
     if dim is None:
@@ -34,7 +35,7 @@ def leading_vmap(op: Function) -> Function:
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
         size = info.batch_size
-        out = op(*(_batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True)))
+        out = op(*(batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True)))
         return out, tuple(0 for _ in out) if isinstance(out, tuple) else 0
 
     return rule
@@ -45,7 +46,7 @@ def folding_vmap(op: Function) -> Function:
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
         size = info.batch_size
-        first = [_batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True)]
+        first = [batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True)]
         rows = next(a.shape[1] for a in first if isinstance(a, Tensor))
         flat = [a.flatten(0, 1) if isinstance(a, Tensor) else a for a in first]
         out = tuple(o.reshape(size, rows, *o.shape[1:]) for o in op(*flat))

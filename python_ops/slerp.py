@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import reference
 from ._backends import FORCED
-from ._library import entry, register
+from ._library import batched_first, entry, register
 
 
 def _fake(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -24,12 +24,6 @@ def _fake_backward(
     return a.new_empty(a.shape), b.new_empty(b.shape), t.new_empty(t.shape)
 
 
-def _first(value: Tensor, dim: int | None, size: int) -> Tensor:
-    if dim is None:
-        return value.unsqueeze(0).expand(size, *value.shape)
-    return value.movedim(dim, 0)
-
-
 def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
     """The rule of slerp (a, b, t) and its backward (grad, a, b, t) under vmap.
 
@@ -38,7 +32,7 @@ def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Tensor) -> Any:
         size = info.batch_size
-        *vectors, t = (_first(a, d, size) for a, d in zip(args, in_dims, strict=True))
+        *vectors, t = (batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True))
         single, shared = t.ndim == 1, t.ndim <= 2
         if single:
             t = t.unsqueeze(-1)

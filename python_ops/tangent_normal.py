@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from ._library import entry, register
+from ._library import batched_first, entry, register
 
 
 def draw_seed(device: torch.device, generator: torch.Generator | None = None) -> Tensor:
@@ -23,13 +23,8 @@ def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Tensor) -> Any:
         size = info.batch_size
-
-        def first(value: Tensor, dim: int | None) -> Tensor:
-            if dim is None:
-                return value.unsqueeze(0).expand(size, *value.shape)
-            return value.movedim(dim, 0)
-
-        *given, loc, cosine, sine, seed = (first(a, d) for a, d in zip(args, in_dims, strict=True))
+        first = [batched_first(a, d, size) for a, d in zip(args, in_dims, strict=True)]
+        *given, loc, cosine, sine, seed = first
         missing = cosine.ndim + 1 - loc.ndim
         even = loc.reshape(size, *[1] * missing, *loc.shape[1:])
         out = op(*given, even, cosine, sine, seed.contiguous())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from . import reference
-from ._library import entry, register
+from ._library import batched_first, entry, register
 from .log_iv import bessel, number
 
 
@@ -210,10 +210,9 @@ def _aligned_vmap(op: Any) -> Callable[..., Any]:
     n = len(event_ndims)
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        first = []
-        for a, d in zip(args[:n], in_dims[:n], strict=True):
-            moved = a.unsqueeze(0) if d is None else a.movedim(d, 0)
-            first.append(moved.expand(info.batch_size, *moved.shape[1:]))
+        first = [
+            batched_first(a, d, info.batch_size) for a, d in zip(args[:n], in_dims[:n], strict=True)
+        ]
         rank = max(a.ndim - e for a, e in zip(first, event_ndims, strict=True))
         even = [
             a.reshape(a.shape[0], *[1] * (rank - a.ndim + e), *a.shape[1:])

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from . import reference
-from ._library import LIBRARY, entry
+from ._library import LIBRARY, batched_first, entry
 from .tangent_normal import draw_seed, tangent_normal
 
 
@@ -27,8 +27,7 @@ def _fake(
 def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
     """One seed for each, or the same for all: vmap's randomness decides which it is."""
     kappa, seed = (
-        a.unsqueeze(0).expand(info.batch_size, *a.shape) if d is None else a.movedim(d, 0)
-        for a, d in zip(args[:2], in_dims[:2], strict=True)
+        batched_first(a, d, info.batch_size) for a, d in zip(args[:2], in_dims[:2], strict=True)
     )
     op = torch.ops.flowkernels.vmf_sample_cosine.default
     return op(kappa, seed.contiguous(), *args[2:]), (
@@ -115,7 +114,7 @@ def vmf_sample(
     return tangent_normal(loc, cosine, sine, seed)
 
 
-def _check(loc: Tensor, concentration: Tensor | float, sample_shape: Sequence[int]) -> None:
+def _check(loc: object, concentration: object, sample_shape: object) -> None:
     if not isinstance(sample_shape, Sequence):
         raise TypeError(
             f"vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got {sample_shape!r}"

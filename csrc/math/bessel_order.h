@@ -29,6 +29,13 @@ FK_HD V order_t0(V v, V y) {
   return sum;
 }
 
+// I_{v+1}(x) / I_v(x) = x/(2(v+1)) T1/T0.
+template <class V>
+FK_HD V order_series_ratio(V v, V x) {
+  const V y = x * x * real<V>(0.25), one = real<V>(1.0);
+  return x * real<V>(0.5) / (v + one) * (one + order_t0(v + one, y)) / (one + order_t0(v, y));
+}
+
 // T2 and dT2/dy.
 template <class V>
 FK_HD V order_t2(V v, V y, V& slope) {
@@ -125,10 +132,7 @@ FK_HD V order_log_iv_slope(V v, V x) {
   return by_order_region(
       v, x,
       [](V v_, V x_) {
-        const V y = x_ * x_ * real<V>(0.25), one = real<V>(1.0);
-        const V ratio = x_ * real<V>(0.5) / (v_ + one) * (one + order_t0(v_ + one, y)) /
-                        (one + order_t0(v_, y));
-        return ratio + order_over(v_, x_);
+        return order_series_ratio(v_, x_) + order_over(v_, x_);
       },
       [](const OrderFrame<V>& f) {
         const V e = order_double_sum(debye_e<T>(), 0, f.s, f.q);
@@ -159,11 +163,7 @@ FK_HD V order_ratio(V v, V x) {
   using T = scalar_t<V>;
   return by_order_region(
       v, x,
-      [](V v_, V x_) {
-        const V y = x_ * x_ * real<V>(0.25), one = real<V>(1.0);
-        return x_ * real<V>(0.5) / (v_ + one) * (one + order_t0(v_ + one, y)) /
-               (one + order_t0(v_, y));
-      },
+      [](V v_, V x_) { return order_series_ratio(v_, x_); },
       [](const OrderFrame<V>& f) {
         const V e = order_double_sum(debye_e<T>(), 0, f.s, f.q);
         const V one = real<V>(1.0);
