@@ -130,10 +130,7 @@ template <class V>
 FK_HD V order_log_iv_slope(V v, V x) {
   using T = scalar_t<V>;
   return by_order_region(
-      v, x,
-      [](V v_, V x_) {
-        return order_series_ratio(v_, x_) + order_over(v_, x_);
-      },
+      v, x, [](V v_, V x_) { return order_series_ratio(v_, x_) + order_over(v_, x_); },
       [](const OrderFrame<V>& f) {
         const V e = order_double_sum(debye_e<T>(), 0, f.s, f.q);
         return f.h / f.x - (f.x * f.s) * f.s * (real<V>(0.5) + e);
@@ -162,8 +159,7 @@ template <class V>
 FK_HD V order_ratio(V v, V x) {
   using T = scalar_t<V>;
   return by_order_region(
-      v, x,
-      [](V v_, V x_) { return order_series_ratio(v_, x_); },
+      v, x, [](V v_, V x_) { return order_series_ratio(v_, x_); },
       [](const OrderFrame<V>& f) {
         const V e = order_double_sum(debye_e<T>(), 0, f.s, f.q);
         const V one = real<V>(1.0);
