@@ -1,26 +1,45 @@
 """Base distributions of flows, as modules."""
 
+from collections.abc import Callable
+
 from torch import nn
 
 from .base import Base
 from .normal import StandardNormal
 from .von_mises_fisher import SphericalVonMisesFisher
 
-__all__ = ["Base", "SphericalVonMisesFisher", "StandardNormal", "make_base"]
+__all__ = ["Base", "SphericalVonMisesFisher", "StandardNormal", "base_names", "make_base"]
+
+# What a name makes of the latent dimension d and the concentration scale c.
+_BASES: dict[str, Callable[[int, float], Base]] = {
+    "normal": lambda dim, c: StandardNormal(dim),
+    "vmf": SphericalVonMisesFisher,
+}
+
+
+def base_names() -> list[str]:
+    """The names that :func:`make_base` knows."""
+    return list(_BASES)
 
 
 def make_base(base: "str | Base", dim: int, concentration_scale: float = 1.0) -> Base:
-    """``"normal"``, ``"vmf"`` or a base module, as a base on R^dim.
+    """A base by its name (:func:`base_names`), or a base module, as a base on R^dim.
 
     Raises:
         ValueError: another name, or a module of another ``event_shape``.
+
+    Example:
+        >>> make_base("vmf", 784, 1.5)
+        SphericalVonMisesFisher(
+          dim=784, concentration_scale=1.5
+          (projection): ScaledStereographic(dim=784)
+        )
     """
-    if base == "normal":
-        return StandardNormal(dim)
-    if base == "vmf":
-        return SphericalVonMisesFisher(dim, concentration_scale)
+    if isinstance(base, str) and base in _BASES:
+        return _BASES[base](dim, concentration_scale)
     if not isinstance(base, nn.Module):
-        raise ValueError(f'base must be "normal", "vmf" or a base module, got {base!r}')
+        names = ", ".join(f'"{name}"' for name in _BASES)
+        raise ValueError(f"base must be one of {names} or a base module, got {base!r}")
     if tuple(base.event_shape) != (dim,):
         raise ValueError(f"base must have event_shape ({dim},), got {tuple(base.event_shape)}")
     return base

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flowkernels.bases import base_names
 from flowkernels.data import DATASETS
 from flowkernels.training import Run, RunConfig
 
@@ -25,6 +26,7 @@ def _setting(name: str, text: str, panel: str) -> Any:
 
 
 _DATA, _FLOW, _TRAINING, _MACHINE = "Data", "Flow", "Training", "Machine and records"
+_BASES = ", ".join(f"`{name}`" for name in base_names())
 _NAMES = ", ".join(f"`{name}` ({entry.summary})" for name, entry in DATASETS.items())
 
 
@@ -53,12 +55,10 @@ def train(
     alpha: Annotated[
         float | None, _setting("alpha", "Margin of the logit in front of the flow.", _FLOW)
     ] = None,
-    base: Annotated[
-        str | None, _setting("base", "Base distribution: `vmf` or `normal`.", _FLOW)
-    ] = None,
+    base: Annotated[str | None, _setting("base", f"Base distribution: {_BASES}.", _FLOW)] = None,
     concentration_scale: Annotated[
         float | None,
-        _setting("concentration_scale", "c of the vMF base: concentration = c d.", _FLOW),
+        _setting("concentration_scale", "c of the base; for `vmf`, concentration = c d.", _FLOW),
     ] = None,
     epochs: Annotated[int | None, _setting("epochs", "Passes over the images.", _TRAINING)] = None,
     steps_per_epoch: Annotated[

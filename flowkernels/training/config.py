@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flowkernels.bases import base_names
 from flowkernels.data.files import atomic_write
 
 __all__ = ["ConfigError", "RunConfig"]
 
 _CHOICES = {
-    "base": ("vmf", "normal"),
+    "base": tuple(base_names()),
     "schedule": ("cosine", "constant"),
     "precision": ("32-true", "64-true", "bf16-mixed"),
     "accelerator": ("auto", "cpu", "gpu"),
@@ -55,8 +56,9 @@ class RunConfig:
         steps: Glow steps per scale.
         hidden: channels of the coupling networks.
         alpha: margin of the logit that maps levels to reals, 0 < alpha < 1/2.
-        base: ``vmf`` or ``normal``.
-        concentration_scale: c of the vMF base, concentration = c d, d the latent dimension.
+        base: a name of :func:`flowkernels.bases.base_names`.
+        concentration_scale: c of the bases that have one: for the vMF, concentration = c d, d
+            the latent dimension.
         epochs: passes over the training images.
         steps_per_epoch: batches in an epoch; None for all. With fewer than all, an epoch is a
             new random part of the images, and validation comes more often.
