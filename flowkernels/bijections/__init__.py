@@ -7,11 +7,13 @@ from .coupling import AffineCoupling, conv_conditioner, mlp_conditioner
 from .glow import GlowStep, GlowSteps
 from .preprocessing import Dequantize, Logit
 from .reshape import Flip, Multiscale, Permutation, Squeeze
+from .simplex import AdditiveLogRatio, SimplexBijection, StickBreaking
 from .sphere import ScaledStereographic
 
 __all__ = [
     "ActNorm",
     "ActNormConv1x1",
+    "AdditiveLogRatio",
     "AffineCoupling",
     "Bijection",
     "Compose",
@@ -25,7 +27,9 @@ __all__ = [
     "Multiscale",
     "Permutation",
     "ScaledStereographic",
+    "SimplexBijection",
     "Squeeze",
+    "StickBreaking",
     "conv_conditioner",
     "mlp_conditioner",
 ]

@@ -1,7 +1,8 @@
 """Paths between latent points, by name or made for a distribution.
 
 :mod:`.paths` has those that need nothing but the two points; :mod:`.cauchy` those that keep
-a distribution's law, made from its marginal (:mod:`.marginals`).
+a distribution's law, made from its marginal (:mod:`.marginals`); :mod:`.simplex` the straight
+line of a space that is mapped onto the simplex. :mod:`.fidelity` offers them to torch-fidelity.
 """
 
 from .cauchy import cauchy_linear, spherical_cauchy_linear
@@ -16,6 +17,7 @@ from .paths import (
     register_path,
     slerp,
 )
+from .simplex import simplex_linear
 
 __all__ = [
     "Chi",
@@ -30,6 +32,7 @@ __all__ = [
     "normalized_linear",
     "path_names",
     "register_path",
+    "simplex_linear",
     "slerp",
     "spherical_cauchy_linear",
 ]
