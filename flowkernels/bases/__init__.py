@@ -6,14 +6,30 @@ from torch import nn
 
 from .base import Base
 from .normal import StandardNormal
+from .resampled import ResampledBase, factor_size
 from .von_mises_fisher import SphericalVonMisesFisher
 
-__all__ = ["Base", "SphericalVonMisesFisher", "StandardNormal", "base_names", "make_base"]
+__all__ = [
+    "Base",
+    "ResampledBase",
+    "SphericalVonMisesFisher",
+    "StandardNormal",
+    "base_names",
+    "make_base",
+]
 
 # What a name makes of the latent dimension d and the concentration scale c.
 _BASES: dict[str, Callable[[int, float], Base]] = {
     "normal": lambda dim, c: StandardNormal(dim),
     "vmf": SphericalVonMisesFisher,
+    "resampled": lambda dim, c: ResampledBase(dim),
+    "resampled_factorized": lambda dim, c: ResampledBase(
+        dim,
+        hidden=(32, 32),
+        groups=dim // factor_size(dim),
+        num_z_samples=256,
+        num_eval_samples=1 << 15,
+    ),
 }
 
 
