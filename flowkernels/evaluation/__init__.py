@@ -9,20 +9,37 @@ from flowkernels.data.extras import lazy
 if TYPE_CHECKING:
     from flowkernels.evaluation.baselines import DiagonalGaussian
     from flowkernels.evaluation.evaluate import compare, round_trip_error, score, start_flow
+    from flowkernels.evaluation.extractor import (
+        Classifier,
+        Extractor,
+        inception,
+        trained_classifier,
+    )
     from flowkernels.evaluation.metrics import BitsPerDim
     from flowkernels.evaluation.noise import fixed_noise
     from flowkernels.evaluation.pictures import save_curve, save_grid
+    from flowkernels.evaluation.quality import ImageQuality
+    from flowkernels.evaluation.walks import NearestImages, pairs_of, score_walks, walk_images
 
 __all__ = [
     "BitsPerDim",
+    "Classifier",
     "DiagonalGaussian",
+    "Extractor",
+    "ImageQuality",
+    "NearestImages",
     "compare",
     "fixed_noise",
+    "inception",
+    "pairs_of",
     "round_trip_error",
     "save_curve",
     "save_grid",
     "score",
+    "score_walks",
     "start_flow",
+    "trained_classifier",
+    "walk_images",
 ]
 
 __getattr__ = lazy(
@@ -30,9 +47,12 @@ __getattr__ = lazy(
     {
         "baselines": ("DiagonalGaussian",),
         "evaluate": ("compare", "round_trip_error", "score", "start_flow"),
+        "extractor": ("Classifier", "Extractor", "inception", "trained_classifier"),
         "metrics": ("BitsPerDim",),
         "noise": ("fixed_noise",),
         "pictures": ("save_curve", "save_grid"),
+        "quality": ("ImageQuality",),
+        "walks": ("NearestImages", "pairs_of", "score_walks", "walk_images"),
     },
-    {"evaluate": ("torchmetrics",), "metrics": ("torchmetrics",)},
+    {"evaluate": ("torchmetrics",), "metrics": ("torchmetrics",), "quality": ("torchmetrics",)},
 )

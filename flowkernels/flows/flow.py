@@ -147,13 +147,18 @@ class Flow(nn.Module):
             >>> flow.interpolate(a, b, torch.linspace(0, 1, 7)).shape
             torch.Size([5, 7, 3])
         """
+        return self.inverse(self.latent_path(a, b, t, path))[0]
+
+    def latent_path(
+        self, a: Tensor, b: Tensor, t: Tensor | float, path: str | Path | None = None
+    ) -> Tensor:
+        """The latents that :meth:`interpolate` decodes, (*batch, d) or (*batch, T, d)."""
         if a.shape != b.shape:
             raise ValueError(
                 f"a and b must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}"
             )
         ends = self(a)[0], self(b)[0]
-        latents = path(*ends, t) if callable(path) else self.base.path(*ends, t, path)
-        return self.inverse(latents)[0]
+        return path(*ends, t) if callable(path) else self.base.path(*ends, t, path)
 
     def _encode(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
         rows, batch = self._rows("x", x, self.event_shape)
