@@ -64,9 +64,9 @@ def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor | Non
     with :math:`\xi` uniform on the unit sphere of the hyperplane across :math:`\mu`: every
     rotationally symmetric distribution is a law of :math:`\cos\theta` put through this.
     The random numbers are made on the fly (Philox, one stream for each row), so that x is
-    written once and nothing else is; the same seed gives the same points in every
-    precision, on every device and number of threads. The isometry that takes e_1 to
-    :math:`\mu` is exact next to the axes.
+    written once and nothing else is; the same seed gives the same random bits, and the same
+    points to rounding, in every precision, on every device and number of threads. The
+    isometry that takes e_1 to :math:`\mu` is exact next to the axes.
 
     Args:
         loc: axes :math:`\mu`, unit vectors (\*batch, p), p >= 2, float16, bfloat16,

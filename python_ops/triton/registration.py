@@ -18,7 +18,8 @@ from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTens
 
 from .refuse import remember
 
-# op of the dispatcher: module of this package and the names of its two functions.
+# op of the dispatcher: module of this package and the names of its functions, the second that of
+# `<op>_backward` where there is one.
 OPS = {
     "affine_coupling": ("affine_coupling", "forward", "backward"),
     "bessel": ("bessel", "forward", "backward"),
@@ -27,12 +28,20 @@ OPS = {
     "slerp": ("slerp", "forward", "backward"),
     "stereographic": ("stereographic", "forward", "backward"),
     "stereographic_inverse": ("stereographic", "inverse_forward", "inverse_backward"),
+    "tangent_normal": ("tangent_normal", "forward", "backward"),
     "vmf_log_prob": ("vmf", "forward", "backward"),
     "stereographic_vmf_log_prob": ("vmf", "latent_forward", "latent_backward"),
+    "vmf_sample_cosine": ("vmf_sample", "forward"),
 }
 # A plan is memory of the device made at the first call, which a graph must not make anew
 # each time: torch.compile keeps these ops whole.
-WHOLE = ("bessel", "bessel_order", "vmf_log_prob", "stereographic_vmf_log_prob")
+WHOLE = (
+    "bessel",
+    "bessel_order",
+    "vmf_log_prob",
+    "stereographic_vmf_log_prob",
+    "vmf_sample_cosine",
+)
 
 _LIBRARY = torch.library.Library("flowkernels", "IMPL")
 
@@ -70,9 +79,9 @@ def _decomposition(implementation: Callable[..., Any]) -> Callable[..., Any]:
 
 def register(*keys: str) -> None:
     """Puts every kernel under dispatch keys: CUDA, and CPU for the interpreter."""
-    for op, (module, forward, backward) in OPS.items():
+    for op, (module, *functions) in OPS.items():
         remember(op)
-        for name, function in ((op, forward), (f"{op}_backward", backward)):
+        for name, function in zip((op, f"{op}_backward"), functions, strict=False):
             implementation = _lazy(module, function)
             for key in keys:
                 with warnings.catch_warnings():  # the CPU has kernels already

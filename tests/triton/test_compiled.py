@@ -20,29 +20,25 @@ def _fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
 
 
-# Points on the sphere are rows of d + 1 elements, which start at odd addresses.
-NARROW = tuple(
-    f"{kernel} {dtype}, {label}"
-    for kernel, label in (
-        ("stereographic.inverse_forward", "long rows"),
-        ("vmf.forward", "one loc"),
-        ("vmf.backward", "one loc"),
-    )
-    for dtype in ("fp32", "bf16")
-)
-narrow = pytest.mark.xfail(strict=True, reason="reads a row of d + 1 elements one at a time")
+# Kernels whose widest access is narrower, and why.  Rows of d + 1 elements start at any element, so
+# that 16 bytes of one are not 16 bytes of memory; and a tile cannot be moved by a few elements:
+# `tl.gather`, Triton's only means, takes 1029 shuffles a thread for a row of 1024.
+NARROW = {
+    "stereographic.inverse_forward": "of rows of d + 1 and d, those that are written are aligned",
+    "vmf.forward": "rows of d + 1",
+    "vmf.backward": "rows of d + 1",
+    "tangent_normal": "rows of d + 1; a random number is made where its run of 32 has it",
+    "vmf_sample": "reads nothing but a concentration and a seed",
+}
 
 
-@pytest.mark.parametrize(
-    "launch",
-    [pytest.param(x, marks=[narrow] if x.label in NARROW else []) for x in QUICK],
-    ids=lambda launch: launch.label,
-)
+@pytest.mark.parametrize("launch", QUICK, ids=lambda launch: launch.label)
 def test_compiles(launch: Launch) -> None:
     for target in TARGETS:
         compiled = compile_for(launch, target)
         assert problem(compiled) is None
         if target.startswith("sm_"):
-            assert compiled.widest_load == 16, (
+            narrow = any(launch.label.startswith(kernel) for kernel in NARROW)
+            assert (compiled.widest_load == 16) != narrow, (
                 f"{target} reads {compiled.widest_load} bytes at most"
             )

@@ -13,11 +13,16 @@ pytest.importorskip("triton", reason="Triton is not installed: it has no wheels 
 
 ROOT = Path(__file__).parents[2]
 PROMISES = "tests/ops/test_promises.py"
+# What the sampler promises for each draw; a negative concentration, which only a CPU refuses, and
+# laws over many draws are left to the compiled kernels.
+SAMPLER = "paths_are or precisions or repeat_draws or narrow or extremes or vmap or one_graph"
 RUNS = {
     "values": [PROMISES, "-k", "value_parity"],
     "gradients": [PROMISES, "-k", "gradient_parity"],
     "layouts": [PROMISES, "-k", "strides or empty or bad_input"],
     "elementary": ["tests/triton/elementary_checks.py"],
+    "random numbers": ["tests/triton/random_checks.py"],
+    "sampler": ["tests/ops/test_vmf_sample.py", "-k", SAMPLER],
 }
 
 

@@ -105,3 +105,10 @@ def test_ops_with_tables_stay_whole(case: Case) -> None:
     for op, args in recorder.calls:
         names = [str(node.target) for node in traced(op, args, symbolic=False).graph.nodes]
         assert any("flowkernels" in name for name in names), names
+
+
+def test_the_sampler_stays_whole() -> None:
+    """Its path reads a plan; its arguments are no case of the shared checker."""
+    op = torch.ops.flowkernels.vmf_sample_cosine.default
+    graph = traced(op, (torch.ones(3, 4), torch.tensor(1), 5, True), symbolic=True).graph
+    assert any("vmf_sample_cosine" in str(node.target) for node in graph.nodes)

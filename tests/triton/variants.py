@@ -16,8 +16,8 @@ from torch import Tensor
 
 PACKAGE = "flowkernels.ops.triton"
 DTYPES = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16",
-          torch.bfloat16: "bf16"}  # fmt: skip
-EVERY_DTYPE = tuple(DTYPES)
+          torch.bfloat16: "bf16", torch.int64: "i64"}  # fmt: skip
+EVERY_DTYPE = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 PRECISIONS = (torch.float32, torch.float64)
 
 
@@ -213,9 +213,42 @@ def _densities() -> Iterator[Variant]:
             yield Variant("vmf", f"{prefix}backward", label, backward, dtypes, quick)
 
 
+def _samplers() -> Iterator[Variant]:
+    shapes = {"an own loc": (16384, 785, True), "one loc": (16384, 785, False),
+              "short": (65536, 4, False), "wide": (64, 65536, False)}  # fmt: skip
+    for label, (rows, p, own) in shapes.items():
+
+        def tensors(
+            dtype: torch.dtype, rows: int = rows, p: int = p, own: bool = own
+        ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            loc = empty(rows, p, dtype=dtype) if own else empty(p, dtype=dtype)
+            cosine = empty(rows, dtype=wide(dtype))
+            return loc, cosine, cosine, empty(dtype=torch.int64)
+
+        def backward(dtype: torch.dtype, tensors: Any = tensors) -> tuple[Any, ...]:
+            loc, cosine, *rest = tensors(dtype)
+            return empty(*cosine.shape, loc.shape[-1], dtype=dtype), loc, cosine, *rest
+
+        quick = label == "one loc"
+        dtypes = EVERY_DTYPE if quick else PRECISIONS
+        yield Variant("tangent_normal", "forward", label, tensors, dtypes, quick)
+        yield Variant("tangent_normal", "backward", label, backward, dtypes, quick)
+    for p in (3, 785):
+        for path in (False, True):
+
+            def cosines(dtype: torch.dtype, p: int = p, path: bool = path) -> tuple[Any, ...]:
+                return empty(65536, dtype=dtype), empty(dtype=torch.int64), p, path
+
+            label = f"p = {p}{', path' if path else ''}"
+            yield Variant("vmf_sample", "forward", label, cosines, PRECISIONS, p == 785)
+
+
 def variants() -> list[Variant]:
     """Every kernel, with every piece of mathematics, dtype and layout that it has."""
-    return [*_couplings(), *_log_dets(), *_slerps(), *_stereographics(), *_bessels(), *_densities()]
+    return [
+        *_couplings(), *_log_dets(), *_slerps(), *_stereographics(), *_bessels(), *_densities(),
+        *_samplers(),
+    ]  # fmt: skip
 
 
 def launches(quick: bool) -> list[Launch]:
