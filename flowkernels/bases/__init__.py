@@ -3,17 +3,31 @@
 from collections.abc import Callable
 
 from torch import nn
+from torch.distributions import Distribution
 
-from .base import Base
+from .base import Base, BaseDistribution
+from .cauchy import StandardCauchy, StandardIsotropicCauchy
+from .dirichlet import LogRatioDirichlet, StickBreakingDirichlet
+from .from_distribution import FromDistribution
 from .normal import StandardNormal
+from .power_spherical import SphericalPowerSpherical
 from .resampled import ResampledBase, factor_size
+from .spherical import SphericalBase
 from .von_mises_fisher import SphericalVonMisesFisher
 
 __all__ = [
     "Base",
+    "BaseDistribution",
+    "FromDistribution",
+    "LogRatioDirichlet",
     "ResampledBase",
+    "SphericalBase",
+    "SphericalPowerSpherical",
     "SphericalVonMisesFisher",
+    "StandardCauchy",
+    "StandardIsotropicCauchy",
     "StandardNormal",
+    "StickBreakingDirichlet",
     "base_names",
     "make_base",
 ]
@@ -22,6 +36,11 @@ __all__ = [
 _BASES: dict[str, Callable[[int, float], Base]] = {
     "normal": lambda dim, c: StandardNormal(dim),
     "vmf": SphericalVonMisesFisher,
+    "power_spherical": SphericalPowerSpherical,
+    "dirichlet": StickBreakingDirichlet,
+    "dirichlet_alr": LogRatioDirichlet,
+    "cauchy": lambda dim, c: StandardCauchy(dim),
+    "isotropic_cauchy": lambda dim, c: StandardIsotropicCauchy(dim),
     "resampled": lambda dim, c: ResampledBase(dim),
     "resampled_factorized": lambda dim, c: ResampledBase(
         dim,
@@ -38,8 +57,10 @@ def base_names() -> list[str]:
     return list(_BASES)
 
 
-def make_base(base: "str | Base", dim: int, concentration_scale: float = 1.0) -> Base:
-    """A base by its name (:func:`base_names`), or a base module, as a base on R^dim.
+def make_base(
+    base: "str | Base | Distribution", dim: int, concentration_scale: float = 1.0
+) -> Base:
+    """A base by its name (:func:`base_names`), a base module or a torch distribution, on R^dim.
 
     Raises:
         ValueError: another name, or a module of another ``event_shape``.
@@ -53,9 +74,13 @@ def make_base(base: "str | Base", dim: int, concentration_scale: float = 1.0) ->
     """
     if isinstance(base, str) and base in _BASES:
         return _BASES[base](dim, concentration_scale)
+    if isinstance(base, Distribution):
+        base = FromDistribution(base)
     if not isinstance(base, nn.Module):
         names = ", ".join(f'"{name}"' for name in _BASES)
-        raise ValueError(f"base must be one of {names} or a base module, got {base!r}")
+        raise ValueError(
+            f"base must be one of {names}, a torch distribution or a base module, got {base!r}"
+        )
     if tuple(base.event_shape) != (dim,):
         raise ValueError(f"base must have event_shape ({dim},), got {tuple(base.event_shape)}")
     return base

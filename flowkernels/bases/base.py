@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
 
-from flowkernels.interpolation import get_path
+from flowkernels.interpolation import (
+    Marginal,
+    cauchy_linear,
+    get_path,
+    spherical_cauchy_linear,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Base(nn.Module):
@@ -23,7 +33,15 @@ class Base(nn.Module):
 
     Attributes:
         event_shape: ``torch.Size([d])``.
+        marginal: the law of each of independent coordinates, where there is one; what
+            ``path`` makes "cauchy_linear" of.
+        radial_marginal: the law of an isotropic base's length, for "spherical_cauchy_linear".
+        has_rsample: whether draws are reparametrised.
     """
+
+    marginal: Marginal | None = None
+    radial_marginal: Marginal | None = None
+    has_rsample: bool = True
 
     def __init__(self, dim: int, default_path: str = "linear") -> None:
         super().__init__()
@@ -55,10 +73,69 @@ class Base(nn.Module):
         t is a number or 0-d -> (*batch, d), or (T,) -> (*batch, T, d); names
         are those of :mod:`flowkernels.interpolation`.
         """
-        return get_path(name or self.default_path)(a, b, t)
+        name = name or self.default_path
+        if name == "cauchy_linear" and self.marginal is not None:
+            return cauchy_linear(self.marginal)(a, b, t)
+        if name == "spherical_cauchy_linear" and self.radial_marginal is not None:
+            return spherical_cauchy_linear(self.radial_marginal)(a, b, t)
+        return get_path(name)(a, b, t)
+
+    def as_distribution(self) -> BaseDistribution:
+        """The base as a torch distribution of event shape (d,), which shares its parameters.
+
+        Example:
+            >>> from flowkernels.bases import StandardNormal
+            >>> law = StandardNormal(3).as_distribution()
+            >>> law.expand((2,)).sample((4,)).shape, law.event_shape
+            (torch.Size([4, 2, 3]), torch.Size([3]))
+        """
+        return BaseDistribution(self)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, path={self.default_path!r}"
+
+
+class BaseDistribution(Distribution):
+    """A :class:`Base` in the manner of torch.distributions; see :meth:`Base.as_distribution`.
+
+    Args:
+        base: whose density and draws these are.
+        batch_shape: of independent copies.
+        validate_args: as everywhere in torch.distributions.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    support = constraints.real_vector
+
+    def __init__(
+        self,
+        base: Base,
+        batch_shape: Sequence[int] = (),
+        validate_args: bool | None = None,
+    ) -> None:
+        self.base = base
+        self.has_rsample = base.has_rsample
+        super().__init__(torch.Size(batch_shape), base.event_shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
+        new.base, new.has_rsample = self.base, self.has_rsample
+        Distribution.__init__(new, torch.Size(batch_shape), self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        expanded: Self = new
+        return expanded
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        return self.base.rsample(self._extended_shape(torch.Size(sample_shape))[:-1])
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.base.sample(self._extended_shape(torch.Size(sample_shape))[:-1])
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        batch = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        return self.base.log_prob(value).expand(batch)
 
 
 def as_shape(sample_shape: int | Sequence[int]) -> torch.Size:

@@ -3,42 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from flowkernels import ops
-from flowkernels.bijections import ScaledStereographic
 from flowkernels.distributions import VonMisesFisher
 
-from .base import Base
+from .spherical import SphericalBase
 
 
-class SphericalVonMisesFisher(Base):
+class SphericalVonMisesFisher(SphericalBase):
     """z in R^d such that the stereographic projection of scale * z is vMF on S^d.
 
     log p(z) = log C_{d+1}(k) + k mu.psi(scale z) + d log rho + d log scale
     (Fadel et al. 2021, section 3): one fused op from latent to density. The
     path between two latents is the arc between their projections.
 
-    With mu the image of z = 0 and k = c d, mass sits where cos = A(c), A(c) =
-    2c / (1 + sqrt(1 + 4c^2)) up to O(1/d): a sphere of radius
-    r = sqrt((1 - A) / (1 + A)) about the origin whatever d, while a latent of
-    unit-variance coordinates has |z| ~ sqrt(d). The fixed scale r / sqrt(d)
-    puts the one on the other; without it a new flow starts thousands of nats
-    away.
+    The mean cosine is A(c) = 2c / (1 + sqrt(1 + 4c^2)) up to O(1/d). The paper uses
+    c = 1, 1.5 and 2.
 
-    Args:
-        dim: d, the latent dimension; the sphere lies in R^{d+1}.
-        concentration_scale: c; the concentration is k = c d. The paper uses 1, 1.5 and 2.
-        loc: mean direction mu (d+1,) of unit length; default -e_{d+1}, the image of z = 0.
-        scale: of the projection; default r / sqrt(d).
-
-    Raises:
-        ValueError: c is not positive and finite, or `loc` is not a unit vector of R^{d+1}.
+    Args, Raises:
+        As :class:`SphericalBase`.
 
     Example:
+        >>> import torch
         >>> base = SphericalVonMisesFisher(784, concentration_scale=1.0)
         >>> z = base.sample(64)
         >>> round(z.std().item(), 1)
@@ -47,66 +35,17 @@ class SphericalVonMisesFisher(Base):
         torch.Size([5, 784])
     """
 
-    loc: Tensor
-    concentration: Tensor
-
-    def __init__(
-        self,
-        dim: int,
-        concentration_scale: float = 1.0,
-        *,
-        loc: Tensor | None = None,
-        scale: float | None = None,
-    ) -> None:
-        super().__init__(dim, default_path="slerp")
-        c = float(concentration_scale)
-        if not (c > 0 and math.isfinite(c)):
-            raise ValueError(f"concentration_scale must be positive and finite, got {c}")
-        if loc is None:
-            loc = torch.zeros(dim + 1)
-            loc[-1] = -1
-        elif loc.shape != (dim + 1,) or abs(loc.norm().item() - 1) > 1e-4:
-            raise ValueError(
-                f"loc must be a unit vector of shape ({dim + 1},), got shape "
-                f"{tuple(loc.shape)} and length {loc.norm().item():.6g}"
-            )
-        self.projection = ScaledStereographic(
-            dim, typical_radius(c) * dim**-0.5 if scale is None else scale
-        )
-        self.register_buffer("loc", loc.detach().clone())
-        self.register_buffer("concentration", torch.tensor(c * dim, dtype=self.loc.dtype))
-
-    @property
-    def concentration_scale(self) -> float:
-        """The c of the concentration c d."""
-        return self.concentration.item() / self.dim
-
     def log_prob(self, z: Tensor) -> Tensor:
         y = z * self.projection.scale
         log_prob = ops.stereographic_vmf_log_prob(y, self.loc, self.concentration)
         return log_prob + self.projection.log_det_scale
 
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        sphere = VonMisesFisher(self.loc, self.concentration, validate_args=False)
-        return self.projection.inverse(sphere.rsample(torch.Size(sample_shape)))[0]
+    def sphere(self) -> VonMisesFisher:
+        return VonMisesFisher(self.loc, self.concentration, validate_args=False)
 
-    def path(self, a: Tensor, b: Tensor, t: Tensor | float, name: str | None = None) -> Tensor:
-        """The arc between the projections of a and b; `name` as in :meth:`Base.path`."""
-        if name not in (None, "slerp"):
-            return super().path(a, b, t, name)
-        arc = ops.slerp(self.projection(a)[0], self.projection(b)[0], t)
-        return self.projection.inverse(arc)[0]
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}, concentration_scale={self.concentration_scale:.6g}"
-
-
-def typical_radius(c: float) -> float:
-    """Where a vMF of concentration c d about -e_{d+1} lies under the projection, d large.
-
-    |z| = tan(angle / 2) = sqrt((1 - A) / (1 + A)) with A the mean cosine, in
-    the closed form that loses no digits: 1 - A = 2 / (1 + 2c + sqrt(1 + 4c^2)).
-    """
-    root = math.sqrt(1 + 4 * c * c)
-    mean_cosine = 2 * c / (1 + root)
-    return math.sqrt(2 / ((1 + 2 * c + root) * (1 + mean_cosine)))
+    @staticmethod
+    def typical_radius(c: float) -> float:
+        """In the form that loses no digits: 1 - A = 2 / (1 + 2c + sqrt(1 + 4c^2))."""
+        root = math.sqrt(1 + 4 * c * c)
+        mean_cosine = 2 * c / (1 + root)
+        return math.sqrt(2 / ((1 + 2 * c + root) * (1 + mean_cosine)))

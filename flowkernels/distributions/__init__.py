@@ -1,9 +1,16 @@
-"""Distributions on the sphere, in the manner of torch.distributions."""
+"""Distributions on the sphere and the Cauchy one of R^D, in the manner of torch.distributions."""
 
 from . import kl as _kl  # noqa: F401  (registers the divergences)
 from .constraints import unit_sphere
 from .hyperspherical_uniform import HypersphericalUniform
+from .isotropic_cauchy import IsotropicCauchy
 from .power_spherical import PowerSpherical
 from .von_mises_fisher import VonMisesFisher
 
-__all__ = ["HypersphericalUniform", "PowerSpherical", "VonMisesFisher", "unit_sphere"]
+__all__ = [
+    "HypersphericalUniform",
+    "IsotropicCauchy",
+    "PowerSpherical",
+    "VonMisesFisher",
+    "unit_sphere",
+]

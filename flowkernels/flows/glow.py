@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch.distributions import Distribution
+
 from flowkernels.bases import Base, make_base
 from flowkernels.bijections import (
     AffineCoupling,
@@ -27,7 +29,7 @@ def glow(
     levels: int = 2,
     steps: int = 4,
     hidden: int = 64,
-    base: str | Base = "vmf",
+    base: str | Base | Distribution = "vmf",
     concentration_scale: float = 1.0,
     dequantize: bool = True,
     alpha: float = 0.05,
@@ -45,8 +47,10 @@ def glow(
         levels: number of scales.
         steps: Glow steps per scale.
         hidden: channels of the coupling networks.
-        base: ``"normal"``, ``"vmf"`` or a base module on R^d.
-        concentration_scale: c of the vMF base, concentration k = c d.
+        base: a name of :func:`flowkernels.bases.base_names` such as ``"vmf"``, or a base module
+            or torch distribution on R^d.
+        concentration_scale: c: for the bases on the sphere, concentration k = c d; for
+            Dirichlet bases, c of each coordinate.
         dequantize: images are 8-bit levels, uint8 or float in [0, 255]; False
             for real-valued images, without dequantisation and logit.
         alpha: of the logit.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch.distributions import Distribution
+
 from flowkernels.bases import Base, make_base
 from flowkernels.bijections import ActNorm, AffineCoupling, Bijection, Compose, mlp_conditioner
 from flowkernels.bijections.coupling import Half
@@ -17,7 +19,7 @@ def realnvp(
     *,
     layers: int = 16,
     hidden: int | Sequence[int] = 64,
-    base: str | Base = "normal",
+    base: str | Base | Distribution = "normal",
     concentration_scale: float = 1.0,
     actnorm: bool = True,
     recompute: bool = False,
@@ -29,8 +31,10 @@ def realnvp(
         dim: at least 2.
         layers: number of couplings.
         hidden: widths of the coupling networks' hidden layers; a number is two of them.
-        base: ``"normal"``, ``"vmf"`` or a base module on R^dim.
-        concentration_scale: c of the vMF base, concentration k = c dim.
+        base: a name of :func:`flowkernels.bases.base_names` such as ``"vmf"``, or a base module
+            or torch distribution on R^dim.
+        concentration_scale: c: for the bases on the sphere, concentration k = c dim; for
+            Dirichlet bases, c of each coordinate.
         actnorm: start with an ActNorm, which standardises the data from the
             first training batch.
         recompute: keep no activations for the backward pass, see :class:`Flow`.

@@ -6,6 +6,7 @@ line of a space that is mapped onto the simplex. :mod:`.fidelity` offers them to
 """
 
 from .cauchy import cauchy_linear, spherical_cauchy_linear
+from .cauchy_length import CauchyLength
 from .marginals import Chi, Marginal, StandardCauchy, StandardNormal
 from .paths import (
     Path,
@@ -20,6 +21,7 @@ from .paths import (
 from .simplex import simplex_linear
 
 __all__ = [
+    "CauchyLength",
     "Chi",
     "Marginal",
     "Path",

@@ -11,8 +11,17 @@ import torch
 from torch.testing import assert_close
 
 from flowkernels import ops
-from flowkernels.bases import SphericalVonMisesFisher, StandardNormal, make_base
-from flowkernels.bases.von_mises_fisher import typical_radius
+from flowkernels.bases import (
+    LogRatioDirichlet,
+    SphericalPowerSpherical,
+    SphericalVonMisesFisher,
+    StandardCauchy,
+    StandardIsotropicCauchy,
+    StandardNormal,
+    StickBreakingDirichlet,
+    base_names,
+    make_base,
+)
 
 BASES = {
     "normal": StandardNormal,
@@ -21,6 +30,16 @@ BASES = {
     "vmf_other_mean": lambda dim: SphericalVonMisesFisher(
         dim, 1.5, loc=torch.nn.functional.normalize(torch.arange(dim + 1.0) - dim, dim=0)
     ),
+    "power_spherical": SphericalPowerSpherical,
+    "power_spherical_other_mean": lambda dim: SphericalPowerSpherical(
+        dim, 1.5, loc=torch.nn.functional.normalize(torch.arange(dim + 1.0) - dim, dim=0)
+    ),
+    "dirichlet": StickBreakingDirichlet,
+    "dirichlet_sparse": lambda dim: StickBreakingDirichlet(dim, 0.3),
+    "dirichlet_alr": LogRatioDirichlet,
+    "dirichlet_alr_5": lambda dim: LogRatioDirichlet(dim, 5.0),
+    "cauchy": StandardCauchy,
+    "isotropic_cauchy": StandardIsotropicCauchy,
 }
 every_base = pytest.mark.parametrize("make", BASES.values(), ids=BASES)
 
@@ -49,7 +68,7 @@ def test_samples_follow_the_density(make, dim):
     n = 20_000
     z = base.sample(n)
     centre, spread = z.median(0).values, 0.8
-    if make is BASES["vmf_other_mean"]:
+    if make in (BASES["vmf_other_mean"], BASES["power_spherical_other_mean"]):
         spread = 1.0
     log_q = torch.distributions.Normal(centre, spread).log_prob(z).sum(-1)
     ratio = (log_q - base.log_prob(z)).exp()
@@ -68,13 +87,14 @@ def test_typical_radius_is_where_the_mean_cosine_lies(c):
     dim = 10**6
     mean = ops.vmf_mean_resultant(torch.tensor(c * dim, dtype=torch.float64), dim + 1).item()
     expected = math.sqrt((1 - mean) / (1 + mean))
-    assert abs(typical_radius(c) / expected - 1) < 1e-5
+    assert abs(SphericalVonMisesFisher.typical_radius(c) / expected - 1) < 1e-5
 
 
+@pytest.mark.parametrize("make", [SphericalVonMisesFisher, SphericalPowerSpherical])
 @pytest.mark.parametrize("c", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("dim", [64, 784])
-def test_vmf_latents_look_like_a_normalised_layers_output(c, dim):
-    base = SphericalVonMisesFisher(dim, c)
+def test_spherical_latents_look_like_a_normalised_layers_output(make, c, dim):
+    base = make(dim, c)
     lengths = base.sample(200).norm(dim=-1) / math.sqrt(dim)
     assert abs(lengths.mean() - 1) < 0.05
     # and such outputs have about the density of the base's own draws: nats, not thousands
@@ -151,7 +171,7 @@ def test_half_precision_log_prob_is_float32(make):
     assert log_prob.isfinite().all()
 
 
-@pytest.mark.parametrize("make", [StandardNormal, SphericalVonMisesFisher])
+@every_base
 def test_log_prob_is_finite_far_out_with_gradient(make):
     z = torch.tensor([[0.0, 0.0], [1e-20, 0.0], [1e4, -1e4]], requires_grad=True)
     log_prob = make(2).log_prob(z)
@@ -160,13 +180,48 @@ def test_log_prob_is_finite_far_out_with_gradient(make):
     assert z.grad.isfinite().all()
 
 
-def test_the_state_is_the_whole_density():
-    saved = SphericalVonMisesFisher(6, 2.0)
-    other = SphericalVonMisesFisher(6, 1.0)
+@pytest.mark.parametrize(
+    "make",
+    [SphericalVonMisesFisher, SphericalPowerSpherical, StickBreakingDirichlet, LogRatioDirichlet],
+)
+def test_the_state_is_the_whole_density(make):
+    saved = make(6, 2.0)
+    other = make(6, 1.0)
     other.load_state_dict(saved.state_dict())
     z = torch.randn(3, 6)
     assert torch.equal(other.log_prob(z), saved.log_prob(z))
     assert other.concentration_scale == 2.0
+
+
+@every_base
+def test_first_and_second_derivatives(make):
+    base = make(3).double()
+    z = base.sample(4).clamp(-20, 20).requires_grad_()
+    assert torch.autograd.gradcheck(base.log_prob, z)
+    assert torch.autograd.gradgradcheck(base.log_prob, z)
+    torch.autograd.gradcheck(base.log_prob, torch.zeros(1, 3, dtype=torch.float64).requires_grad_())
+
+
+@every_base
+def test_compiles_without_graph_breaks(make):
+    base = make(5)
+    z = base.sample(7)
+    compiled = torch.compile(base.log_prob, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(z), base.log_prob(z))
+    assert_close(torch.func.vmap(base.log_prob)(z), base.log_prob(z))
+
+
+@every_base
+def test_single_precision_of_a_cifar_latent(make):
+    dim = 3072
+    base = make(dim)
+    double = copy.deepcopy(base).double()
+    z = torch.cat([base.sample(8), torch.randn(8, dim), 1e3 * torch.randn(8, dim)])
+    got, exact = base.log_prob(z).double(), double.log_prob(z.double())
+    # float32 keeps 1/2048 nat of 4,096 to 8,192
+    tolerance = 3e-3 + 1e-6 * (exact.abs() - 8192).clamp_min(0)
+    assert got.isfinite().all()
+    assert ((got - exact).abs() <= tolerance).all(), (got - exact).abs().max()
 
 
 def test_make_base():
@@ -175,6 +230,8 @@ def test_make_base():
     assert isinstance(vmf, SphericalVonMisesFisher)
     assert vmf.concentration == 6.0
     assert make_base(vmf, 3) is vmf
+    for name in base_names():
+        assert make_base(name, 4).event_shape == (4,)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +242,8 @@ def test_make_base():
         (lambda: StandardNormal(0), "dim must be at least 1, got 0"),
         (lambda: StandardNormal(2, default_path="bent"), "path must be one of .*got 'bent'"),
         (lambda: SphericalVonMisesFisher(3, 0.0), "concentration_scale must be positive"),
+        (lambda: LogRatioDirichlet(3, -1.0), "concentration_scale must be positive"),
+        (lambda: StickBreakingDirichlet(3, math.inf), "concentration_scale must be positive"),
         (lambda: SphericalVonMisesFisher(3, math.nan), "concentration_scale must be positive"),
         (lambda: SphericalVonMisesFisher(3, loc=torch.ones(4)), "unit vector .*length 2"),
         (lambda: SphericalVonMisesFisher(3, loc=torch.eye(3)[0]), r"shape \(4,\), got .*\(3,\)"),

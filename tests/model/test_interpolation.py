@@ -11,9 +11,10 @@ from flowkernels.interpolation import get_path, path_names, register_path
 
 NAMES = [
     "linear", "norm_corrected", "normalized_linear", "slerp", "cauchy_linear",
-    "spherical_cauchy_linear",
+    "spherical_cauchy_linear", "simplex_linear",
 ]  # fmt: skip
-MADE = ("cauchy_linear", "spherical_cauchy_linear")  # named for a Gaussian, made for any law
+# made for a law or a map: the names are of those for a Gaussian and for the log-ratio map
+MADE = ("cauchy_linear", "spherical_cauchy_linear", "simplex_linear")
 every_path = pytest.mark.parametrize("name", NAMES)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from flowkernels.interpolation import (
+    CauchyLength,
     Chi,
     Marginal,
     StandardCauchy,
@@ -57,6 +58,31 @@ def test_chi_at_the_ends(dim: int) -> None:
 def test_chi_refuses_no_dimension() -> None:
     with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
         Chi(0)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 100, 784, 3072])
+def test_length_of_an_isotropic_cauchy_vector(dim: int) -> None:
+    law, square = CauchyLength(dim), stats.betaprime(dim / 2, 0.5)
+    x = torch.logspace(-3, 8, 60, dtype=torch.float64)
+    assert_close(law.sf(x), torch.as_tensor(square.sf(x.numpy() ** 2)), rtol=1e-11, atol=0)
+    assert_close(law.cdf(x), torch.as_tensor(square.cdf(x.numpy() ** 2)), rtol=1e-11, atol=1e-15)
+    # near 1 a tail's inverse is the other tail's business
+    assert_close(law.cdf(law.icdf(TAILS)), TAILS, rtol=1e-11, atol=0)
+    assert_close(law.sf(law.isf(TAILS)), TAILS, rtol=1e-11, atol=0)
+    limits = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    assert law.icdf(limits).tolist() == [0.0, math.inf]
+    assert law.isf(limits).tolist() == [math.inf, 0.0]
+    x = torch.tensor([0.3, 1.0, 7.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(law.cdf, x)
+    assert torch.autograd.gradcheck(law.sf, x)
+    p = torch.tensor([0.05, 0.4, 0.9], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(law.icdf, p)
+    assert torch.autograd.gradcheck(law.isf, p)
+
+
+def test_length_refuses_no_dimension() -> None:
+    with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
+        CauchyLength(0)
 
 
 def ends(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:

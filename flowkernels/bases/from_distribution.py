@@ -1,0 +1,144 @@
+"""Any distribution of torch as a flow's base."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Transform, constraints
+
+from .base import Base, as_shape
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class FromDistribution(Base):
+    """A ``torch.distributions`` object as a base.
+
+    A copy of the distribution is kept; every tensor in it, nested distributions and transforms
+    included, becomes a buffer, so that device, dtype and state follow the flow. They are
+    not trained: a base of one's own with Parameters is for that.
+
+    Args:
+        distribution: of batch shape () and event shape (d,), supported on all of R^d, where a
+            flow's latents are.
+        default_path: the path of ``interpolate``, a name of :mod:`flowkernels.interpolation`.
+
+    Raises:
+        TypeError: not a torch distribution.
+        ValueError: another shape or support.
+
+    Example:
+        >>> from torch.distributions import Independent, Laplace
+        >>> base = FromDistribution(Independent(Laplace(torch.zeros(3), torch.ones(3)), 1))
+        >>> round(base.log_prob(torch.zeros(3)).item(), 4)  # -3 log 2
+        -2.0794
+        >>> base.double().sample(2).dtype
+        torch.float64
+    """
+
+    def __init__(self, distribution: Distribution, default_path: str = "linear") -> None:
+        if not isinstance(distribution, Distribution):
+            raise TypeError(
+                "distribution must be a torch.distributions.Distribution, "
+                f"got {type(distribution).__name__}"
+            )
+        batch, event = tuple(distribution.batch_shape), tuple(distribution.event_shape)
+        if batch or len(event) != 1:
+            raise ValueError(
+                "distribution must have batch_shape () and event_shape (d,), got "
+                f"{batch} and {event}; torch.distributions.Independent makes a batch an event"
+            )
+        if not _is_everywhere(distribution.support):
+            raise ValueError(
+                f"distribution must be supported on all of R^{event[0]}, "
+                f"got {type(distribution).__name__} on {distribution.support}"
+            )
+        super().__init__(event[0], default_path)
+        self.has_rsample = distribution.has_rsample
+        # a gradient's history cannot be copied, nor kept from one step to the next
+        memo = {id(t): t.detach().clone() for *_, t in _tensors(distribution)}
+        self._distribution = copy.deepcopy(distribution, memo)
+        for holder in _holders(self._distribution):
+            if isinstance(holder, Distribution):
+                holder._validate_args = False  # as other bases, and for torch.compile
+        for name, _, _, tensor in _tensors(self._distribution):
+            self.register_buffer(name, tensor.clone(memory_format=torch.contiguous_format))
+        self._bind()
+
+    @property
+    def distribution(self) -> Distribution:
+        """The distribution, with this module's tensors."""
+        return self._distribution
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
+        log_prob: Tensor = self._distribution.log_prob(z)
+        return log_prob
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Reparametrised draws; NotImplementedError where the distribution has none."""
+        return self._distribution.rsample(torch.Size(sample_shape))
+
+    @torch.no_grad()
+    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
+        return self._distribution.sample(as_shape(sample_shape))
+
+    def as_distribution(self) -> Distribution:  # type: ignore[override]
+        """The distribution itself."""
+        return self._distribution
+
+    def _bind(self) -> None:
+        """Put the buffers, which may be other tensors now, where the distribution reads them."""
+        for name, holder, key, _ in list(_tensors(self._distribution)):
+            holder.__dict__[key] = self._buffers[name]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._bind()
+        return self
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, *args)
+        self._bind()
+
+    def extra_repr(self) -> str:
+        return f"{self._distribution}, path={self.default_path!r}"
+
+
+def _holders(root: Any) -> Iterator[Any]:
+    """The distributions and transforms within a distribution, itself first."""
+    for _, holder in _named_holders(root, ""):
+        yield holder
+
+
+def _named_holders(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from _named_holders(item, f"{name}{i}_")
+    elif isinstance(value, (Distribution, Transform)):
+        yield name, value
+        for key, item in list(vars(value).items()):
+            if key != "_inv":  # a transform's inverse refers back to it
+                yield from _named_holders(item, f"{name}{key}_")
+
+
+def _tensors(root: Distribution) -> Iterator[tuple[str, Any, str, Tensor]]:
+    """(buffer name, its holder, attribute, tensor) of every tensor within a distribution."""
+    for name, holder in _named_holders(root, "distribution_"):
+        for key, value in list(vars(holder).items()):
+            if isinstance(value, Tensor):
+                yield f"{name}{key}", holder, key, value
+
+
+def _is_everywhere(support: constraints.Constraint | None) -> bool:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support is constraints.real
+
+
+__all__ = ["FromDistribution"]

@@ -1,0 +1,166 @@
+"""The isotropic multivariate Cauchy distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["IsotropicCauchy"]
+
+
+class IsotropicCauchy(Distribution):
+    r"""Isotropic Cauchy distribution on R^D: multivariate t with one degree of freedom.
+
+    With r = |x - loc| / scale, in nats,
+
+        log p(x) = log Gamma((1 + D)/2) - log Gamma(1/2) - (D/2) log pi - D log scale
+                   - ((1 + D)/2) log(1 + r^2).
+
+    Not a product of Cauchys but for D = 1; (1-t) x + t y of two independent ones is one again.
+    No moment exists: mean and variance are NaN and infinite. Entropy -log p(loc) +
+    ((1 + D)/2) [psi((1 + D)/2) - psi(1/2)].
+
+    Args:
+        loc: the centre (*batch, D), D >= 1, of any floating dtype.
+        scale: > 0, a number or a tensor broadcast against the batch.
+        validate_args: as everywhere in torch.distributions.
+
+    Raises:
+        TypeError: `loc` is not a floating-point tensor.
+        ValueError: shapes do not fit; with `validate_args`, a scale that is not positive.
+
+    Source: Lesniak et al. (arXiv 1806.01670), section 2.
+
+    Example:
+        >>> law = IsotropicCauchy(torch.zeros(3))
+        >>> law.log_prob(torch.zeros(3))  # -2 log pi
+        tensor(-2.2895)
+        >>> law.log_prob(torch.full((3,), 1e30)).isfinite(), law.rsample((5,)).shape
+        (tensor(True), torch.Size([5, 3]))
+    """
+
+    arg_constraints = {"loc": constraints.real_vector, "scale": constraints.positive}
+    support = constraints.real_vector
+    has_rsample = True
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(
+        self, loc: Tensor, scale: Tensor | float = 1.0, validate_args: bool | None = None
+    ) -> None:
+        name = type(self).__name__
+        if not isinstance(loc, Tensor) or not loc.is_floating_point():
+            got = loc.dtype if isinstance(loc, Tensor) else type(loc).__name__
+            raise TypeError(f"{name}: loc must be a floating-point tensor, got {got}")
+        if loc.ndim < 1 or loc.shape[-1] < 1:
+            raise ValueError(
+                f"{name}: loc must be (*batch, D) with D >= 1, got shape {tuple(loc.shape)}"
+            )
+        scale = torch.as_tensor(scale, dtype=loc.dtype, device=loc.device)
+        try:
+            batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale.shape)
+        except RuntimeError:
+            raise ValueError(
+                f"{name}: scale must broadcast against the batch of loc, "
+                f"{tuple(loc.shape[:-1])}, got shape {tuple(scale.shape)}"
+            ) from None
+        self.loc = loc.expand((*batch_shape, loc.shape[-1]))
+        self.scale = scale.expand(batch_shape)
+        super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
+        batch_shape = torch.Size(batch_shape)
+        new.loc = self.loc.expand((*batch_shape, *self.event_shape))
+        new.scale = self.scale.expand(batch_shape)
+        Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
+        new._validate_args = self._validate_args
+        expanded: Self = new
+        return expanded
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.full_like(self.loc, math.nan)
+
+    @property
+    def mode(self) -> Tensor:
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        return torch.full_like(self.loc, math.inf)
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        """Draws (*sample_shape, *batch, D): loc + scale * normal / |normal|, one for all of D."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        wide = torch.promote_types(self.loc.dtype, torch.float32)
+        normal = torch.randn(shape, dtype=wide, device=self.loc.device)
+        other = torch.randn((*shape[:-1], 1), dtype=wide, device=self.loc.device)
+        x = normal / other.abs().clamp_min(torch.finfo(wide).tiny ** 0.5)
+        return self.loc + self.scale.unsqueeze(-1) * x.to(self.loc.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in nats at points (*, D), at least float32, finite however far out."""
+        if self._validate_args:
+            self._validate_sample(value)
+        wide = torch.promote_types(torch.promote_types(value.dtype, self.loc.dtype), torch.float32)
+        scale = self.scale.to(wide)
+        r = (value.to(wide) - self.loc.to(wide)) / scale.unsqueeze(-1)
+        half = (1 + self.event_shape[0]) / 2
+        return (self._log_peak(scale) - half * log1p_square_norm(r)).to(wide)
+
+    def entropy(self) -> Tensor:
+        """In nats."""
+        scale = self.scale.to(torch.promote_types(self.scale.dtype, torch.float32))
+        half = torch.tensor((1 + self.event_shape[0]) / 2, dtype=torch.float64)
+        gap = torch.digamma(half) - torch.digamma(torch.full_like(half, 0.5))
+        return ((half * gap).item() - self._log_peak(scale)).to(scale.dtype)
+
+    def _log_peak(self, scale: Tensor) -> Tensor:
+        """The log density at `loc`, in float64."""
+        d = self.event_shape[0]
+        return math.lgamma((1 + d) / 2) - (1 + d) / 2 * math.log(math.pi) - d * scale.double().log()
+
+
+def log1p_square_norm(x: Tensor) -> Tensor:
+    """log(1 + |x|^2) of x (..., D) in float64, where |x|^2 may be too large for x's dtype.
+
+    2 log m + log(m^-2 + |x/m|^2), m the largest |x_i|, where that is above 1. In float64, as
+    the density multiplies it by D.
+
+    Example:
+        >>> log1p_square_norm(torch.tensor([[1e-4, 0.0], [3e30, 4e30]]))
+        tensor([1.0000e-08, 1.4137e+02], dtype=torch.float64)
+    """
+    most, square = _scaled_square_norm(x, 1.0)
+    far = most > 1
+    rest = torch.where(far, most.reciprocal().square() + square, 1)
+    return torch.where(far, 2 * most.log() + rest.log(), torch.log1p(torch.where(far, 0, square)))
+
+
+def log_square_norm(x: Tensor) -> Tensor:
+    """log |x|^2 of x (..., D) in float64, where |x|^2 may be too large or small for x's dtype.
+
+    Example:
+        >>> log_square_norm(torch.tensor([3e30, 4e30]))
+        tensor(141.3720, dtype=torch.float64)
+    """
+    most, square = _scaled_square_norm(x, torch.finfo(x.dtype).tiny)
+    return 2 * most.log() + square.log()
+
+
+def _scaled_square_norm(x: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """m, the largest |x_i| or `least`, and |x / m|^2, both in float64.
+
+    What is made of the two does not depend on m, so neither does the gradient.
+    """
+    most = x.detach().abs().amax(-1, keepdim=True).clamp(least, torch.finfo(x.dtype).max)
+    square = (x / most).square().sum(-1, dtype=torch.float64)
+    return most.squeeze(-1).double(), square
