@@ -1,4 +1,4 @@
-"""The command ``flowkernels``: train, evaluate, interpolate, sample, info and demo."""
+"""The command ``flowkernels``: train, evaluate, interpolate, sample, study, info and demo."""
 
 from __future__ import annotations
 

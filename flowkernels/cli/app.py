@@ -12,6 +12,7 @@ from flowkernels.cli.demo import demo
 from flowkernels.cli.evaluate import evaluate
 from flowkernels.cli.info import info
 from flowkernels.cli.pictures import interpolate, sample
+from flowkernels.cli.study import study
 from flowkernels.cli.train import train
 from flowkernels.data.errors import DataError
 from flowkernels.data.extras import MissingExtraError
@@ -29,6 +30,8 @@ A run is a folder: `train` makes it, the other commands read it and add to it.
     flowkernels sample runs/first
     flowkernels interpolate runs/first
 
+`study` compares many runs: bases, paths, seeds.
+
 Each command explains itself: `flowkernels train --help`.
 """
 
@@ -41,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, interpolate, sample, info, demo):
+for command in (train, evaluate, interpolate, sample, study, info, demo):
     app.command()(command)
 
 

@@ -150,7 +150,7 @@ def _train(net: Classifier, images: Tensor, labels: Tensor, epochs: int, batch_s
     for _ in range(epochs):
         for chosen in torch.randperm(len(images)).split(batch_size):
             optimizer.zero_grad()
-            F.cross_entropy(net.logits(images[chosen]), labels[chosen]).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(net.logits(images[chosen]), labels[chosen]).backward()
             optimizer.step()
             schedule.step()
 

@@ -28,7 +28,7 @@ class ImageQuality:
     Args:
         extractor: of the features; its label belongs to every number.
         real: images (N, C, H, W) of levels.
-        subset_size: of KID, at most N.
+        subset_size: of KID; fewer where there are fewer images.
         subsets: of KID.
 
     Example:
@@ -44,13 +44,16 @@ class ImageQuality:
         self, extractor: Extractor, real: Tensor, *, subset_size: int = 1000, subsets: int = 50
     ) -> None:
         self.extractor = extractor
-        size = min(subset_size, len(real))
+        self.subset_size = min(subset_size, len(real))
         with warnings.catch_warnings():
             # KID keeps the features: a hundred numbers for an image.
             warnings.filterwarnings("ignore", message=".*save all extracted features.*")
             self.fid = FrechetInceptionDistance(_Features(extractor), reset_real_features=False)
             self.kid = KernelInceptionDistance(
-                _Features(extractor), subsets=subsets, subset_size=size, reset_real_features=False
+                _Features(extractor),
+                subsets=subsets,
+                subset_size=self.subset_size,
+                reset_real_features=False,
             )
         # Differences of traces: float32 would leave three digits.
         self.fid.set_dtype(torch.float64)
@@ -62,6 +65,8 @@ class ImageQuality:
 
     def compute(self) -> dict[str, float]:
         """``fid``, ``kid`` and ``kid_error``, the standard error over subsets; then forget."""
+        given = sum(len(part) for part in self.kid.fake_features)
+        self.kid.subset_size = min(self.subset_size, given)
         with fixed_noise(_SEED):
             mean, spread = self.kid.compute()
         result = {
