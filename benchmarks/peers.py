@@ -82,6 +82,33 @@ def vmf_mean_resultant(kappa: Tensor, dim: int) -> Tensor:
     return torch.exp(log_iv(dim / 2, kappa) - log_iv(dim / 2 - 1, kappa))
 
 
+def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Tensor:
+    """By Gaussian numbers without their part along the axis; torch's, whatever the seed."""
+    v = torch.randn(*cosine.shape, loc.shape[-1], dtype=loc.dtype, device=loc.device)
+    v = v - (v @ loc).unsqueeze(-1) * loc
+    v = v / v.norm(dim=-1, keepdim=True)
+    return cosine.unsqueeze(-1) * loc + sine.unsqueeze(-1) * v
+
+
+def vmf_sample(loc: Tensor, concentration: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
+    """Wood's rejection until every draw is taken; the loop waits for the device."""
+    n = loc.shape[-1] - 1
+    b = n / (2 * concentration + torch.sqrt(4 * concentration**2 + n * n))
+    x0 = (1 - b) / (1 + b)
+    c = concentration * x0 + n * torch.log(1 - x0 * x0)
+    beta = torch.distributions.Beta(torch.full_like(b, n / 2), torch.full_like(b, n / 2))
+    cosine = torch.zeros(sample_shape, dtype=loc.dtype, device=loc.device)
+    pending = torch.ones(sample_shape, dtype=torch.bool, device=loc.device)
+    while pending.any():
+        e = beta.sample(sample_shape)
+        w = (1 - (1 + b) * e) / (1 - (1 - b) * e)
+        taken = concentration * w + n * torch.log(1 - x0 * w) - c > torch.rand_like(w).log()
+        cosine = torch.where(pending & taken, w, cosine)
+        pending = pending & ~taken
+    sine = (1 - cosine.square()).clamp_min(0).sqrt()
+    return tangent_normal(loc, cosine, sine, loc)
+
+
 def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
     """As log C + k loc.x."""
     return vmf_log_normalizer(concentration, x.shape[-1]) + concentration * (x @ loc)

@@ -81,7 +81,7 @@ def _save(result: dict[str, Any], path: Path) -> None:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     """Microseconds of every contestant, and how near ours is to a copy."""
-    names = ("eager", "compiled", "triton", "cuda")
+    names = ("eager", "compiled", "normflows", "triton", "cuda")
     by_row: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         if "op" not in row:
@@ -102,7 +102,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
             cell = "-"
             if "us" in row:
                 graph = f" ({row['graph_us']:.1f})" if "graph_us" in row else ""
-                cell = f"{row['us']:.1f}{graph} {row['fraction_of_copy']:.2f}"
+                cell = f"{row['us']:.1f}{graph}"
+                if "fraction_of_copy" in row:
+                    cell += f" {row['fraction_of_copy']:.2f}"
             cells.append(f"{cell:>26}")
         lines.append(f"{label:{width}}  " + "".join(cells))
     return "\n".join(lines)

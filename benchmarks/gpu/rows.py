@@ -26,12 +26,30 @@ TESTED_AS = {
     "vmf_log_normalizer": "bessel",
     "vmf_mean_resultant": "bessel",
     "log_iv": "bessel",
+    "vmf_sample": "tangent_normal",
 }
+DIRECTIONS = {"vmf_sample": ("forward",)}  # the draws of the peer have no gradient
+
+
+def _around(size: Size) -> Inputs:
+    angle = torch.rand(size[0], dtype=torch.float64) * 3
+    loc = torch.nn.functional.normalize(torch.randn(size[1], dtype=torch.float64), dim=0)
+    return loc, angle.cos(), angle.sin()
+
+
+def _mean(size: Size) -> Inputs:
+    return _around(size)[0], torch.tensor(float(size[1]), dtype=torch.float64)
+
+
+SAMPLERS = (
+    Subject("tangent_normal", _around, options=lambda size: {"seed": torch.tensor(size[0])}),
+    Subject("vmf_sample", _mean, options=lambda size: {"sample_shape": size[:1]}),
+)
 
 
 def subjects() -> list[Subject]:
-    """The registry's, and slerp with many points a pair."""
-    chosen = list(SUBJECTS)
+    """The registry's, the samplers, and slerp with many points a pair."""
+    chosen = [*SUBJECTS, *SAMPLERS]
     pair = next(s for s in SUBJECTS if s.op == "slerp")
     chosen.append(
         dataclasses.replace(pair, options=lambda size: {"t": torch.linspace(0, 1, POINTS)})
@@ -73,7 +91,7 @@ def _rows(few: bool, tiny: bool) -> Iterator[tuple[Row, str]]:
             if size == HUGE and not few and "bfloat16" in subject.dtypes:
                 dtypes.append("bfloat16")
             for dtype in dtypes:
-                for direction in ("forward", "forward+backward"):
+                for direction in DIRECTIONS.get(subject.op, ("forward", "forward+backward")):
                     yield Row(subject, size, dtype, direction, 1), note
 
 

@@ -17,6 +17,7 @@ from . import tree
 PYTHON = sys.executable
 # What a GPU can be asked by the tests of all ops.
 PROMISES = "parity or strides or empty_batch or layouts or bessel_functions"
+REHEARSED = ("cuda", "eager", "normflows", "compiled")
 TRANSFORMS = "autocast or gradcheck or opcheck or torch_func or vmap or jacobian"
 
 
@@ -70,12 +71,14 @@ def _bench(contestant: str, device: str, output: Path, seconds: float, tiny: boo
     command = [PYTHON, "-m", "benchmarks.gpu.worker", "--contestant", contestant]
     command += ["--rows", str(rows), "--device", device, "--seconds", str(seconds - 14)]
     backend = contestant if contestant in ("cuda", "triton") else ""
+    missing = _module_missing("normflows") if contestant == "normflows" else None
     return Stage(
         f"bench {contestant}",
         [*command, *(["--tiny"] if tiny else [])],
         seconds,
         {"FLOWKERNELS_BACKEND": backend},
         ("build",),
+        missing=missing,
         rows=rows,
     )
 
@@ -111,7 +114,8 @@ def on_gpu(output: Path) -> list[Stage]:
         _bench("cuda", "cuda", output, 50, False),
         _pytest("tests triton", "triton", "cuda", PROMISES, 80),
         _bench("triton", "cuda", output, 60, False),
-        _bench("eager", "cuda", output, 40, False),
+        _bench("eager", "cuda", output, 45, False),
+        _bench("normflows", "cuda", output, 30, False),
         _sanitize("memcheck", 45),
         _bench("compiled", "cuda", output, 90, False),
         _pytest("transforms cuda", "cuda", "cuda", TRANSFORMS, 60),
@@ -140,7 +144,7 @@ def rehearsal(output: Path) -> list[Stage]:
         Stage("build", build, 60),
         tests,
         Stage("parity cuda", parity, 60, {}, ("build",)),
-        *(_rehearsed(_bench(c, "cpu", output, 60, True)) for c in ("cuda", "eager", "compiled")),
+        *(_rehearsed(_bench(c, "cpu", output, 60, True)) for c in REHEARSED),
         Stage("times out", [PYTHON, "-c", "import time; time.sleep(60)"], 1),
         Stage("fails", [PYTHON, "-c", "raise SystemExit('as it should')"], 10),
         Stage("needs it", [PYTHON, "-c", ""], 10, needs=("fails",)),

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu.worker --contestant cuda --rows rows.jsonl
 
 Contestants: cuda and triton (ours, FLOWKERNELS_BACKEND says which), eager and compiled
-(what users write in plain torch, ../peers.py).
+(what users write in plain torch, ../peers.py), normflows (a Glow's training step only).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flowkernels import ops
 
 from .. import peers
 from ..registry import Inputs, Row
-from . import parity
+from . import glow_step, parity
 from .rows import TESTED_AS, rows, tensors_on
 from .timing import Bench, Call, Effort, copy_gigabytes, l2_bytes, turns_for
 
@@ -86,10 +86,17 @@ def time_row(row: Row, contestant: str, device: str, bench: Bench, copy: float) 
     return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in facts.items()}
 
 
+def _glow(contestant: str, device: str, bench: Bench) -> dict[str, Any]:
+    try:
+        return glow_step.FACTS | glow_step.timed(contestant, device, bench)
+    except Exception as error:
+        return glow_step.FACTS | {"not_timed": f"{type(error).__name__}: {error}"[:300]}
+
+
 def main() -> None:
     """Checks, then times row by row until the time is over."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--contestant", choices=["cuda", "triton", "eager", "compiled"])
+    parser.add_argument("--contestant", choices=glow_step.CONTESTANTS)
     parser.add_argument("--rows", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=60)
@@ -111,6 +118,10 @@ def main() -> None:
 
         if problems := {op: found for op, found in wrong.items() if found}:
             write({"wrong_results": problems})
+        if chosen.contestant != "compiled":  # which has its say below, where there is time
+            write(_glow(chosen.contestant, chosen.device, bench))
+        if chosen.contestant == "normflows":
+            return
         copy = copy_gigabytes(bench, chosen.device, 4 if chosen.tiny else 256)
         write({"copy_gigabytes_per_second": round(copy, 1)})
         for row, note in rows(few=chosen.contestant == "compiled", tiny=chosen.tiny):
@@ -126,6 +137,8 @@ def main() -> None:
                 except Exception as error:
                     timed = {"not_timed": f"{type(error).__name__}: {error}"[:300]}
                 write({**facts, **timed})
+        if chosen.contestant == "compiled" and time.monotonic() < end:
+            write(_glow(chosen.contestant, chosen.device, bench))
 
 
 if __name__ == "__main__":
