@@ -136,7 +136,7 @@ def _tensors(root: Distribution) -> Iterator[tuple[str, Any, str, Tensor]]:
 
 
 def _is_everywhere(support: constraints.Constraint | None) -> bool:
-    while isinstance(support, constraints.independent):
+    while hasattr(support, "base_constraint"):  # of Independent, of a mixture
         support = support.base_constraint
     return support is constraints.real
 
