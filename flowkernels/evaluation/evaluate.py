@@ -91,7 +91,7 @@ def round_trip_error(flow: Flow, images: Tensor) -> float:
     """
     if flow.dequantize is None:
         raise ValueError("flow: expected one that dequantises 8-bit images, got one without")
-    device = next(flow.parameters()).device
+    device = flow.device
     centres, _ = flow.dequantize.centre(images.to(device, flow.dtype))
     latent, _ = flow.bijection(centres)
     back, _ = flow.bijection.inverse(latent)
@@ -123,7 +123,7 @@ def compare(
     with fixed_noise(_SEED):
         pixel = DiagonalGaussian.fit(train)
         logit = DiagonalGaussian.fit(train, alpha=alpha) if alpha is not None else None
-    device = next(flow.parameters()).device
+    device = flow.device
     models: dict[str, tuple[Callable[[Tensor], Tensor], torch.device]] = {
         "flow": (flow.eval().bits_per_dim, device),
         "untrained_flow": (untrained.to(device).eval().bits_per_dim, device),

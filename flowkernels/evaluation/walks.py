@@ -80,7 +80,7 @@ def walk_images(
     Returns:
         Images (B, points, C, H, W) of levels and latents (B, points, d).
     """
-    device = next(flow.parameters()).device
+    device = flow.device
     t = torch.linspace(0, 1, points, dtype=flow.dtype, device=device)
     latents = flow.latent_path(a.to(device), b.to(device), t, path)
     return flow.inverse(latents)[0], latents
@@ -123,7 +123,7 @@ def score_walks(
         raise ValueError(f"points: expected at least 3, got {points}")
     seen = _Seen(flow, path, points)
     seen.quality, seen.nearest = quality, nearest
-    device = next(flow.parameters()).device
+    device = flow.device
     bits = score(flow.bits_per_dim, seen.between(ends), device=device, on_batch=on_batch)
     return {"bpd": bits["bpd"], "standard_error": bits["standard_error"], **seen.summary()}
 

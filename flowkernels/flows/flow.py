@@ -14,6 +14,8 @@ from flowkernels.bases.base import as_shape
 from flowkernels.bijections import Bijection, Compose, Dequantize, GlowSteps
 from flowkernels.interpolation import Path
 
+CPU = torch.device("cpu")
+
 
 class Flow(nn.Module):
     """A density on data by change of variables: log p(x) = log p_base(f(x)) + log|det f'(x)|.
@@ -84,6 +86,11 @@ class Flow(nn.Module):
         """The dtype of the flow's parameters and, but for 8-bit images, of its data."""
         tensors = chain(self.parameters(), self.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the flow's parameters are."""
+        return next((t.device for t in chain(self.parameters(), self.buffers())), CPU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(z, log|det dz/dx|): latents (*batch, d) of data (*batch, *event_shape)."""

@@ -244,7 +244,7 @@ class _Judge:
         from flowkernels.data import TensorBatches
         from flowkernels.evaluation import score
 
-        device = next(flow.parameters()).device
+        device = flow.device
         result: dict[str, Any] = {"extractor": self.extractor.label}
         with _bar("likelihood of test images", len(self.data.test)) as advance:
             batches = TensorBatches(self.data.test, 250)
@@ -309,7 +309,7 @@ class _Judge:
         from flowkernels.evaluation import fixed_noise
 
         count, parts = self.evaluation.samples, []
-        noise = fixed_noise(0, next(flow.parameters()).device)
+        noise = fixed_noise(0, flow.device)
         with noise, _bar("samples", count) as advance:
             for first in range(0, count, 250):
                 parts.append(flow.sample(min(250, count - first)).to(torch.uint8).cpu())
