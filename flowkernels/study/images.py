@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowkernels.data.files import atomic_write
 from flowkernels.interpolation import path_names
+from flowkernels.study.settings import check_names, check_numbers, from_plain
 from flowkernels.study.study import Study
 from flowkernels.study.task import Task
 from flowkernels.training.config import ConfigError, RunConfig
@@ -79,14 +80,8 @@ class Evaluation:
     checkpoint: str = "best"
 
     def __post_init__(self) -> None:
-        for name, least in (("samples", 2), ("pairs", 2), ("points", 3), ("shown", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ConfigError(f"evaluation.{name}: expected at least {least}, got {value!r}")
-        if self.checkpoint not in ("best", "last"):
-            raise ConfigError(
-                f"evaluation.checkpoint: expected best or last, got {self.checkpoint!r}"
-            )
+        check_numbers(self, whole={"samples": 2, "pairs": 2, "points": 3, "shown": 1}, seeds="")
+        check_names("checkpoint", (self.checkpoint,), ("best", "last"))
 
 
 @dataclass(frozen=True)
@@ -103,33 +98,29 @@ class ImageStudy(Study):
 
     run: RunConfig
     models: tuple[Model, ...]
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = (0,)
     evaluation: Evaluation = Evaluation()
     title: str = "Bases and paths"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> ImageStudy:
         """See :class:`Study`; the settings are the attributes, models as a list of mappings."""
-        known = {f.name for f in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"{source}: unknown setting {', '.join(unknown)}; the settings are "
-                f"{', '.join(sorted(known))}"
-            )
-        seeds = values.get("seeds", [0])
-        if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
-            raise ConfigError(f"{source}: seeds: expected numbers from 0, got {seeds!r}")
-        if not values.get("models"):
-            raise ConfigError(f"{source}: models: expected at least one, got none")
-        run = RunConfig.from_dict(values.get("run", {}), source=f"{source}: run")
-        models = tuple(_model(entry, run, source) for entry in values["models"])
-        if len({model.folder for model in models}) < len(models):
-            raise ConfigError(f"{source}: models: expected names that differ, got two alike")
-        try:
-            evaluation = Evaluation(**values.get("evaluation", {}))
-        except TypeError as error:
-            raise ConfigError(f"{source}: evaluation: {error}") from error
-        return cls(run, models, tuple(seeds), evaluation, values.get("title", cls.title))
+        parts: dict[str, Any] = dict(values)
+        parts["run"] = RunConfig.from_dict(parts.get("run", {}), source=f"{source}: run")
+        parts["models"] = tuple(
+            _model(entry, parts["run"], source) for entry in parts.get("models", ())
+        )
+        parts["evaluation"] = from_plain(
+            Evaluation, parts.get("evaluation", {}), f"{source}: evaluation"
+        )
+        return from_plain(cls, parts, source)
+
+    def __post_init__(self) -> None:
+        check_numbers(self, whole={})
+        if not self.models:
+            raise ConfigError("models: expected at least one, got none")
+        if len({model.folder for model in self.models}) < len(self.models):
+            raise ConfigError("models: expected names that differ, got two alike")
 
     def config(self, model: Model, seed: int) -> RunConfig:
         """The settings of one run."""
@@ -180,11 +171,10 @@ def _model(entry: Any, run: RunConfig, source: str) -> Model:
     where = f"{source}: models: {entry['name']}"
     RunConfig.from_dict({**run.to_dict(), **settings}, source=where)
     paths = tuple(entry.get("paths", (OWN,)))
-    for path in paths:
-        if path != OWN and path not in path_names():
-            raise ConfigError(
-                f"{where}: paths: expected {OWN} or one of {', '.join(path_names())}, got {path!r}"
-            )
+    try:
+        check_names("paths", paths, [OWN, *path_names()])
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     return Model(entry["name"], settings, paths, entry.get("paper", {}))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 from pathlib import Path
@@ -14,6 +13,7 @@ from flowkernels.data.extras import require
 from flowkernels.data.files import atomic_write
 from flowkernels.evaluation.pictures import save_grid
 from flowkernels.study.images import OWN, REAL, ImageStudy, Model, task_name
+from flowkernels.study.tables import markdown_table, write_json, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,14 +43,13 @@ _LEGEND = """\
 def write_report(study: ImageStudy, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
     """``study.md``, ``study.json``, ``walks.png``, ``norms.png`` and ``samples.png``."""
     summary = {model.name: _summary(study, model, results) for model in study.models}
-    files = [folder / name for name in ("study.md", "study.json")]
     facts = _facts(study, results)
-    with atomic_write(files[0]) as file:
-        file.write(_markdown(study, summary, results[REAL], facts).encode())
     whole = {"title": study.title, "facts": facts, "summary": summary, "results": results}
-    with atomic_write(files[1]) as file:
-        file.write((json.dumps(whole, indent=1) + "\n").encode())
-    return [*files, *_pictures(study, folder)]
+    return [
+        write_text(folder / "study.md", _markdown(study, summary, results[REAL], facts)),
+        write_json(folder / "study.json", whole),
+        *_pictures(study, folder),
+    ]
 
 
 def _summary(study: ImageStudy, model: Model, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -139,13 +138,13 @@ def _markdown(
     parts = [
         f"# {study.title}",
         f"Mean ± standard deviation over {seeds}.",
-        _table(head, rows),
+        markdown_table(head, rows),
         _LEGEND,
         "\n".join(f"- {name}: {value}" for name, value in facts.items()),
     ]
     if any(model.paper for model in study.models):
         parts += ["## In the paper", _paper(study)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _real_rows(real: dict[str, Any]) -> list[list[str]]:
@@ -189,12 +188,7 @@ def _paper(study: ImageStudy) -> str:
                 ]
             )
     head = ["base", "test BPD", "sample FID", "path", "path BPD", "path FID"]
-    return _table(head, [row for row in rows if any(row[i] for i in (1, 2, 4, 5))])
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(head, [row for row in rows if any(row[i] for i in (1, 2, 4, 5))])
 
 
 def _pictures(study: ImageStudy, folder: Path) -> list[Path]:

@@ -54,7 +54,10 @@ def check_numbers(
     positive: Sequence[str] = (),
     seeds: str = "seeds",
 ) -> None:
-    """Refuse whole numbers below their least value, numbers that are not positive, bad seeds."""
+    """Refuse whole numbers below their least value, numbers that are not positive, bad seeds.
+
+    `seeds` names the setting that holds them; none where it is empty.
+    """
     for name, least in whole.items():
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -65,6 +68,8 @@ def check_numbers(
             raise ConfigError(f"{name}: expected a number, got {value!r}")
         if not 0 < value < float("inf"):
             raise ConfigError(f"{name}: expected a positive number, got {value!r}")
+    if not seeds:
+        return
     chosen = getattr(settings, seeds)
     if not isinstance(chosen, tuple) or not chosen:
         raise ConfigError(f"{seeds}: expected a list, got {chosen!r}")

@@ -25,6 +25,7 @@ __all__ = ["CONFIGS", "KINDS", "Study", "load_study", "run_study"]
 # By the name that a configuration gives under the key `study`: where its class is.
 KINDS = {
     "images": ("flowkernels.study.images", "ImageStudy"),
+    "densities": ("flowkernels.study.densities", "DensitiesStudy"),
 }
 # Those that come with the package.
 CONFIGS = Path(__file__).parent / "configs"
