@@ -69,6 +69,7 @@ class ResampledBase(Base):
         tensor([0.5000, 0.5000])
     """
 
+    has_rsample = False
     loc: Tensor
     log_scale: Tensor
     z_ema: Tensor

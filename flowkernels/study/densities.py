@@ -18,6 +18,7 @@ from flowkernels.data.files import atomic_write
 from flowkernels.evaluation.noise import fixed_noise
 from flowkernels.flows import Flow, realnvp
 from flowkernels.study.settings import check_names, check_numbers, from_plain
+from flowkernels.study.study import Study
 from flowkernels.study.tables import markdown_table, mean_and_spread, write_json, write_text
 from flowkernels.study.task import Task
 from flowkernels.targets import Target, grid_2d, make_target, target_names
@@ -30,7 +31,7 @@ _SAMPLE_SEED = 3
 
 
 @dataclass(frozen=True)
-class DensitiesStudy:
+class DensitiesStudy(Study):
     """RealNVP by maximum likelihood on fresh draws of a target, for every base and seed.
 
     Attributes:
@@ -78,7 +79,7 @@ class DensitiesStudy:
             for seed in self.seeds
         ]
 
-    def report(self, folder: Path, results: Mapping[str, dict[str, Any]]) -> list[Path]:
+    def report(self, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
         """``densities.md``, ``densities.json`` and ``densities.png``."""
         settings = dataclasses.asdict(self)
         return [

@@ -31,7 +31,8 @@ def density_rows(rows: Sequence[tuple[str, float, Sequence[Cell]]], path: Path) 
     columns = 2 * len(rows[0][2])
     figure = Figure(figsize=(2.0 * columns, 2.1 * len(rows) + 0.2), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for line, (label, extent, cells) in zip(grid, rows, strict=True):
+    for number, (label, extent, cells) in enumerate(rows):
+        line = grid[number]
         # The same colours in a row: those of its first cell, the target.
         top = float(cells[0][2].max())
         box = (-extent, extent, -extent, extent)
@@ -42,7 +43,7 @@ def density_rows(rows: Sequence[tuple[str, float, Sequence[Cell]]], path: Path) 
                 draws[:, 0], draws[:, 1], bins=100, range=[box[:2], box[2:]]
             )
             right.imshow(counts.T, origin="lower", extent=box, cmap="magma")
-            if line is grid[0]:
+            if number == 0:
                 left.set_title(f"{title}\ndensity", fontsize=9)
                 right.set_title(f"{title}\nsamples", fontsize=9)
         line[0].set_ylabel(label)
