@@ -69,7 +69,7 @@ def make_base(
         >>> make_base("vmf", 784, 1.5)
         SphericalVonMisesFisher(
           dim=784, concentration_scale=1.5
-          (projection): ScaledStereographic(dim=784)
+          (projection): ScaledStereographic(dim=784, scale=0.014387)
         )
     """
     if isinstance(base, str) and base in _BASES:

@@ -135,7 +135,7 @@ def _tensors(root: Distribution) -> Iterator[tuple[str, Any, str, Tensor]]:
                 yield f"{name}{key}", holder, key, value
 
 
-def _is_everywhere(support: constraints.Constraint | None) -> bool:
+def _is_everywhere(support: Any) -> bool:
     while hasattr(support, "base_constraint"):  # of Independent, of a mixture
         support = support.base_constraint
     return support is constraints.real

@@ -150,7 +150,7 @@ def log_square_norm(x: Tensor) -> Tensor:
 
     Example:
         >>> log_square_norm(torch.tensor([3e30, 4e30]))
-        tensor(141.3720, dtype=torch.float64)
+        tensor(141.3740, dtype=torch.float64)
     """
     most, square = _scaled_square_norm(x, torch.finfo(x.dtype).tiny)
     return 2 * most.log() + square.log()

@@ -111,7 +111,7 @@ def test_settings_from_another_run(trained, command, tmp_path):
         (["train", "NEW", "--data", "digits", "--levels", "7"], "flow for images of shape"),
         (["train", "NEW", "--data", "digits", "--val-size", "5000"], "val_size: expected 0 to"),
         (["train", "NEW", "--learning-rate", "0"], "learning_rate: expected a positive"),
-        (["train", "NEW", "--base", "cauchy"], "base: expected vmf or normal, got 'cauchy'"),
+        (["train", "NEW", "--base", "gauss"], "base: expected normal or vmf or"),
         (["train", "NEW", "--config", "NEW/no.json"], "no.json: cannot be read (No such file"),
         (["train", "NEW", "--hidden", "many"], "'--hidden'"),
         (["train", "NEW", "--nope"], "--nope"),

@@ -390,7 +390,7 @@ def test_repr_tells_what_it_is():
         (lambda: glow((1, 8, 8), levels=0), "levels must be at least 1, got 0"),
         (lambda: glow((1, 8, 8), steps=0), "steps must be at least 1, got 0"),
         (lambda: glow((1, 8, 8), hidden=0), "hidden must be at least 1, got 0"),
-        (lambda: glow((1, 8, 8), base="cauchy"), "base must be .*got 'cauchy'"),
+        (lambda: glow((1, 8, 8), base="gauss"), "base must be .*got 'gauss'"),
         (lambda: glow((1, 8, 8), base=StandardNormal(3)), r"event_shape \(64,\), got \(3,\)"),
         (lambda: realnvp(1), "dim must be at least 2 .*got 1"),
         (lambda: realnvp(4, layers=0), "layers must be at least 1, got 0"),

@@ -31,7 +31,7 @@ from flowkernels.training.module import learning_rate_factor
         ({"learning_rate": -1.0}, "learning_rate: expected a positive number, got -1.0"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a positive number, got nan"),
         ({"gradient_clip": "x"}, "gradient_clip: expected a number, got 'x'"),
-        ({"base": "cauchy"}, "base: expected vmf or normal, got 'cauchy'"),
+        ({"base": "gauss"}, "base: expected normal or vmf or .*got 'gauss'"),
         ({"schedule": None}, "schedule: expected cosine or constant, got None"),
         ({"steps_per_epoch": 0}, "steps_per_epoch: expected at least 1, got 0"),
     ],
