@@ -58,7 +58,11 @@ def train(
     base: Annotated[str | None, _setting("base", f"Base distribution: {_BASES}.", _FLOW)] = None,
     concentration_scale: Annotated[
         float | None,
-        _setting("concentration_scale", "c of the base; for `vmf`, concentration = c d.", _FLOW),
+        _setting(
+            "concentration_scale",
+            "c of the base: concentration c d on a sphere, c in every coordinate on the simplex.",
+            _FLOW,
+        ),
     ] = None,
     epochs: Annotated[int | None, _setting("epochs", "Passes over the images.", _TRAINING)] = None,
     steps_per_epoch: Annotated[

@@ -7,7 +7,7 @@ line of a space that is mapped onto the simplex. :mod:`.fidelity` offers them to
 
 from .cauchy import cauchy_linear, spherical_cauchy_linear
 from .cauchy_length import CauchyLength
-from .marginals import Chi, Marginal, StandardCauchy, StandardNormal
+from .marginals import Chi, FarTails, Marginal, StandardCauchy, StandardNormal
 from .paths import (
     Path,
     get_path,
@@ -23,6 +23,7 @@ from .simplex import simplex_linear
 __all__ = [
     "CauchyLength",
     "Chi",
+    "FarTails",
     "Marginal",
     "Path",
     "StandardCauchy",

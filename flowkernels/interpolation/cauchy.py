@@ -7,15 +7,19 @@ again. A path that goes to the Cauchy law, straight on, and back keeps any law.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from flowkernels import ops
 
-from .marginals import Chi, Marginal, StandardCauchy, StandardNormal
+from .marginals import Chi, FarTails, Marginal, StandardCauchy, StandardNormal
 from .paths import Path, aligned, norm, register_path
 
 _CAUCHY = StandardCauchy()
+# Cauchy numbers beyond e^this are divided down: float64 ends at e^709.
+_FAR = 600.0
 
 
 def to_cauchy(x: Tensor, marginal: Marginal) -> Tensor:
@@ -28,6 +32,60 @@ def from_cauchy(x: Tensor, marginal: Marginal) -> Tensor:
     """The number with x's place in the marginal's law."""
     lower, upper = _CAUCHY.cdf(x), _CAUCHY.sf(x)
     return torch.where(lower < upper, marginal.icdf(lower), marginal.isf(upper))
+
+
+def line_through_cauchy(a: Tensor, b: Tensor, t: Tensor, marginal: Marginal) -> Tensor:
+    """g((1-t) g^-1(a) + t g^-1(b)), g = F^-1 o F_Cauchy, for float64 tensors that broadcast.
+
+    A tail of e^-1500 has its place in the Cauchy law at e^1500, so far points go with logarithms:
+    their marginals need :class:`FarTails`, without which they saturate.
+    """
+    if not isinstance(marginal, FarTails):
+        line = (1 - t) * to_cauchy(a, marginal) + t * to_cauchy(b, marginal)
+        return from_cauchy(line, marginal)
+    far = torch.maximum(_log_size(a, marginal), _log_size(b, marginal)) > _FAR
+    middle = marginal.icdf(a.new_tensor(0.5))
+    near_a, near_b = torch.where(far, middle, a), torch.where(far, middle, b)
+    line = (1 - t) * to_cauchy(near_a, marginal) + t * to_cauchy(near_b, marginal)
+    near = from_cauchy(line, marginal)
+    if not torch.compiler.is_compiling() and not far.any():
+        return near
+    far_a, far_b = torch.where(far, a, middle), torch.where(far, b, middle)
+    return torch.where(far, _far_line(far_a, far_b, t, marginal), near)
+
+
+def _log_size(x: Tensor, law: FarTails) -> Tensor:
+    """log of |the Cauchy number of x|, up to a constant: less the log of the smaller tail."""
+    with torch.no_grad():
+        return -torch.minimum(law.log_tail(x, upper=False), law.log_tail(x, upper=True))
+
+
+def _far_line(a: Tensor, b: Tensor, t: Tensor, law: FarTails) -> Tensor:
+    """:func:`line_through_cauchy` on Cauchy numbers divided by e^scale."""
+    with torch.no_grad():
+        share_a = _log_size(a, law) + (1 - t).log()
+        share_b = _log_size(b, law) + t.log()
+        scale = (torch.maximum(share_a, share_b) - _FAR).clamp_min(0)
+    line = (1 - t) * _scaled(a, law, scale) + t * _scaled(b, law, scale)
+    upper = line > 0
+    # log of the tail 1 / (pi |c|), or of 1/2 - ... where c is no large number after all
+    log_c = line.abs().clamp_min(1e-300).log() + scale
+    small = _CAUCHY.sf(torch.exp(log_c.clamp_max(30)))
+    log_tail = torch.where(log_c > 30, -log_c - math.log(math.pi), small.log())
+    return torch.where(
+        upper, law.from_log_tail(log_tail, upper=True), law.from_log_tail(log_tail, upper=False)
+    )
+
+
+def _scaled(x: Tensor, law: FarTails, scale: Tensor) -> Tensor:
+    """The Cauchy number of x over e^scale; saturated at e^700, where its weight is 0."""
+    lower, upper = law.log_tail(x, upper=False), law.log_tail(x, upper=True)
+    log_tail = torch.minimum(lower, upper)
+    # the two forms of the inverse: 1 / (pi q) far out, the cotangent near the middle
+    far = torch.exp((-log_tail - math.log(math.pi) - scale).clamp_max(700))
+    near = _CAUCHY.isf(torch.exp(log_tail.clamp_min(-30))) * torch.exp(-scale)
+    size = torch.where(log_tail < -30, far, near)
+    return torch.where(upper < lower, size, -size)
 
 
 def cauchy_linear(marginal: Marginal) -> Path:
@@ -49,8 +107,7 @@ def cauchy_linear(marginal: Marginal) -> Path:
     def path(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         dtype = a.dtype
         a, b, t = aligned(a.double(), b.double(), t)
-        line = (1 - t) * to_cauchy(a, marginal) + t * to_cauchy(b, marginal)
-        return from_cauchy(line, marginal).to(dtype)
+        return line_through_cauchy(a, b, t, marginal).to(dtype)
 
     return path
 
@@ -75,8 +132,8 @@ def spherical_cauchy_linear(radial: Marginal) -> Path:
     def path(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         direction = ops.slerp(a, b, t)
         a, b, t = aligned(a.double(), b.double(), t)
-        line = (1 - t) * to_cauchy(norm(a), radial) + t * to_cauchy(norm(b), radial)
-        return direction * from_cauchy(line, radial).to(direction.dtype)
+        length = line_through_cauchy(norm(a), norm(b), t, radial)
+        return direction * length.to(direction.dtype)
 
     return path
 

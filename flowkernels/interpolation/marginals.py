@@ -7,10 +7,12 @@ carries the digits: 1 - 1e-20 is 1, but 1e-20 is a number.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from .far_tails import log_gamma_tail, log_normal_tail_inverse
 
 
 class Marginal(Protocol):
@@ -40,8 +42,35 @@ class Marginal(Protocol):
         ...
 
 
+@runtime_checkable
+class FarTails(Protocol):
+    """What a marginal adds whose tails underflow where data may lie: their logarithms.
+
+    Example:
+        >>> x = torch.tensor(100.0, dtype=torch.float64)
+        >>> law = StandardNormal()
+        >>> round(law.from_log_tail(law.log_tail(x, upper=True), upper=True).item(), 12)
+        100.0
+    """
+
+    def log_tail(self, x: Tensor, upper: bool) -> Tensor:
+        """log sf(x) where `upper`, else log cdf(x)."""
+        ...
+
+    def from_log_tail(self, log_tail: Tensor, upper: bool) -> Tensor:
+        """The x with that logarithm of a tail."""
+        ...
+
+
 class StandardNormal:
     """N(0, 1)."""
+
+    def log_tail(self, x: Tensor, upper: bool) -> Tensor:
+        return torch.special.log_ndtr(-x if upper else x)
+
+    def from_log_tail(self, log_tail: Tensor, upper: bool) -> Tensor:
+        x = log_normal_tail_inverse(log_tail)
+        return -x if upper else x
 
     def cdf(self, x: Tensor) -> Tensor:
         return 0.5 * torch.erfc(-x / math.sqrt(2))
@@ -101,41 +130,47 @@ class Chi:
     def sf(self, x: Tensor) -> Tensor:
         return torch.special.gammaincc(self._shape(x), x.clamp_min(0).square() / 2)
 
+    def log_tail(self, x: Tensor, upper: bool) -> Tensor:
+        return log_gamma_tail(self.dim / 2, x.clamp_min(0).square() / 2, upper)
+
     def icdf(self, p: Tensor) -> Tensor:
-        # log F is nearly linear in log x where F is small
-        return self._invert(p, torch.special.ndtri(p), upper=False)
+        return torch.where(p == 1, math.inf, self.from_log_tail(p.log(), upper=False))
 
     def isf(self, q: Tensor) -> Tensor:
-        return self._invert(q, -torch.special.ndtri(q), upper=True)
+        return torch.where(q == 1, 0.0, self.from_log_tail(q.log(), upper=True))
 
-    def _invert(self, tail: Tensor, normal: Tensor, upper: bool) -> Tensor:
+    def from_log_tail(self, log_tail: Tensor, upper: bool) -> Tensor:
         """Newton's steps on the logarithm of a tail, from Wilson and Hilferty's cube root.
 
         Wilson & Hilferty, The distribution of chi-square (1931). The last step carries the
         derivative in the tail.
         """
         with torch.no_grad():
-            ratio = 2 / (9 * self.dim)
-            start = (1 - ratio + normal * math.sqrt(ratio)).clamp_min(0) ** 1.5
-            # for small x: F = (x^2/2)^(d/2) / Gamma(d/2 + 1)
-            small = (tail.log() + math.lgamma(self.dim / 2 + 1)) * (2 / self.dim)
-            x = math.sqrt(self.dim) * start
-            if not upper:
-                x = torch.maximum(x, torch.exp(0.5 * small) * math.sqrt(2))
-            x = x.clamp_min(1e-150)
+            x = self._start(log_tail, upper)
             for _ in range(self.rounds):
-                x = self._step(x, tail, upper)
-        x = self._step(x, tail, upper)
-        x = torch.where(tail == 0, math.inf if upper else 0.0, x)
-        return torch.where(tail == 1, 0.0 if upper else math.inf, x)
+                x = self._step(x, log_tail, upper)
+        x = self._step(x, log_tail, upper)
+        return torch.where(log_tail == -math.inf, math.inf if upper else 0.0, x)
 
-    def _step(self, x: Tensor, tail: Tensor, upper: bool) -> Tensor:
+    def _start(self, log_tail: Tensor, upper: bool) -> Tensor:
+        normal = log_normal_tail_inverse(log_tail)
+        ratio = 2 / (9 * self.dim)
+        root = 1 - ratio + (-normal if upper else normal) * math.sqrt(ratio)
+        x = math.sqrt(self.dim) * root.clamp_min(0) ** 1.5
+        if not upper:
+            # for small x: F = (x^2/2)^(d/2) / Gamma(d/2 + 1)
+            small = (log_tail + math.lgamma(self.dim / 2 + 1)) * (2 / self.dim)
+            x = torch.maximum(x, torch.exp(0.5 * small) * math.sqrt(2))
+        return x.clamp(1e-150, 1e150)
+
+    def _step(self, x: Tensor, log_tail: Tensor, upper: bool) -> Tensor:
         with torch.no_grad():
-            reached = (self.sf if upper else self.cdf)(x).clamp_min(1e-300).log()
+            reached = self.log_tail(x, upper)
             constant = (self.dim / 2 - 1) * math.log(2) + math.lgamma(self.dim / 2)
+            # log F is nearly linear in log x where F is small
             log_density = (self.dim - 1) * x.log() - x.square() / 2 - constant
             slope = torch.exp(reached - log_density)
-        change = (tail.log() - reached) * slope
+        change = (log_tail - reached) * slope
         if upper:
             longest = 0.5 * x.clamp_min(1.0)
             return torch.maximum(x - change.clamp(-longest, longest), x / 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -130,3 +131,72 @@ def test_far_out_points_stay_finite_in_single_precision() -> None:
         assert points.dtype == torch.float32
         assert points.isfinite().all()
         assert_close(points[:, 0], a, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 10, 784, 3072])
+@pytest.mark.parametrize("upper", [True, False])
+def test_logarithms_of_tails_that_underflow(dim: int, upper: bool) -> None:
+    law, a = Chi(dim), mpmath.mpf(dim) / 2
+    factors = (1.5, 3.0, 10.0, 100.0) if upper else (0.5, 0.1, 1e-2, 1e-4)
+    x = torch.tensor([f * math.sqrt(dim) for f in factors], dtype=torch.float64)
+    with mpmath.workdps(40):
+        squares = [mpmath.mpf(v) ** 2 / 2 for v in x.tolist()]
+        tails = [
+            mpmath.gammainc(a, y, regularized=True)
+            if upper
+            else mpmath.gammainc(a, 0, y, regularized=True)
+            for y in squares
+        ]
+        want = torch.tensor([float(mpmath.log(t)) for t in tails], dtype=torch.float64)
+    got = law.log_tail(x, upper)
+    assert_close(got, want, rtol=1e-11, atol=1e-12)
+    assert_close(law.from_log_tail(got, upper), x, rtol=1e-11, atol=0)
+
+
+def test_normal_tail_of_any_size() -> None:
+    x = torch.tensor([-1e6, -1e3, -50.0, -30.0, -1.0, 0.0, 2.0], dtype=torch.float64)
+    law = StandardNormal()
+    assert_close(law.from_log_tail(law.log_tail(x, False), False), x, rtol=1e-12, atol=1e-12)
+    assert_close(law.from_log_tail(law.log_tail(-x, True), True), -x, rtol=1e-12, atol=1e-12)
+
+
+def test_a_path_between_impossible_points_has_its_ends() -> None:
+    """Latents of a trained flow lie where a Gaussian has nothing: 1e-1500 of it at 77 in R^784."""
+    lengths = torch.tensor([[77.0, 23.0], [60.0, 70.0], [23.0, 28.0], [28.0, 28.5], [9.0, 77.0]])
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.nn.functional.normalize(torch.randn(2, 5, 784, generator=g), dim=-1)
+    a, b = a * lengths[:, :1], b * lengths[:, 1:]
+    a.requires_grad_()
+    path = get_path("spherical_cauchy_linear")(a, b, torch.linspace(0, 1, 9))
+    assert_close(path[:, 0], a, rtol=1e-5, atol=1e-5)
+    assert_close(path[:, -1], b, rtol=1e-5, atol=1e-5)
+    low, high = lengths.amin(1, keepdim=True), lengths.amax(1, keepdim=True)
+    norms = path.norm(dim=-1)
+    assert ((norms > low * (1 - 1e-5)) & (norms < high * (1 + 1e-5))).all()
+    path.square().sum().backward()
+    assert a.grad is not None
+    assert a.grad.isfinite().all()
+
+
+def test_far_and_near_lines_agree() -> None:
+    """On both sides of where logarithms take over, and where far points are mixed with near."""
+    law = StandardNormal()
+    t = torch.linspace(0, 1, 21, dtype=torch.float64)
+    # log of the tail of 34.55 is about -601, of 34.5 about -599.6
+    a = torch.tensor([[34.5, 34.55, 34.7, -34.55]], dtype=torch.float64)
+    for other in (0.0, -1.0, 8.0, -34.5):
+        path = cauchy_linear(law)(a, torch.full_like(a, other), t)[0]
+        assert path.isfinite().all()
+        assert_close(path[[0, -1]], torch.stack([a[0], torch.full_like(a[0], other)]))
+        assert (path[:-1, :3].diff(dim=1) > 0).all()  # rises with its end
+    with mpmath.workdps(700):
+        c = (
+            mpmath.cot(mpmath.pi * mpmath.ncdf(-35)) / 2
+            + mpmath.cot(mpmath.pi * mpmath.ncdf(1)) / 2
+        )
+        tail = mpmath.acot(c) / mpmath.pi
+        want = float(mpmath.log(tail))
+    middle = cauchy_linear(law)(
+        torch.tensor([35.0], dtype=torch.float64), torch.tensor([-1.0], dtype=torch.float64), 0.5
+    )
+    assert law.log_tail(middle, True).item() == pytest.approx(want, rel=1e-12)
