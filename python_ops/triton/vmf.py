@@ -8,6 +8,10 @@ The formulas are those of csrc/cpu/vmf.cpp and the headers it names:
 A row's first tile of the point and of loc stays in registers.  A loc that all rows share
 gets its gradient as sums over the rows of a program, which a second kernel adds up.
 
+Points on the sphere are rows of d + 1 elements: where those start anywhere in 16 bytes, they are
+taken from their bodies (body.py).  A program's rows then lie VECTOR rows apart, all of them shifted
+by the same number of elements, so that their gradients can be added.
+
 A negative concentration gives NaN: to raise, the host would have to wait for the device.
 """
 
@@ -23,6 +27,7 @@ from torch import Tensor
 
 from .bessel_plan import LOG_UNIFORM, plan_at
 from .bessel_ratio import bessel_ratio_complement
+from .body import body_of, read_beside, read_body, write_body
 from .launch import launch
 from .log_0f1 import bessel_peak
 from .refuse import FLOATING, refuse
@@ -56,24 +61,70 @@ def on_sphere(value, scale, factor, LATENT: tl.constexpr):
 
 
 @triton.jit
+def program_rows(i, repeat, LINES: tl.constexpr, VECTOR: tl.constexpr):
+    """The rows of a program's i-th turn."""
+    tile = tl.program_id(0) // VECTOR * repeat + i
+    return positions(tile, LINES) * VECTOR + tl.program_id(0) % VECTOR
+
+
+@triton.jit
+def read_points(
+    x, row, there, k, d, rows, x_line, x_step, VECTOR: tl.constexpr, ELEMENTS: tl.constexpr
+):  # fmt: skip
+    """Tile k of the points, from where `write_points` would have it."""
+    if VECTOR == 1:
+        return read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
+    else:
+        body, shift = body_of(row, d, VECTOR)
+        return read_body(x, body, shift, there, k, d, rows * d, ELEMENTS, VECTOR)
+
+
+@triton.jit
+def read_means(
+    loc, row, there, k, d, rows, loc_line, loc_step,
+    BESIDE: tl.constexpr, VECTOR: tl.constexpr, ELEMENTS: tl.constexpr,
+):  # fmt: skip
+    """The same places of loc; BESIDE: its rows do not lie as the points do."""
+    if VECTOR == 1 or not BESIDE:
+        return read_points(loc, row, there, k, d, rows, loc_line, loc_step, VECTOR, ELEMENTS)
+    else:
+        _, shift = body_of(row, d, VECTOR)
+        return read_beside(loc, row, shift, there, k, d, loc_line, loc_step, ELEMENTS, VECTOR)
+
+
+@triton.jit
+def write_points(out, row, there, k, d, width, value, VECTOR: tl.constexpr, ELEMENTS: tl.constexpr):
+    """Tile k of rows of `width` elements, of which there are d."""
+    if VECTOR == 1:
+        write_tile(out, row, there, k, d, width, value, ELEMENTS)
+    else:
+        body, shift = body_of(row, d, VECTOR)
+        write_body(out, body, shift, there, k, d, value, ELEMENTS, VECTOR)
+
+
+@triton.jit
 def forward_kernel(
     x, loc, kappa, plan, out, rows, d, count,
     x_line, x_step, loc_line, loc_step, kappa_line,
     LATENT: tl.constexpr, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
-    LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+    BESIDE: tl.constexpr, VECTOR: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     row = positions(tl.program_id(0), LINES)
     there = row < rows
-    value = read_tile(x, row, there, 0, d, x_line, x_step, ELEMENTS)
-    mean = read_tile(loc, row, there, 0, d, loc_line, loc_step, ELEMENTS).to(value.dtype)
+    value = read_points(x, row, there, 0, d, rows, x_line, x_step, VECTOR, ELEMENTS)
+    mean = read_means(
+        loc, row, there, 0, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
+    ).to(value.dtype)  # fmt: skip
     scale, factor, _, last, log_rho = projection(
         x, value, row, there, count, d, x_line, x_step, LATENT, ELEMENTS
     )
     difference = on_sphere(value, scale, factor, LATENT) - mean
     square = tl.sum(difference * difference, axis=1)
     for k in range(1, count):
-        more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-        more_mean = read_tile(loc, row, there, k, d, loc_line, loc_step, ELEMENTS)
+        more = read_points(x, row, there, k, d, rows, x_line, x_step, VECTOR, ELEMENTS)
+        more_mean = read_means(
+            loc, row, there, k, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
+        )
         more = on_sphere(more, scale, factor, LATENT) - more_mean.to(value.dtype)
         square += tl.sum(more * more, axis=1)
     k = fetch(kappa, row * kappa_line, there).to(value.dtype)
@@ -88,33 +139,23 @@ def forward_kernel(
 
 
 @triton.jit
-def write_location(
-    grad_loc, row, there, k, d, width, gradient, total, LOC: tl.constexpr, ELEMENTS: tl.constexpr
-):  # fmt: skip
-    """Writes a tile of loc's gradient, or adds it to the program's sum."""
-    if LOC == "each":
-        write_tile(grad_loc, row, there, k, d, width, gradient, ELEMENTS)
-        return total
-    else:
-        return total + tl.sum(gradient, axis=0)
-
-
-@triton.jit
 def backward_kernel(
     grad, x, loc, kappa, plan, grad_x, grad_loc, grad_kappa, rows, d, count, repeat,
     x_line, x_step, loc_line, loc_step, kappa_line,
     LATENT: tl.constexpr, LOC: tl.constexpr,
     DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
-    LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+    BESIDE: tl.constexpr, VECTOR: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     """LOC: whether loc's gradient is of each row, the sum over a program's rows, or not wanted."""
     total = tl.zeros([ELEMENTS], grad_kappa.dtype.element_ty)
     total_last = tl.zeros([1], grad_kappa.dtype.element_ty)
     for i in range(repeat):
-        row = positions(tl.program_id(0) * repeat + i, LINES)
+        row = program_rows(i, repeat, LINES, VECTOR)
         there = row < rows
-        value = read_tile(x, row, there, 0, d, x_line, x_step, ELEMENTS)
-        mean = read_tile(loc, row, there, 0, d, loc_line, loc_step, ELEMENTS).to(value.dtype)
+        value = read_points(x, row, there, 0, d, rows, x_line, x_step, VECTOR, ELEMENTS)
+        mean = read_means(
+            loc, row, there, 0, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
+        ).to(value.dtype)  # fmt: skip
         scale, factor, rho, last, _ = projection(
             x, value, row, there, count, d, x_line, x_step, LATENT, ELEMENTS
         )
@@ -123,8 +164,10 @@ def backward_kernel(
         square = tl.sum(difference * difference, axis=1)
         dot = tl.sum(s * difference, axis=1)
         for k in range(1, count):
-            more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-            more_mean = read_tile(loc, row, there, k, d, loc_line, loc_step, ELEMENTS)
+            more = read_points(x, row, there, k, d, rows, x_line, x_step, VECTOR, ELEMENTS)
+            more_mean = read_means(
+                loc, row, there, k, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
+            )
             more = on_sphere(more, scale, factor, LATENT)
             difference_more = more - more_mean.to(value.dtype)
             square += tl.sum(difference_more * difference_more, axis=1)
@@ -150,26 +193,32 @@ def backward_kernel(
         complement = tl.where(k_ < 0.0, float("nan"), complement)
         tl.store(grad_kappa + row, g * (complement - square * 0.5), mask=there)
         gain, slope, c = gain[:, None], slope[:, None], c[:, None]
-        write_tile(grad_x, row, there, 0, d, d, gain * difference + slope * s, ELEMENTS)
-        if LOC != "none":
-            total = write_location(
-                grad_loc, row, there, 0, d, width, c * difference, total, LOC, ELEMENTS
-            )
+        gradient = gain * difference + slope * s
+        write_points(grad_x, row, there, 0, d, d, gradient, VECTOR, ELEMENTS)
+        if LOC == "each":
+            write_points(grad_loc, row, there, 0, d, width, c * difference, VECTOR, ELEMENTS)
+        if LOC == "sum":
+            total += tl.sum(c * difference, axis=0)
         for k in range(1, count):
-            more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-            more_mean = read_tile(loc, row, there, k, d, loc_line, loc_step, ELEMENTS)
+            more = read_points(x, row, there, k, d, rows, x_line, x_step, VECTOR, ELEMENTS)
+            more_mean = read_means(
+                loc, row, there, k, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
+            )
             more = on_sphere(more, scale, factor, LATENT)
             difference_more = more - more_mean.to(value.dtype)
-            write_tile(grad_x, row, there, k, d, d, gain * difference_more + slope * more, ELEMENTS)
+            gradient = gain * difference_more + slope * more
+            write_points(grad_x, row, there, k, d, d, gradient, VECTOR, ELEMENTS)
             if LOC == "each":
-                write_tile(grad_loc, row, there, k, d, width, c * difference_more, ELEMENTS)
+                gradient = c * difference_more
+                write_points(grad_loc, row, there, k, d, width, gradient, VECTOR, ELEMENTS)
     if LOC == "sum":
         width = d + 1 if LATENT else d
-        at = tl.program_id(0).to(tl.int64) * width + tl.arange(0, ELEMENTS)
-        tl.store(grad_loc + at, total, mask=tl.arange(0, ELEMENTS) < d)
+        to = grad_loc + tl.program_id(0).to(tl.int64) * width
+        _, shift = body_of(tl.program_id(0).to(tl.int64) % VECTOR, d, VECTOR)
+        element = tl.arange(0, ELEMENTS) - shift
+        tl.store(to + element, total, mask=(element >= 0) & (element < d))
         if LATENT:
-            at = tl.program_id(0).to(tl.int64) * width + d + tl.arange(0, 1)
-            tl.store(grad_loc + at, total_last)
+            tl.store(to + d + tl.arange(0, 1), total_last)
 
 
 # ---- the ops -----------------------------------------------------------------------
@@ -210,6 +259,16 @@ def _rows(t: Tensor, batch: torch.Size, rows: Any) -> tuple[Tensor, Any, Any]:
     return flat, flat.stride(0), flat.stride(1)
 
 
+def _vector(x: Tensor, rows: int) -> int:
+    """Elements of 16 bytes where rows, one after the other, start anywhere in them; else 1.
+
+    Short rows are not worth it: their tiles would grow by as much as they hold.
+    """
+    if x.ndim < 2 or rows < 2 or x.shape[-1] < 64 or x.stride() != (x.shape[-1], 1):
+        return 1
+    return 1 if x.shape[-1] % 16 == 0 else 16 // x.element_size()
+
+
 class _Call:
     """A call's arguments as rows, and their tiles."""
 
@@ -223,9 +282,13 @@ class _Call:
         loc, loc_line, loc_step = _rows(loc, self.batch, self.rows)
         kappa, kappa_line, _ = _rows(kappa.unsqueeze(-1), self.batch, self.rows)
         plan = plan_at(loc.shape[-1] / 2 - 1, double, x.device)
-        blocks = row_blocks(self.rows, self.d, double)
-        self.count = ceil_div(self.d, blocks["ELEMENTS"])
+        vector = 1 if latent else _vector(x, self.rows)
+        blocks = row_blocks(self.rows, self.d + vector - 1, double)
+        blocks |= {"VECTOR": vector, "BESIDE": loc.dtype != x.dtype or loc.stride() != x.stride()}
+        self.count = ceil_div(self.d + vector - 1, blocks["ELEMENTS"])
         self.blocks = ceil_div(self.rows, blocks["LINES"])
+        self.groups = vector  # of rows with the same shift
+        self.group_blocks = ceil_div(ceil_div(self.rows, vector), blocks["LINES"])
         self.tensors = (x, loc, kappa, plan.memory)
         self.strides = (x_line, x_step, loc_line, loc_step, kappa_line)
         self.constants = {"LATENT": latent, **plan.constants, **blocks}
@@ -248,8 +311,8 @@ def _backward(
     width = loc.shape[-1]
     shared = loc.numel() == width and call.count == 1
     of_loc = ("sum" if shared else "each") if want_loc else "none"
-    repeat = ceil_div(call.blocks, PROGRAMS) if of_loc == "sum" else 1
-    programs = ceil_div(call.blocks, repeat) if call.blocks != 0 else 0
+    repeat = ceil_div(call.group_blocks * call.groups, PROGRAMS) if of_loc == "sum" else 1
+    programs = call.groups * ceil_div(call.group_blocks, repeat) if call.blocks != 0 else 0
     grad_x = torch.empty((*call.batch, call.d), dtype=x.dtype, device=x.device)
     grad_kappa = torch.empty(call.batch, dtype=call.wide, device=x.device)
     lead = {"sum": (programs,), "each": tuple(call.batch), "none": (0,)}[of_loc]

@@ -48,6 +48,10 @@ def _samples(latent: bool) -> list[Sample]:
         _sample((2, 3), 1029, (), (3,), latent=latent),
         _sample((4,), 785, latent=latent, scale=0.02),
         _sample((3,), 2, (), latent=latent),
+        # Long rows that start anywhere in 16 bytes, and rows of several tiles.
+        _sample((37,), 101, (), latent=latent),
+        _sample((3, 6), 67, (6,), (), latent=latent),
+        _sample((3,), 4201, latent=latent, scale=0.01),
     ]
 
 

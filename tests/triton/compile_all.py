@@ -34,7 +34,10 @@ TARGETS = {
 CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 
 # Part of a row's label: why its spills are accepted.
-ALLOWED: dict[str, str] = {}
+ALLOWED: dict[str, str] = {
+    "affine_coupling.backward fp64, softclip": "one number, saved across calls of division",
+    "vmf.forward fp64, wide": "one number, once a row of 65536, saved across calls of division",
+}
 
 
 @dataclass
