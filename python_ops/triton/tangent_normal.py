@@ -180,6 +180,8 @@ class _Call:
         cosine, sine = cosine.reshape(self.rows), sine.reshape(self.rows)
         blocks = row_blocks(self.rows, self.n, self.wide == torch.float64)
         blocks["ELEMENTS"] = max(blocks["ELEMENTS"], 2)  # numbers are made in pairs
+        if self.wide == torch.float64:  # whose random numbers take twice the registers
+            blocks["num_warps"] = min(2 * blocks["num_warps"], 16)
         self.count = ceil_div(self.n, blocks["ELEMENTS"])
         self.blocks = ceil_div(self.rows, blocks["LINES"])
         self.tensors = (axes, cosine, sine, seed.contiguous())
