@@ -151,6 +151,25 @@ def special_table(rows: Sequence[RowFacts]) -> Table:
     return table
 
 
+PEAK_GOAL = 1.3
+
+
+def peak_table(rows: Sequence[RowFacts]) -> Table:
+    """What a training step adds to the process's memory, few steps and many."""
+    table = Table(title="peak memory of a Glow's training step, MiB over what was there before")
+    for heading in ("activations", "4 steps", "32 steps", "ratio", "goal"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        few, many = row["mebibytes"].values()
+        wanted = row["way"] == "recompute"
+        colour = "white" if not wanted else "green" if many / few <= PEAK_GOAL else "red"
+        table.add_row(
+            row["way"], f"{few:.0f}", f"{many:.0f}", f"[{colour}]{many / few:.2f}",
+            f"<= {PEAK_GOAL}" if wanted else "",
+        )  # fmt: skip
+    return table
+
+
 def show(console: Console, result: dict[str, Any]) -> None:
     """Prints the tables, what they amount to and what was refused."""
     ops = [row for row in result["rows"] if row["kind"] == "op"]
@@ -171,6 +190,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
         console.print(steps_table(steps))
         for name in steps[0]["missing"]:
             console.print(f"{name} is not installed: pip install 'flowkernels[peers]'")
+    if peaks := [row for row in result["rows"] if row["kind"] == "peak"]:
+        console.print(peak_table(peaks))
     for name, reason in result["refused"].items():
         console.print(f"[red]refused[/] {escape(f'{name}: {reason}')}", highlight=False)
     machine = result["machine"]
