@@ -48,6 +48,9 @@ class DoubleWellStudy(Study):
         layers: couplings of the flow.
         hidden: width of its networks' two hidden layers.
         steps: of AdamW.
+        anneal: share of the steps over which the target is p^beta, beta rising from
+            `hottest` to 1; without it reverse KL settles in one well. 0 for none.
+        hottest: the first beta, in (0, 1].
         batch: draws per step.
         learning_rate: its peak; 50 steps of warm-up, then a cosine to zero.
         draws: of the trained flow, for log Z, the weights of the wells and the sample size.
@@ -62,9 +65,11 @@ class DoubleWellStudy(Study):
     tilt: float = 0.5
     layers: int = 4
     hidden: int = 32
-    steps: int = 1500
-    batch: int = 512
-    learning_rate: float = 2e-3
+    steps: int = 400
+    anneal: float = 0.6
+    hottest: float = 0.1
+    batch: int = 256
+    learning_rate: float = 5e-3
     draws: int = 50_000
     grid: int = 401
 
@@ -77,6 +82,12 @@ class DoubleWellStudy(Study):
         check_numbers(self, whole=least, positive=["learning_rate"])
         if isinstance(self.tilt, bool) or not isinstance(self.tilt, (int, float)):
             raise ConfigError(f"tilt: expected a number, got {self.tilt!r}")
+        for name in ("anneal", "hottest"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ConfigError(f"{name}: expected a number, got {value!r}")
+            if not 0 <= value <= 1 or (name == "hottest" and value == 0):
+                raise ConfigError(f"{name}: expected a number from 0 to 1, got {value}")
         if not abs(self.tilt) <= 5:
             raise ConfigError(f"tilt: expected -5 to 5, got {self.tilt}")
 
@@ -108,15 +119,15 @@ class DoubleWellStudy(Study):
 
         target = DoubleWell(tilt=self.tilt)
 
-        def loss(flow: Flow, count: int) -> Tensor:
-            return reverse_kl(flow, target.log_prob, count)
+        def loss(flow: Flow, beta: float) -> Tensor:
+            return reverse_kl(flow, lambda x: beta * target.log_prob(x), self.batch)
 
         with cpu_threads(1):
             with fixed_noise(seed):
                 flow = realnvp(2, layers=self.layers, hidden=self.hidden, base=base, actnorm=False)
             fit_vectors(
                 flow,
-                [self.batch] * self.steps,
+                self._betas(),
                 steps=self.steps,
                 loss=loss,
                 learning_rate=self.learning_rate,
@@ -142,6 +153,12 @@ class DoubleWellStudy(Study):
             "effective_sample_size": effective_sample_size(log_weights),
             "kl": scores["kl"],
         }
+
+    def _betas(self) -> list[float]:
+        """The inverse temperature of every step."""
+        rise = max(1.0, self.anneal * self.steps)
+        start = self.hottest if self.anneal else 1.0
+        return [min(1.0, start + (1 - start) * step / rise) for step in range(self.steps)]
 
     def _text(self, results: Mapping[str, dict[str, Any]]) -> str:
         target = DoubleWell(tilt=self.tilt)
@@ -173,7 +190,9 @@ class DoubleWellStudy(Study):
                 "# A double well by reverse KL",
                 f"-log p(a, b) = a^4 - 6 a^2 - {self.tilt} a + b^2 / 2. RealNVP of {self.layers} "
                 f"couplings ({self.hidden} hidden units, two layers), {self.steps} steps of "
-                f"{self.batch} draws, from a flow that begins as the identity; seeds "
+                f"{self.batch} draws, from a flow that begins as the identity; over the first "
+                f"{100 * self.anneal:g} % of the steps the target is p^beta, beta rising from "
+                f"{self.hottest:g} to 1; seeds "
                 f"{', '.join(map(str, self.seeds))}; mean ± standard deviation over them. A "
                 "resampled base takes the centred score function, a Gaussian one the "
                 f"reparametrised gradient. Exact: {target.right_weight():.4f} of the mass in the "

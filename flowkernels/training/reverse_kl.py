@@ -84,8 +84,9 @@ def log_mean_exp(log_weights: Tensor) -> tuple[float, float]:
     """log of the mean weight, an estimate of log Z, and its standard error by the delta method.
 
     Example:
-        >>> log_mean_exp(torch.zeros(10))
-        (0.0, 0.0)
+        >>> value, error = log_mean_exp(torch.zeros(10, dtype=torch.float64))
+        >>> abs(value) < 1e-12, abs(error) < 1e-12
+        (True, True)
     """
     value = float(log_weights.logsumexp(0)) - math.log(len(log_weights))
     spread = torch.exp(log_weights - value).std() / math.sqrt(len(log_weights))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +22,16 @@ Loss = Callable[[Flow, Any], Tensor]
 def negative_log_likelihood(flow: Flow, x: Tensor) -> Tensor:
     """The mean of -log p(x) over a batch (B, d), in nats."""
     return -flow.log_prob(x).mean()
+
+
+class _Batches:
+    """An iterable that Lightning takes as one loader; it would take a list as several."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches)
 
 
 class _VectorModule(FlowModule):
@@ -111,7 +121,10 @@ def fit_vectors(
                 enable_model_summary=False,
                 enable_progress_bar=False,
             )
-            trainer.fit(module.train(), train_dataloaders=batches)
+            trainer.fit(
+                module.train(),
+                train_dataloaders=_Batches(batches) if isinstance(batches, list) else batches,
+            )
     finally:
         quiet.setLevel(level)
     return flow.eval()
