@@ -183,7 +183,7 @@ class DoubleWellStudy(Study):
             "log Z - exact",
             "its standard error",
             "effective sample size",
-            "KL(target || flow), nats",
+            "KL from target to flow, nats",
         ]
         return "\n\n".join(
             [

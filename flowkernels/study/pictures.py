@@ -29,7 +29,7 @@ def density_rows(rows: Sequence[tuple[str, float, Sequence[Cell]]], path: Path) 
     from matplotlib.figure import Figure
 
     columns = 2 * len(rows[0][2])
-    figure = Figure(figsize=(2.0 * columns, 2.1 * len(rows) + 0.2), layout="constrained")
+    figure = Figure(figsize=(2.0 * columns, 2.1 * len(rows) + 0.5), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for number, (label, extent, cells) in enumerate(rows):
         line = grid[number]
