@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
 from .constraints import unit_sphere
 from .hyperspherical_uniform import log_area
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from .located import LocatedDistribution
 
 __all__ = ["AxialDistribution"]
 
 
-class AxialDistribution(Distribution):
+class AxialDistribution(LocatedDistribution):
     """A density on S^(p-1) that depends on the cosine with `loc` alone.
 
     With the mean resultant length A = E[loc.x] and its variance V, the mean is A loc and the
@@ -29,41 +25,14 @@ class AxialDistribution(Distribution):
     arg_constraints = {"loc": unit_sphere, "concentration": constraints.nonnegative}
     support = unit_sphere
     has_rsample = True
-    loc: Tensor
+    beside = "concentration"
+    least_dim = 2
     concentration: Tensor
 
     def __init__(
         self, loc: Tensor, concentration: Tensor | float, validate_args: bool | None = None
     ) -> None:
-        name = type(self).__name__
-        if not isinstance(loc, Tensor) or not loc.is_floating_point():
-            got = loc.dtype if isinstance(loc, Tensor) else type(loc).__name__
-            raise TypeError(f"{name}: loc must be a floating-point tensor, got {got}")
-        if loc.ndim < 1 or loc.shape[-1] < 2:
-            raise ValueError(
-                f"{name}: loc must be (*batch, p) with p >= 2, got shape {tuple(loc.shape)}"
-            )
-        concentration = torch.as_tensor(concentration, dtype=loc.dtype, device=loc.device)
-        try:
-            batch_shape = torch.broadcast_shapes(loc.shape[:-1], concentration.shape)
-        except RuntimeError:
-            raise ValueError(
-                f"{name}: concentration must broadcast against the batch of loc, "
-                f"{tuple(loc.shape[:-1])}, got shape {tuple(concentration.shape)}"
-            ) from None
-        self.loc = loc.expand((*batch_shape, loc.shape[-1]))
-        self.concentration = concentration.expand(batch_shape)
-        super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
-        batch_shape = torch.Size(batch_shape)
-        new.loc = self.loc.expand((*batch_shape, *self.event_shape))
-        new.concentration = self.concentration.expand(batch_shape)
-        Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        expanded: Self = new
-        return expanded
+        super().__init__(loc, concentration, validate_args)
 
     @property
     def mean(self) -> Tensor:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import constraints
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from .located import LocatedDistribution
 
 __all__ = ["IsotropicCauchy"]
 
 
-class IsotropicCauchy(Distribution):
+class IsotropicCauchy(LocatedDistribution):
     r"""Isotropic Cauchy distribution on R^D: multivariate t with one degree of freedom.
 
     With r = |x - loc| / scale, in nats,
@@ -49,41 +48,13 @@ class IsotropicCauchy(Distribution):
     arg_constraints = {"loc": constraints.real_vector, "scale": constraints.positive}
     support = constraints.real_vector
     has_rsample = True
-    loc: Tensor
+    beside = "scale"
     scale: Tensor
 
     def __init__(
         self, loc: Tensor, scale: Tensor | float = 1.0, validate_args: bool | None = None
     ) -> None:
-        name = type(self).__name__
-        if not isinstance(loc, Tensor) or not loc.is_floating_point():
-            got = loc.dtype if isinstance(loc, Tensor) else type(loc).__name__
-            raise TypeError(f"{name}: loc must be a floating-point tensor, got {got}")
-        if loc.ndim < 1 or loc.shape[-1] < 1:
-            raise ValueError(
-                f"{name}: loc must be (*batch, D) with D >= 1, got shape {tuple(loc.shape)}"
-            )
-        scale = torch.as_tensor(scale, dtype=loc.dtype, device=loc.device)
-        try:
-            batch_shape = torch.broadcast_shapes(loc.shape[:-1], scale.shape)
-        except RuntimeError:
-            raise ValueError(
-                f"{name}: scale must broadcast against the batch of loc, "
-                f"{tuple(loc.shape[:-1])}, got shape {tuple(scale.shape)}"
-            ) from None
-        self.loc = loc.expand((*batch_shape, loc.shape[-1]))
-        self.scale = scale.expand(batch_shape)
-        super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
-        new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
-        batch_shape = torch.Size(batch_shape)
-        new.loc = self.loc.expand((*batch_shape, *self.event_shape))
-        new.scale = self.scale.expand(batch_shape)
-        Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        expanded: Self = new
-        return expanded
+        super().__init__(loc, scale, validate_args)
 
     @property
     def mean(self) -> Tensor:

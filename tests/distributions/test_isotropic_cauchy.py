@@ -87,7 +87,7 @@ def test_half_precision_is_summed_in_single():
     [
         (lambda: IsotropicCauchy(torch.zeros(2, dtype=torch.int64)), TypeError, "got torch.int64"),
         (lambda: IsotropicCauchy([0.0]), TypeError, "floating-point tensor, got list"),
-        (lambda: IsotropicCauchy(torch.tensor(0.0)), ValueError, r"\(\*batch, D\) with D >= 1"),
+        (lambda: IsotropicCauchy(torch.tensor(0.0)), ValueError, r"\(\*batch, p\) with p >= 1"),
         (
             lambda: IsotropicCauchy(torch.zeros(2, 3), torch.ones(4)),
             ValueError,
