@@ -26,6 +26,7 @@ __all__ = ["CONFIGS", "KINDS", "Study", "load_study", "run_study"]
 KINDS = {
     "images": ("flowkernels.study.images", "ImageStudy"),
     "densities": ("flowkernels.study.densities", "DensitiesStudy"),
+    "double_well": ("flowkernels.study.double_well", "DoubleWellStudy"),
 }
 # Those that come with the package.
 CONFIGS = Path(__file__).parent / "configs"

@@ -12,7 +12,7 @@ import torch
 from flowkernels.data.extras import require
 from flowkernels.data.files import atomic_write
 from flowkernels.evaluation.pictures import save_grid
-from flowkernels.study.images import OWN, REAL, ImageStudy, Model, task_name
+from flowkernels.study.image_plan import OWN, REAL, ImagePlan, Model, task_name
 from flowkernels.study.tables import markdown_table, write_json, write_text
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ _LEGEND = """\
   training image; compare with that of real test images. Far below it is copying or blur."""
 
 
-def write_report(study: ImageStudy, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
+def write_report(plan: ImagePlan, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
     """``study.md``, ``study.json``, ``walks.png``, ``norms.png`` and ``samples.png``."""
-    summary = {model.name: _summary(study, model, results) for model in study.models}
-    facts = _facts(study, results)
-    whole = {"title": study.title, "facts": facts, "summary": summary, "results": results}
+    summary = {model.name: _summary(plan, model, results) for model in plan.models}
+    facts = _facts(plan, results)
+    whole = {"title": plan.title, "facts": facts, "summary": summary, "results": results}
     return [
-        write_text(folder / "study.md", _markdown(study, summary, results[REAL], facts)),
+        write_text(folder / "study.md", _markdown(plan, summary, results[REAL], facts)),
         write_json(folder / "study.json", whole),
-        *_pictures(study, folder),
+        *_pictures(plan, folder),
     ]
 
 
-def _summary(study: ImageStudy, model: Model, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _summary(plan: ImagePlan, model: Model, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds, by column."""
-    runs = [results[task_name(model, seed)] for seed in study.seeds]
+    runs = [results[task_name(model, seed)] for seed in plan.seeds]
     return {
         "bpd": _spread([run["bpd"] for run in runs]),
         "fid": _spread([run["samples"]["fid"] for run in runs]),
@@ -71,11 +71,11 @@ def _spread(values: list[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(values), "sd": spread}
 
 
-def _facts(study: ImageStudy, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _facts(plan: ImagePlan, results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from flowkernels.data import load_dataset
     from flowkernels.training import build_flow
 
-    config = study.run
+    config = plan.run
     shape = load_dataset(config.data, config.data_dir).shape
     flow = build_flow(config, shape)
     return {
@@ -84,12 +84,12 @@ def _facts(study: ImageStudy, results: dict[str, dict[str, Any]]) -> dict[str, A
         f"{sum(p.numel() for p in flow.parameters()):,} parameters",
         "training": f"{max(run.get('step', 0) for run in results.values())} steps at most of "
         f"{config.batch_size} images, AdamW at {config.learning_rate:g}, {config.schedule}; "
-        f"the {study.evaluation.checkpoint} checkpoint by validation",
-        "seeds": list(study.seeds),
+        f"the {plan.evaluation.checkpoint} checkpoint by validation",
+        "seeds": list(plan.seeds),
         "extractor": results[REAL]["extractor"],
-        "samples": study.evaluation.samples,
-        "walks": f"{study.evaluation.pairs} random pairs of test images, "
-        f"{study.evaluation.points - 2} points between each",
+        "samples": plan.evaluation.samples,
+        "walks": f"{plan.evaluation.pairs} random pairs of test images, "
+        f"{plan.evaluation.points - 2} points between each",
         "machine": f"{_processor()}, {config.threads or torch.get_num_threads()} thread(s) a run",
         "torch": torch.__version__,
     }
@@ -113,12 +113,12 @@ def _cell(value: dict[str, float | None], digits: int, factor: float = 1) -> str
 
 
 def _markdown(
-    study: ImageStudy, summary: dict[str, Any], real: dict[str, Any], facts: dict[str, Any]
+    plan: ImagePlan, summary: dict[str, Any], real: dict[str, Any], facts: dict[str, Any]
 ) -> str:
     head = ["base", "test BPD", "sample FID", "sample KID x1000", "path"]
     head += [title for title, _ in _COLUMNS.values()]
     rows = []
-    for model in study.models:
+    for model in plan.models:
         ours = summary[model.name]
         first = [
             model.name,
@@ -134,16 +134,16 @@ def _markdown(
             rows.append([*first, path_label(model, path), *cells])
             first = [""] * 4
     rows += _real_rows(real)
-    seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
+    seeds = f"{len(plan.seeds)} seeds" if len(plan.seeds) > 1 else "one seed"
     parts = [
-        f"# {study.title}",
+        f"# {plan.title}",
         f"Mean ± standard deviation over {seeds}.",
         markdown_table(head, rows),
         _LEGEND,
         "\n".join(f"- {name}: {value}" for name, value in facts.items()),
     ]
-    if any(model.paper for model in study.models):
-        parts += ["## In the paper", _paper(study)]
+    if any(model.paper for model in plan.models):
+        parts += ["## In the paper", _paper(plan)]
     return "\n\n".join(parts)
 
 
@@ -171,9 +171,9 @@ def path_label(model: Model, path: str) -> str:
     return base.default_path
 
 
-def _paper(study: ImageStudy) -> str:
+def _paper(plan: ImagePlan) -> str:
     rows = []
-    for model in study.models:
+    for model in plan.models:
         paths = model.paper.get("paths", {})
         for path in model.paths if model.paper else ():
             there = paths.get(path, {})
@@ -191,25 +191,25 @@ def _paper(study: ImageStudy) -> str:
     return markdown_table(head, [row for row in rows if any(row[i] for i in (1, 2, 4, 5))])
 
 
-def _pictures(study: ImageStudy, folder: Path) -> list[Path]:
-    seed = study.seeds[0]
+def _pictures(plan: ImagePlan, folder: Path) -> list[Path]:
+    seed = plan.seeds[0]
     kept = {
         model.folder: torch.load(folder / task_name(model, seed) / "pictures.pt", weights_only=True)
-        for model in study.models
+        for model in plan.models
     }
     walks = [
         (f"{model.name}, {path_label(model, path)}", kept[model.folder][f"{path}.walks"])
-        for model in study.models
+        for model in plan.models
         for path in model.paths
     ]
     files = []
-    for pair in range(study.evaluation.shown):
+    for pair in range(plan.evaluation.shown):
         files.append(
             _labelled([(name, images[pair]) for name, images in walks], folder / f"walks{pair}.png")
         )
     rows = torch.stack([images["samples"] for images in kept.values()])
     files.append(save_grid(rows, folder / "samples.png"))
-    files.append(_norms(study, kept, folder / "norms.png"))
+    files.append(_norms(plan, kept, folder / "norms.png"))
     return files
 
 
@@ -232,9 +232,9 @@ def _labelled(rows: list[tuple[str, torch.Tensor]], path: Path) -> Path:
     return _save(figure, path)
 
 
-def _norms(study: ImageStudy, kept: dict[str, dict[str, torch.Tensor]], path: Path) -> Path:
+def _norms(plan: ImagePlan, kept: dict[str, dict[str, torch.Tensor]], path: Path) -> Path:
     """Lengths of the ends' latents and of the middle points', a panel for every path."""
-    panels = [(model, name) for model in study.models for name in model.paths]
+    panels = [(model, name) for model in plan.models for name in model.paths]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = _figure((4.5 * columns, 2.6 * rows))
