@@ -188,7 +188,7 @@ def _paper(plan: ImagePlan) -> str:
                 ]
             )
     head = ["base", "test BPD", "sample FID", "path", "path BPD", "path FID"]
-    return markdown_table(head, [row for row in rows if any(row[i] for i in (1, 2, 4, 5))])
+    return markdown_table(head, [row for row in rows if row[4] or row[5]])
 
 
 def _pictures(plan: ImagePlan, folder: Path) -> list[Path]:

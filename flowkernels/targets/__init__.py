@@ -1,18 +1,22 @@
-"""Densities known in closed form: in the plane, and Boltzmann distributions of simple energies."""
+"""Densities known up to a factor: in the plane, double wells, and a molecule."""
 
 from collections.abc import Callable
 
+from .alanine import AlanineDipeptide
 from .base import Target, grid_2d
+from .internal_coordinates import ZMatrix
 from .planar import CircleOfGaussians, Rings, TwoMoons
 from .wells import DoubleWell, ManyWell
 
 __all__ = [
+    "AlanineDipeptide",
     "CircleOfGaussians",
     "DoubleWell",
     "ManyWell",
     "Rings",
     "Target",
     "TwoMoons",
+    "ZMatrix",
     "grid_2d",
     "make_target",
     "target_names",
