@@ -103,12 +103,16 @@ def main() -> None:
         "rows": timed,
     }
     console = Console(width=None if sys.stdout.isatty() else 150)
-    report.show(console, result)
+    written = []
     if timed:
+        # Before anything is shown: minutes of timings are not to be lost to a table.
         chosen.output.mkdir(parents=True, exist_ok=True)
-        stem = f"{facts['date'][:10]}-{facts['commit'][:7]}-cpu-{mode}"
-        console.print("wrote", str(report.save_json(result, chosen.output / f"{stem}.json")))
-        console.print("wrote", str(report.save_picture(result, chosen.output / f"{stem}.png")))
+        stem = chosen.output / f"{facts['date'][:10]}-{facts['commit'][:7]}-cpu-{mode}"
+        written.append(report.save_json(result, stem.with_suffix(".json")))
+        written.append(report.save_picture(result, stem.with_suffix(".png")))
+    report.show(console, result)
+    for path in written:
+        console.print("wrote", str(path))
     sys.exit(1 if refused or not timed else 0)
 
 
