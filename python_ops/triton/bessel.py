@@ -161,6 +161,10 @@ def _entry(x: Tensor, order: float, function: str) -> Entry:
 
 
 def _blocks(x: Tensor) -> dict[str, Any]:
+    if x.dtype == torch.float64:
+        # Two elements a thread: of eight the polynomials' values no longer fit into registers.
+        elements = power_of_two(x.numel(), TILE // 4)
+        return {"ELEMENTS": elements, "num_warps": warps(4 * elements)}
     elements = power_of_two(x.numel(), TILE)
     return {"ELEMENTS": elements, "num_warps": warps(elements)}
 
