@@ -173,4 +173,5 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         os.environ.update(kept)
-        rank_zero_only.rank = rank
+        if rank is not None:  # else Lightning was imported within, and has what it set
+            rank_zero_only.rank = rank
