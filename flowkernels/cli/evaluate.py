@@ -53,17 +53,15 @@ def evaluate_run(
     run: Run, *, checkpoint: str = "best", limit: int | None = None, data_dir: str | None = None
 ) -> dict[str, Any]:
     """Score a run and write ``metrics.json``; what was written."""
-    import torch
     from rich.console import Console
     from rich.progress import Progress
 
     from flowkernels.evaluation import compare, round_trip_error, start_flow
-    from flowkernels.training import build_flow, data_module
+    from flowkernels.training import build_flow, data_module, on_device
 
     config = run.config()
     flow, origin = run.load_flow(checkpoint)
-    if torch.cuda.is_available() and config.accelerator != "cpu":
-        flow = flow.cuda()
+    flow = on_device(flow, config)
     data = data_module(config, data_dir=data_dir)
     test = data.dataset.test[:limit]
     untrained = build_flow(config, data.dataset.shape).to(flow.dtype)

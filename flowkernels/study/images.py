@@ -11,15 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowkernels.study.image_plan import REAL, ImagePlan, Model, task_name
 from flowkernels.study.study import Study
 from flowkernels.study.task import Task
-from flowkernels.training.config import RunConfig
-
-if TYPE_CHECKING:
-    from flowkernels.flows import Flow
 
 __all__ = ["ImageStudy"]
 
@@ -51,13 +47,13 @@ class ImageStudy(Study):
 
     def _one(self, model: Model, seed: int, folder: Path) -> dict[str, Any]:
         from flowkernels.study.judge import Judge
-        from flowkernels.training import Run, cpu_threads, fit
+        from flowkernels.training import Run, cpu_threads, fit, on_device
 
         config = self.plan.config(model, seed)
         fit(config, folder, resume=True)
         run = Run(folder)
         flow, origin = run.load_flow(self.plan.evaluation.checkpoint)
-        flow = _on_device(flow, config)
+        flow = on_device(flow, config)
         with cpu_threads(run.config().threads):
             result = Judge.of(self.plan, folder.parent).judge(flow, model, folder)
         return result | {"step": origin["step"], "seed": seed}
@@ -68,10 +64,3 @@ class ImageStudy(Study):
 
         with cpu_threads(self.plan.run.threads):
             return Judge.of(self.plan, folder.parent).real()
-
-
-def _on_device(flow: Flow, config: RunConfig) -> Flow:
-    import torch
-
-    gpu = torch.cuda.is_available() and config.accelerator != "cpu"
-    return flow.cuda() if gpu else flow

@@ -118,14 +118,14 @@ class Judge:
         points = self.evaluation.points
         for i in range(1, points - 1):
             t = i / (points - 1)
-            self.quality.update(((1 - t) * a + t * b).round())
-        middle = (points // 2) / (points - 1)
-        blend = ((1 - middle) * a + middle * b).round()
-        result["blend"] = {**self.quality.compute(), "nearest": float(self.nearest(blend).mean())}
+            blend = ((1 - t) * a + t * b).round()
+            self.quality.update(blend)
+            if i == points // 2:
+                nearest = float(self.nearest(blend).mean())
+        result["blend"] = {**self.quality.compute(), "nearest": nearest}
         return result
 
     def _samples(self, flow: Flow) -> torch.Tensor:
-
         count, parts = self.evaluation.samples, []
         noise = fixed_noise(0, flow.device)
         with noise, _bar("samples", count) as advance:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from flowkernels.training.config import ConfigError, RunConfig
     from flowkernels.training.history import read_history
     from flowkernels.training.module import FlowModule, NonFiniteError
-    from flowkernels.training.run import Run, RunError, build_flow
+    from flowkernels.training.run import Run, RunError, build_flow, on_device
     from flowkernels.training.trainer import cpu_threads, data_module, fit, make_trainer
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "data_module",
     "fit",
     "make_trainer",
+    "on_device",
     "read_history",
 ]
 
@@ -36,7 +37,7 @@ __getattr__ = lazy(
         "trainer": ("cpu_threads", "data_module", "fit", "make_trainer"),
         "history": ("read_history",),
         "module": ("FlowModule", "NonFiniteError"),
-        "run": ("Run", "RunError", "build_flow"),
+        "run": ("Run", "RunError", "build_flow", "on_device"),
     },
     {"trainer": _LIGHTNING, "history": _LIGHTNING, "module": _LIGHTNING},
 )

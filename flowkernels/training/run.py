@@ -13,7 +13,7 @@ import torch
 from flowkernels.flows import Flow, glow
 from flowkernels.training.config import ConfigError, RunConfig
 
-__all__ = ["Run", "RunError", "build_flow"]
+__all__ = ["Run", "RunError", "build_flow", "on_device"]
 
 
 class RunError(RuntimeError):
@@ -45,6 +45,12 @@ def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
     # torch leaves this form of `to` out of its types.
     flow.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return flow
+
+
+def on_device(flow: Flow, config: RunConfig) -> Flow:
+    """The flow on the GPU, where there is one and the run may use it."""
+    gpu = torch.cuda.is_available() and config.accelerator != "cpu"
+    return flow.cuda() if gpu else flow
 
 
 @dataclass(frozen=True)
