@@ -9,9 +9,11 @@ large orders only.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 
 def affine_coupling(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,6 +38,13 @@ def log_det_diagonal(diag: Tensor, event_ndim: int = 1) -> Tensor:
 def log_det_triangular(matrix: Tensor) -> Tensor:
     """Sum of log|d| over the diagonal."""
     return matrix.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
+
+
+def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
+    """Linear layers with ReLUs between them."""
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        x = torch.relu(linear(x, weight, bias))
+    return linear(x, weights[-1], biases[-1])
 
 
 def stereographic(z: Tensor) -> tuple[Tensor, Tensor]:

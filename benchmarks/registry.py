@@ -37,6 +37,7 @@ class Subject:
     inputs      float64 arguments for a size; rounded to the row's dtype
     before      arguments in front of them, the same for everyone
     options     further arguments by name, the same for everyone
+    arguments   what the op takes, of the tensors that are differentiated and rounded
     reference_compiles  whether torch.compile ends within minutes on the reference
     """
 
@@ -44,6 +45,7 @@ class Subject:
     inputs: Callable[[Size], Inputs]
     before: tuple[Any, ...] = ()
     options: Callable[[Size], dict[str, Any]] = field(default=lambda size: {})
+    arguments: Callable[[Inputs], tuple[Any, ...]] = lambda tensors: tensors
     reference_compiles: bool = True
     quick: tuple[Size, ...] = QUICK
     full: tuple[Size, ...] = FULL
@@ -86,8 +88,8 @@ class Row:
     def function(self, module: Any) -> Function:
         """What `module` (ops, reference or peers) calls by the op's name, of tensors alone."""
         subject = self.subject
-        named = getattr(module, subject.op)
-        return partial(named, *subject.before, **subject.options(self.size))
+        named = partial(getattr(module, subject.op), *subject.before, **subject.options(self.size))
+        return lambda *tensors: named(*subject.arguments(tensors))
 
 
 def _normal(*shape: int) -> Tensor:
@@ -140,9 +142,20 @@ def _base(size: Size) -> Inputs:
     return _plane(size)[0], _unit(d + 1), torch.tensor(float(d), dtype=torch.float64)
 
 
+def _network(size: Size) -> Inputs:
+    # Of couplings of 6 dimensions; a size is that of a hidden layer's output.
+    rows, hidden = size
+    widths = (3, hidden, hidden, 6)
+    layers = [
+        t for i, o in itertools.pairwise(widths) for t in (_normal(o, i) / i**0.5, _normal(o))
+    ]
+    return _normal(rows, 3), *layers
+
+
 EVEN_QUICK, EVEN_FULL = (tuple(s for s in sizes if s[1] % 2 == 0) for sizes in (QUICK, FULL))
 MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
 # A density of points in a space of one dimension more has no image layout.
+NETWORKS: tuple[Size, ...] = ((64, 64), (512, 64), (512, 128), (8192, 64))
 SPHERES = tuple(s for s in FULL if len(s) == 2)
 BESSEL: dict[str, Any] = {
     "reference_compiles": False, "quick": ((64,), (4096,), (65536,)), "full": BESSEL_SIZES,
@@ -155,6 +168,8 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("affine_coupling_split", _split, quick=EVEN_QUICK, full=EVEN_FULL),
     Subject("log_det_diagonal", _diagonal, options=lambda size: {"event_ndim": len(size) - 1}),
     Subject("log_det_triangular", _triangular, quick=MATRICES[:1], full=MATRICES),
+    Subject("mlp", _network, arguments=lambda t: (t[0], t[1::2], t[2::2]),
+            quick=NETWORKS[:2], full=NETWORKS),
     Subject("stereographic", _plane, dtypes=("float32", "bfloat16")),
     Subject("stereographic_inverse", _sphere),
     Subject("slerp", _two_points, options=lambda size: {"t": 0.3}),

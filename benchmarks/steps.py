@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +113,15 @@ def vectors() -> Tensor:
 def our_realnvp() -> Flow:
     """Couplings alone, as the peers have them."""
     return realnvp(DIM, layers=LAYERS, hidden=HIDDEN, actnorm=False)
+
+
+def our_realnvp_unfused() -> Flow:
+    """The same with its networks called layer by layer, as torch runs them."""
+    flow = our_realnvp()
+    for module in flow.modules():
+        if isinstance(module, AffineCoupling):
+            module.conditioner = nn.Sequential(*cast(nn.Sequential, module.conditioner))
+    return flow
 
 
 def nflows_realnvp(x: Tensor) -> Step:
@@ -225,6 +234,7 @@ def contests() -> list[Contest]:
             lambda: flow_step(our_realnvp(), x),
             {
                 "networks": lambda: networks_step(our_realnvp(), x),
+                "networks in torch": lambda: networks_step(our_realnvp_unfused(), x),
                 **peers(REALNVP_PEERS, x),
             },
         ),

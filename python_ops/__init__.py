@@ -9,6 +9,7 @@ from .affine_coupling import (
 )
 from .log_det import log_det_diagonal, log_det_triangular
 from .log_iv import iv_ratio, log_iv
+from .mlp import mlp
 from .slerp import slerp
 from .stereographic import stereographic, stereographic_inverse
 from .tangent_normal import tangent_normal
@@ -31,6 +32,7 @@ __all__ = [
     "log_det_diagonal",
     "log_det_triangular",
     "log_iv",
+    "mlp",
     "slerp",
     "stereographic",
     "stereographic_inverse",

@@ -15,6 +15,7 @@ namespace bindings {
   X(bessel)               \
   X(bessel_tables)        \
   X(log_det)              \
+  X(mlp)                  \
   X(slerp)                \
   X(stereographic)        \
   X(tangent_normal)       \

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -121,9 +121,56 @@ def split_channels(channels: int, transform: Half) -> tuple[slice, slice]:
     return (front, back) if transform == "second" else (back, front)
 
 
+class ReluNetwork(nn.Sequential):
+    """Linear layers with ReLUs between them, run by one fused op (:func:`ops.mlp`).
+
+    An ``nn.Sequential`` in every respect: where a layer was replaced, or has hooks, the layers
+    are called one by one.
+
+    Args:
+        widths: features of the input, of each hidden layer and of the output.
+
+    Example:
+        >>> import torch
+        >>> ReluNetwork([3, 8, 8, 6])(torch.randn(5, 3)).shape
+        torch.Size([5, 6])
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        pairs = list(itertools.pairwise(widths))
+        if not pairs:
+            raise ValueError(f"widths must hold at least two numbers, got {list(widths)}")
+        layers: list[nn.Module] = []
+        for width_in, width_out in pairs:
+            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+        super().__init__(*layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in) to (B, out)."""
+        layers = list(self)
+        linear = [m for m in layers[::2] if _untouched(m, nn.Linear)]
+        relus = [m for m in layers[1::2] if _untouched(m, nn.ReLU)]
+        biases = [m.bias for m in linear if m.bias is not None]
+        if len(biases) + len(relus) == len(layers):
+            return ops.mlp(x, [m.weight for m in linear], biases)
+        for layer in layers:
+            x = layer(x)
+        return x
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def _untouched(layer: nn.Module, kind: type[M]) -> TypeGuard[M]:
+    """Whether to call the layer does nothing but apply it."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks,
+             layer._backward_hooks, layer._backward_pre_hooks)  # fmt: skip
+    return type(layer) is kind and not any(hooks)
+
+
 def mlp_conditioner(
     in_features: int, out_features: int, hidden: Sequence[int] = (64, 64)
-) -> nn.Sequential:
+) -> ReluNetwork:
     """A ReLU network that ends in zeros, so that a new coupling is the identity.
 
     Example:
@@ -131,12 +178,11 @@ def mlp_conditioner(
         >>> mlp_conditioner(3, 6)(torch.randn(2, 3)).abs().sum().item()
         0.0
     """
-    widths = [in_features, *hidden]
-    layers: list[nn.Module] = []
-    for width_in, width_out in itertools.pairwise(widths):
-        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
-    last = nn.Linear(widths[-1], out_features)
-    return nn.Sequential(*layers, _zeroed(last))
+    network = ReluNetwork([in_features, *hidden, out_features])
+    last = network[-1]
+    assert isinstance(last, nn.Linear)
+    _zeroed(last)
+    return network
 
 
 def conv_conditioner(in_channels: int, out_channels: int, hidden: int = 64) -> nn.Sequential:

@@ -15,6 +15,7 @@ from .log_iv import (
     log_iv,
     log_iv_derivative,
 )
+from .mlp import mlp
 from .slerp import slerp, slerp_backward
 from .stereographic import (
     stereographic,
@@ -48,6 +49,7 @@ __all__ = [
     "log_det_triangular",
     "log_iv",
     "log_iv_derivative",
+    "mlp",
     "slerp",
     "slerp_backward",
     "stereographic",

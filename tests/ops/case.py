@@ -61,6 +61,7 @@ class Case:
     bad         calls that must raise
     bijection   whether the outputs are a map of the first tensor and its log-det
     constants   arguments in the op's schema whose gradient is refused
+    arguments   what the dispatcher takes for a sample, of an op that consists of torch's own
     ulps        overrides of ULPS, with the reason beside them
     """
 
@@ -73,6 +74,7 @@ class Case:
     bad: Callable[[], list[Bad]]
     bijection: bool = False
     constants: tuple[str, ...] = ()
+    arguments: Callable[[Sample], tuple[Any, ...]] | None = None
     ulps: dict[torch.dtype, float] = field(default_factory=dict)
 
     def outputs(self, function: Callable[..., Any], sample: Sample) -> tuple[Tensor, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .affine_coupling import AFFINE_COUPLING, AFFINE_COUPLING_SPLIT
 from .bessel import BESSEL_CASES
 from .log_det import LOG_DET_DIAGONAL, LOG_DET_TRIANGULAR
+from .mlp import MLP
 from .slerp import SLERP
 from .stereographic import STEREOGRAPHIC, STEREOGRAPHIC_INVERSE
 from .tangent_normal import TANGENT_NORMAL
@@ -15,6 +16,7 @@ CASES = [
     AFFINE_COUPLING_SPLIT,
     LOG_DET_DIAGONAL,
     LOG_DET_TRIANGULAR,
+    MLP,
     SLERP,
     STEREOGRAPHIC,
     STEREOGRAPHIC_INVERSE,

@@ -1,0 +1,44 @@
+// Arguments of the ReLU network's kernels.
+#pragma once
+
+#include <stdint.h>
+
+namespace fk {
+
+// One linear layer.  Panels hold rows of `padded` elements: a width rounded up to whole
+// vectors, zeros behind it, so that inner loops have no tails.
+struct MlpLayer {
+  int64_t in, out;
+  int64_t padded_in, padded_out;
+  const void* weight;  // (out, in), strides in elements
+  int64_t weight_stride[2];
+  const void* bias;  // (out)
+  int64_t bias_stride;
+  void* forward_panel;   // (in + 1, padded_out): the weight transposed, then the bias
+  void* backward_panel;  // (out, padded_in)
+  // What the layer reads, (rows, padded_in); not for the first layer.
+  void* input;
+  // Sums over a chunk's rows, (chunks, out, padded_in) and (chunks, padded_out).
+  void *weight_sums, *bias_sums;
+  void *grad_weight, *grad_bias;  // dense; null where nobody asks
+};
+
+struct MlpArgs {
+  bool float64;
+  int64_t layers, rows;
+  int64_t chunk;  // rows whose gradients are summed in one go; a multiple of mlp_block
+  const MlpLayer* layer;
+  const void* x;  // (rows, in)
+  int64_t x_stride[2];
+  void* y;             // (rows, out), dense
+  const void* grad_y;  // (rows, out)
+  int64_t grad_y_stride[2];
+  void* grad_x;  // (rows, in), dense, or null
+};
+
+// Rows that pass through all layers together: their activations stay in the cache.
+constexpr int64_t mlp_block = 96;
+// The widest layer, in and out, that the kernels take.
+constexpr int64_t mlp_widest = 128;
+
+}  // namespace fk

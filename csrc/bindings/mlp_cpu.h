@@ -1,0 +1,26 @@
+// The ReLU network's CPU kernels, for matrices of rows.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+namespace fk {
+namespace bindings {
+
+// Whether the kernels take these: few and narrow enough layers of one dtype on the CPU.
+// Wider ones are what BLAS libraries are made for.
+bool mlp_has_kernels(const at::Tensor& x, at::TensorList weights);
+
+// `hidden` receives what the gradient needs of the layers in between; null where no
+// gradient is wanted.
+at::Tensor mlp_forward_cpu(const at::Tensor& x, at::TensorList weights, at::TensorList biases,
+                           std::vector<at::Tensor>* hidden);
+
+// Fills those of `gradients` (x, weights, biases) that are `wanted`.
+void mlp_backward_cpu(const at::Tensor& grad_y, const at::Tensor& x, at::TensorList hidden,
+                      at::TensorList weights, const std::vector<bool>& wanted,
+                      std::vector<at::Tensor>& gradients);
+
+}  // namespace bindings
+}  // namespace fk

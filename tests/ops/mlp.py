@@ -1,0 +1,81 @@
+"""Cases of mlp."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowkernels import ops
+from flowkernels.ops import reference
+
+from .case import Bad, Case, Sample
+
+
+def _call(x: Tensor, *layers: Tensor) -> Tensor:
+    return ops.mlp(x, layers[::2], layers[1::2])
+
+
+def _reference(x: Tensor, *layers: Tensor) -> Tensor:
+    return reference.mlp(x, layers[::2], layers[1::2])
+
+
+def _arguments(sample: Sample) -> tuple[Any, ...]:
+    x, *layers = sample.leaves().tensors
+    return x, layers[::2], layers[1::2]
+
+
+def _sample(batch: tuple[int, ...], *widths: int) -> Sample:
+    g = torch.Generator().manual_seed(sum(widths) + sum(batch))
+    # Of one sign, so that no sum cancels and no ReLU's argument comes so near to 0 that
+    # rounding to half precision carries it over; a quarter of the units are switched off.
+    tensors = [0.25 + torch.rand((*batch, widths[0]), dtype=torch.float64, generator=g)]
+    for width_in, width_out in itertools.pairwise(widths):
+        off = torch.where(torch.arange(width_out) % 4 == 1, -1.0, 1.0).double()
+        weight = torch.rand((width_out, width_in), dtype=torch.float64, generator=g) + 0.25
+        bias = torch.rand((width_out,), dtype=torch.float64, generator=g) + 0.25
+        tensors += [weight * off.unsqueeze(1) / width_in, bias * off]
+    return Sample(f"{batch}, {widths}", tuple(tensors))
+
+
+def _bad() -> list[Bad]:
+    x, w, b = torch.ones(5, 3), torch.ones(4, 3), torch.ones(4)
+    f: Any = ops.mlp
+    return [
+        Bad("no layers", lambda: f(x, [], []), ValueError, ("mlp", "`weights`")),
+        Bad("biases", lambda: f(x, [w], []), ValueError, ("`biases`", "1")),
+        Bad("weight", lambda: f(x, [w, w], [b, b]), ValueError, ("`weights[1]`", "4", "[4, 3]")),
+        Bad("bias", lambda: f(x, [w], [b[1:]]), ValueError, ("`biases[0]`", "(4)", "[3]")),
+        Bad("scalar", lambda: f(x[0, 0], [w], [b]), ValueError, ("`x`", "scalar")),
+        Bad("integers", lambda: f(x.int(), [w], [b]), TypeError, ("`x`", "Int")),
+        Bad("dtypes", lambda: f(x, [w.double()], [b]), TypeError, ("`weights[0]`", "Double")),
+        Bad("no tensor", lambda: f([1.0], [w], [b]), TypeError, ("`x`", "list")),
+        Bad("no sequence", lambda: f(x, w, [b]), TypeError, ("`weights`", "Tensor")),
+        Bad("no tensors", lambda: f(x, [w], [None]), TypeError, ("`biases`", "NoneType")),
+    ]
+
+
+MLP = Case(
+    op="mlp",
+    call=_call,
+    reference=_reference,
+    arguments=_arguments,
+    samples=lambda: [
+        _sample((1,), 1, 1),
+        _sample((5,), 3, 4),
+        _sample((33,), 3, 17, 6),
+        _sample((97,), 5, 16, 31, 2),
+        _sample((150,), 3, 64, 64, 6),
+        _sample((2, 3, 4), 7, 9, 5),
+        _sample((), 4, 3),
+        _sample((700,), 2, 33, 128, 1),
+        _sample((12,), 20, 160, 3),  # too wide for the kernels: torch's products
+    ],
+    small=lambda: [_sample((3,), 2, 3, 2), _sample((2, 2), 3, 4, 5, 2), _sample((2,), 130, 2)],
+    empty=lambda: [_sample((0,), 3, 4, 2), _sample((2, 0), 3, 2)],
+    bad=_bad,
+    # Half precision: torch's own layers, each of which rounds its result.
+    ulps={torch.float16: 8.0, torch.bfloat16: 8.0},
+)
