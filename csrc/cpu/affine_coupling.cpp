@@ -2,34 +2,37 @@
 #include "affine_coupling.h"
 
 #include "../math/affine_coupling.h"
-#include "tile.h"
+#include "coupling_rows.h"
 
 FK_BEGIN
 namespace loops {
 
 // ---- one tile -----------------------------------------------------------------
 
-template <class T>
+template <class E>
 struct ForwardTile {
-  const T *x, *shift, *raw;
-  T* y;
+  using T = compute_t<E>;
+  const E *x, *shift, *raw;
+  E* y;
   T* log_s;  // per element, or null where only the sum is wanted
   int n;
   T bound;
 };
 
-template <class T>
+template <class E>
 struct BackwardTile {
-  const T *x, *shift, *raw, *grad_y;
+  using T = compute_t<E>;
+  const E *x, *shift, *raw, *grad_y;
   const T* grad_log_det;  // per element, or null: one value for the tile
   T grad_log_det_value;
-  T *grad_x, *grad_shift, *grad_raw;
+  E *grad_x, *grad_shift, *grad_raw;
   int n;
   T bound;
 };
 
-template <class T, ScaleFn F, bool ShiftFirst, bool Inverse>
-T forward_tile(const ForwardTile<T>& tile) {
+template <class E, ScaleFn F, bool ShiftFirst, bool Inverse>
+compute_t<E> forward_tile(const ForwardTile<E>& tile) {
+  using T = compute_t<E>;
   using V = Vec<T>;
   const V bound(tile.bound), inverse_bound(T(1) / tile.bound);
   V total(T(0));
@@ -53,8 +56,9 @@ T forward_tile(const ForwardTile<T>& tile) {
   return hsum(total);
 }
 
-template <class T, ScaleFn F, bool ShiftFirst, bool Inverse>
-void backward_tile(const BackwardTile<T>& tile) {
+template <class E, ScaleFn F, bool ShiftFirst, bool Inverse>
+void backward_tile(const BackwardTile<E>& tile) {
+  using T = compute_t<E>;
   using V = Vec<T>;
   const V bound(tile.bound), inverse_bound(T(1) / tile.bound);
   for_lanes<V>(tile.n, [&](int i, int n) FK_INLINE_LAMBDA {
@@ -74,52 +78,45 @@ void backward_tile(const BackwardTile<T>& tile) {
 
 // ---- choosing the tile function -------------------------------------------------
 
-template <class T>
+template <class E>
 struct TileFunctions {
-  T (*forward)(const ForwardTile<T>&);
-  void (*backward)(const BackwardTile<T>&);
+  compute_t<E> (*forward)(const ForwardTile<E>&);
+  void (*backward)(const BackwardTile<E>&);
 };
 
-template <class T, ScaleFn F>
-TileFunctions<T> tile_functions(bool shift_first, bool inverse) {
+template <class E, ScaleFn F>
+TileFunctions<E> tile_functions(bool shift_first, bool inverse) {
   if (shift_first) {
-    if (inverse) return {forward_tile<T, F, true, true>, backward_tile<T, F, true, true>};
-    return {forward_tile<T, F, true, false>, backward_tile<T, F, true, false>};
+    if (inverse) return {forward_tile<E, F, true, true>, backward_tile<E, F, true, true>};
+    return {forward_tile<E, F, true, false>, backward_tile<E, F, true, false>};
   }
-  if (inverse) return {forward_tile<T, F, false, true>, backward_tile<T, F, false, true>};
-  return {forward_tile<T, F, false, false>, backward_tile<T, F, false, false>};
+  if (inverse) return {forward_tile<E, F, false, true>, backward_tile<E, F, false, true>};
+  return {forward_tile<E, F, false, false>, backward_tile<E, F, false, false>};
 }
 
-template <class T>
-TileFunctions<T> tile_functions(const AffineCouplingArgs& a) {
+template <class E>
+TileFunctions<E> tile_functions(const AffineCouplingArgs& a) {
   switch (a.scale_fn) {
     case ScaleFn::exp:
-      return tile_functions<T, ScaleFn::exp>(a.shift_first, a.inverse);
+      return tile_functions<E, ScaleFn::exp>(a.shift_first, a.inverse);
     case ScaleFn::tanh:
-      return tile_functions<T, ScaleFn::tanh>(a.shift_first, a.inverse);
+      return tile_functions<E, ScaleFn::tanh>(a.shift_first, a.inverse);
     case ScaleFn::softclip:
-      return tile_functions<T, ScaleFn::softclip>(a.shift_first, a.inverse);
+      return tile_functions<E, ScaleFn::softclip>(a.shift_first, a.inverse);
     case ScaleFn::atan:
-      return tile_functions<T, ScaleFn::atan>(a.shift_first, a.inverse);
+      return tile_functions<E, ScaleFn::atan>(a.shift_first, a.inverse);
     case ScaleFn::sigmoid:
-      return tile_functions<T, ScaleFn::sigmoid>(a.shift_first, a.inverse);
+      return tile_functions<E, ScaleFn::sigmoid>(a.shift_first, a.inverse);
     case ScaleFn::inv_sigmoid:
-      return tile_functions<T, ScaleFn::inv_sigmoid>(a.shift_first, a.inverse);
+      return tile_functions<E, ScaleFn::inv_sigmoid>(a.shift_first, a.inverse);
     default:
-      return tile_functions<T, ScaleFn::softplus>(a.shift_first, a.inverse);
+      return tile_functions<E, ScaleFn::softplus>(a.shift_first, a.inverse);
   }
 }
 
 constexpr int short_row = 128;  // elements of a row that shares its tile with others
 
 // ---- lines: one row's share, tile by tile ----------------------------------------
-
-Source source(const CouplingOperand& o) { return {o.base, o.dtype}; }
-Sink sink(const CouplingOperand& o) { return {o.base, o.dtype}; }
-
-int64_t line_offset(const CouplingOperand& o, int64_t row, int64_t i, int64_t j) {
-  return row * o.stride[0] + i * o.stride[1] + j * o.stride[2];
-}
 
 // Calls body(row, i, j, first, n) for the tiles of a work item: the row's line (i, j),
 // n elements from `first` on.
@@ -180,10 +177,11 @@ void copy_kept(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   }
 }
 
-template <class T>
+template <class E>
 void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
-  const auto tile_function = tile_functions<T>(a).forward;
-  T bx[tile_size], bt[tile_size], br[tile_size], by[tile_size];
+  using T = compute_t<E>;
+  const auto tile_function = tile_functions<E>(a).forward;
+  E bx[tile_size], bt[tile_size], br[tile_size], by[tile_size];
   for (int64_t item = begin; item < end; ++item) {
     double log_det = 0;
     for_tiles(a.coupled, a.parts, item,
@@ -191,28 +189,29 @@ void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
                 const auto at = [&](const CouplingOperand& o) {
                   return line_offset(o, row, i, j) + first * o.stride[3];
                 };
-                ForwardTile<T> tile;
-                tile.x = fetch<T>(source(a.x), at(a.x), a.x.stride[3], n, bx);
-                tile.shift = fetch<T>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt);
-                tile.raw = fetch<T>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
-                tile.y = target<T>(sink(a.y), at(a.y), a.y.stride[3], by);
+                ForwardTile<E> tile;
+                tile.x = fetch<E>(source(a.x), at(a.x), a.x.stride[3], n, bx);
+                tile.shift = fetch<E>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt);
+                tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
+                tile.y = target<E>(sink(a.y), at(a.y), a.y.stride[3], by);
                 tile.log_s = nullptr;
                 tile.n = n;
                 tile.bound = static_cast<T>(a.bound);
                 log_det += tile_function(tile);
-                flush<T>(sink(a.y), at(a.y), a.y.stride[3], n, by);
+                flush<E>(sink(a.y), at(a.y), a.y.stride[3], n, by);
               });
     put(sink(a.log_det), item, log_det);
   }
   copy_kept(a, begin, end);
 }
 
-template <class T>
+template <class E>
 void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
-  const auto tile_function = tile_functions<T>(a).backward;
+  using T = compute_t<E>;
+  const auto tile_function = tile_functions<E>(a).backward;
   const bool needs_shift = coupling_pullback_needs_shift(a.shift_first, a.inverse);
-  T bx[tile_size], bt[tile_size], br[tile_size], bg[tile_size];
-  T gx[tile_size], gt[tile_size], gr[tile_size];
+  E bx[tile_size], bt[tile_size], br[tile_size], bg[tile_size];
+  E gx[tile_size], gt[tile_size], gr[tile_size];
   for (int64_t item = begin; item < end; ++item) {
     T grad_log_det;
     fetch<T>(source(a.grad_log_det), item / a.parts * a.grad_log_det.stride[0], 0, 1,
@@ -222,95 +221,31 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
           const auto at = [&](const CouplingOperand& o) {
             return line_offset(o, row, i, j) + first * o.stride[3];
           };
-          BackwardTile<T> tile;
-          tile.x = fetch<T>(source(a.x), at(a.x), a.x.stride[3], n, bx);
+          BackwardTile<E> tile;
+          tile.x = fetch<E>(source(a.x), at(a.x), a.x.stride[3], n, bx);
           tile.shift = needs_shift
-                           ? fetch<T>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt)
+                           ? fetch<E>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt)
                            : nullptr;
-          tile.raw = fetch<T>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
-          tile.grad_y = fetch<T>(source(a.grad_y), at(a.grad_y), a.grad_y.stride[3], n, bg);
+          tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
+          tile.grad_y = fetch<E>(source(a.grad_y), at(a.grad_y), a.grad_y.stride[3], n, bg);
           tile.grad_log_det = nullptr;
           tile.grad_log_det_value = grad_log_det;
-          tile.grad_x = target<T>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], gx);
+          tile.grad_x = target<E>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], gx);
           tile.grad_shift =
-              target<T>(sink(a.grad_shift), at(a.grad_shift), a.grad_shift.stride[3], gt);
-          tile.grad_raw = target<T>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], gr);
+              target<E>(sink(a.grad_shift), at(a.grad_shift), a.grad_shift.stride[3], gt);
+          tile.grad_raw = target<E>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], gr);
           tile.n = n;
           tile.bound = static_cast<T>(a.bound);
           tile_function(tile);
-          flush<T>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], n, gx);
-          flush<T>(sink(a.grad_shift), at(a.grad_shift), a.grad_shift.stride[3], n, gt);
-          flush<T>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], n, gr);
+          flush<E>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], n, gx);
+          flush<E>(sink(a.grad_shift), at(a.grad_shift), a.grad_shift.stride[3], n, gt);
+          flush<E>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], n, gr);
         });
   }
   copy_kept(a, begin, end);
 }
 
 // ---- short rows: many to a tile ---------------------------------------------------
-
-// One operand, read or written a block of rows at a time, dense in between.
-template <class T>
-class Block {
- public:
-  Block(const CouplingShape& s, const CouplingOperand& o, int rows, int width)
-      : operand_(o), width_(width) {
-    const bool plain = o.dtype == dtype_of<T>, one_line = s.n[0] * s.n[1] == 1;
-    if (one_line && (o.stride[0] == width * o.stride[3] || rows == 1)) {
-      kind_ = Kind::line;
-    } else if (one_line && plain && o.stride[3] == 1) {
-      kind_ = Kind::runs;
-    } else {
-      kind_ = Kind::scattered;
-      int k = 0;
-      for (int row = 0; row < rows; ++row)
-        for (int64_t i = 0; i < s.n[0]; ++i)
-          for (int64_t j = 0; j < s.n[1]; ++j)
-            for (int64_t l = 0; l < s.n[2]; ++l)
-              index_[k++] = static_cast<int32_t>(line_offset(o, row, i, j) + l * o.stride[3]);
-    }
-  }
-
-  const T* read(int64_t row, int rows) {
-    const int64_t offset = row * operand_.stride[0];
-    switch (kind_) {
-      case Kind::line:
-        return fetch<T>(source(operand_), offset, operand_.stride[3], rows * width_, buffer_);
-      case Kind::runs:
-        copy_runs(static_cast<const T*>(operand_.base) + offset, operand_.stride[0], buffer_,
-                  width_, width_, rows);
-        return buffer_;
-      default:
-        gather<T>(source(operand_), offset, index_, rows * width_, buffer_);
-        return buffer_;
-    }
-  }
-  T* place(int64_t row) {
-    if (kind_ != Kind::line) return buffer_;
-    return target<T>(sink(operand_), row * operand_.stride[0], operand_.stride[3], buffer_);
-  }
-  void written(int64_t row, int rows) {
-    const int64_t offset = row * operand_.stride[0];
-    switch (kind_) {
-      case Kind::line:
-        return flush<T>(sink(operand_), offset, operand_.stride[3], rows * width_, buffer_);
-      case Kind::runs:
-        return copy_runs(buffer_, width_, static_cast<T*>(operand_.base) + offset,
-                         operand_.stride[0], width_, rows);
-      default:
-        return scatter<T>(sink(operand_), offset, index_, rows * width_, buffer_);
-    }
-  }
-
- private:
-  // A uniform stride throughout; contiguous rows some way apart; anything else.
-  enum class Kind { line, runs, scattered };
-
-  const CouplingOperand& operand_;
-  int width_;
-  Kind kind_;
-  int32_t index_[tile_size];
-  T buffer_[tile_size];
-};
 
 // The width of rows short enough to share a tile, else 0.  Indices are 32-bit.
 int row_width(const AffineCouplingArgs& a) {
@@ -327,11 +262,12 @@ int rows_a_block(int width, int64_t rows) {
   return rows > tile_size / width ? tile_size / width : static_cast<int>(rows);
 }
 
-template <class T>
+template <class E>
 void forward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t end) {
-  const auto tile_function = tile_functions<T>(a).forward;
+  using T = compute_t<E>;
+  const auto tile_function = tile_functions<E>(a).forward;
   const int block = rows_a_block(width, end - begin);
-  Block<T> x(a.coupled, a.x, block, width), shift(a.coupled, a.shift, block, width),
+  Block<E> x(a.coupled, a.x, block, width), shift(a.coupled, a.shift, block, width),
       raw(a.coupled, a.raw, block, width), y(a.coupled, a.y, block, width);
   T log_s[tile_size], sums[tile_size];
   for (int64_t row = begin; row < end; row += block) {
@@ -346,12 +282,13 @@ void forward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t
   copy_kept(a, begin, end);
 }
 
-template <class T>
+template <class E>
 void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t end) {
-  const auto tile_function = tile_functions<T>(a).backward;
+  using T = compute_t<E>;
+  const auto tile_function = tile_functions<E>(a).backward;
   const bool needs_shift = coupling_pullback_needs_shift(a.shift_first, a.inverse);
   const int block = rows_a_block(width, end - begin);
-  Block<T> x(a.coupled, a.x, block, width), shift(a.coupled, a.shift, block, width),
+  Block<E> x(a.coupled, a.x, block, width), shift(a.coupled, a.shift, block, width),
       raw(a.coupled, a.raw, block, width), grad_y(a.coupled, a.grad_y, block, width),
       grad_x(a.coupled, a.grad_x, block, width), grad_shift(a.coupled, a.grad_shift, block, width),
       grad_raw(a.coupled, a.grad_raw, block, width);
@@ -372,22 +309,25 @@ void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_
   copy_kept(a, begin, end);
 }
 
-template <class T>
+template <class E>
 void forward(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   const int width = row_width(a);
-  width > 0 ? forward_rows<T>(a, width, begin, end) : forward_lines<T>(a, begin, end);
+  width > 0 ? forward_rows<E>(a, width, begin, end) : forward_lines<E>(a, begin, end);
 }
-template <class T>
+template <class E>
 void backward(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   const int width = row_width(a);
-  width > 0 ? backward_rows<T>(a, width, begin, end) : backward_lines<T>(a, begin, end);
+  width > 0 ? backward_rows<E>(a, width, begin, end) : backward_lines<E>(a, begin, end);
 }
 
+// Gradients have the dtypes of what they are gradients of.
 void affine_coupling_forward(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
-  a.float64 ? forward<double>(a, begin, end) : forward<float>(a, begin, end);
+  with_element(
+      a.float64, [&](auto e) { forward<decltype(e)>(a, begin, end); }, a.x.dtype, a.raw.dtype);
 }
 void affine_coupling_backward(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
-  a.float64 ? backward<double>(a, begin, end) : backward<float>(a, begin, end);
+  with_element(
+      a.float64, [&](auto e) { backward<decltype(e)>(a, begin, end); }, a.x.dtype, a.raw.dtype);
 }
 
 }  // namespace loops

@@ -29,14 +29,17 @@ struct Sums {
   T dot = 0;
 };
 
-template <class T>
-T sum_products(const T* x, const T* g, int n) {
+template <class E, class F>
+compute_t<E> sum_products(const E* x, const F* g, int n) {
+  using T = compute_t<E>;
   using V = Vec<T>;
+  constexpr int all = lanes_v<V>;
   V part[2] = {V(T(0)), V(T(0))};
   int i = 0;
-  for (; i + 2 * lanes_v<V> <= n; i += 2 * lanes_v<V>)
+  for (; i + 2 * all <= n; i += 2 * all)
     for (int k = 0; k < 2; ++k)
-      part[k] = fma(load<V>(x + i + k * lanes_v<V>), load<V>(g + i + k * lanes_v<V>), part[k]);
+      part[k] =
+          fma(load_lanes<V>(x + i + k * all, all), load_lanes<V>(g + i + k * all, all), part[k]);
   for_lanes<V>(n - i, [&](int j, int lanes) {
     part[0] = fma(load_lanes<V>(x + i + j, lanes), load_lanes<V>(g + i + j, lanes), part[0]);
   });
@@ -44,9 +47,9 @@ T sum_products(const T* x, const T* g, int n) {
 }
 
 // Whether tiles of this operand are the memory itself.
-template <class T>
+template <class E>
 bool direct(const StereographicOperand& o) {
-  return o.dtype == dtype_of<T> && o.stride == 1;
+  return o.dtype == dtype_of<E> && o.stride == 1;
 }
 
 // Calls body(first, n) for the tiles of a row: as long as sums of floats should be
@@ -58,22 +61,29 @@ FK_HD void for_tiles(int64_t d, bool direct, Body body) {
     body(first, static_cast<int>(d - first < longest ? d - first : longest));
 }
 
-template <class T, bool pullback, bool by_fours = false>
-Sums<T> row_sums(const StereographicArgs& a, int64_t row, T scale) {
-  T bx[tile_size], bg[tile_size];
+template <class E, bool pullback, bool by_fours = false>
+Sums<compute_t<E>> row_sums(const StereographicArgs& a, int64_t row, compute_t<E> scale) {
+  using T = compute_t<E>;
+  E bx[tile_size], bg[tile_size];
   Sums<T> sums;
-  const bool whole = direct<T>(a.x) && (!pullback || direct<T>(a.grad_out)) && scale == T(1);
+  const bool whole = direct<E>(a.x) && (!pullback || direct<E>(a.grad_out)) && scale == T(1);
   for_tiles(a.d, whole, [&](int64_t first, int n) {
-    const auto read = [&](const StereographicOperand& o, T* buffer) {
-      return fetch<T>(source(o), row * o.row_stride + first * o.stride, o.stride, n, buffer);
+    const auto read = [&]<class F>(const StereographicOperand& o, F* buffer) {
+      return fetch<F>(source(o), row * o.row_stride + first * o.stride, o.stride, n, buffer);
     };
-    const T* x = read(a.x, bx);
-    if (scale != T(1)) {
-      for (int i = 0; i < n; ++i) bx[i] = x[i] * scale;
-      x = bx;
-    }
-    sums.square += by_fours ? sum_squares_by_fours(x, n) : sum_squares(x, n);
-    if constexpr (pullback) sums.dot += sum_products(x, read(a.grad_out, bg), n);
+    const auto add = [&]<class F>(const F* x) {
+      if constexpr (by_fours || __is_same(F, BFloat16)) {
+        sums.square += sum_squares_by_fours(x, n);
+      } else {
+        sums.square += sum_squares(x, n);
+      }
+      if constexpr (pullback) sums.dot += sum_products(x, read(a.grad_out, bg), n);
+    };
+    if (scale == T(1)) return add(read(a.x, bx));
+    T scaled[tile_size];
+    const T* x = read(a.x, scaled);
+    for (int i = 0; i < n; ++i) scaled[i] = x[i] * scale;
+    add(static_cast<const T*>(scaled));
   });
   return sums;
 }
@@ -100,18 +110,18 @@ T scale_of(double square) {
 }
 
 // A row's sums with the scale it needs.
-template <class T, bool inverse, bool pullback>
+template <class E, bool inverse, bool pullback, class T = compute_t<E>>
 Sums<T> scaled_sums(const StereographicArgs& a, int64_t row, T& scale) {
-  const Sums<T> plain = row_sums<T, pullback>(a, row, scale = T(1));
+  const Sums<T> plain = row_sums<E, pullback>(a, row, scale = T(1));
   if (!Range<T, inverse>::left_by(plain.square)) return plain;
   double square = plain.square;
   if (sizeof(T) == 8 && !(square > 1e-290 && square < 1e290)) {
     scale = static_cast<T>(inverse ? 0x1p768 : 0x1p-768);  // brings the square into range
-    square = row_sums<T, false>(a, row, scale).square;
+    square = row_sums<E, false>(a, row, scale).square;
   }
   if (!(square > 0 && square < 1e300)) return plain;  // 0 and infinity stay what they are
   scale *= scale_of<T>(square);
-  return row_sums<T, pullback>(a, row, scale);
+  return row_sums<E, pullback>(a, row, scale);
 }
 
 // ---- a block of rows -------------------------------------------------------------------
@@ -141,8 +151,9 @@ void store_column(const T* from, const StereographicOperand& o, int64_t row, int
   });
 }
 
-template <class T, class Map, bool inverse, bool pullback>
+template <class E, class Map, bool inverse, bool pullback>
 struct Projection {
+  using T = compute_t<E>;
   using V = Vec<T>;
   static constexpr bool out_has_last = inverse == pullback;
 
@@ -152,7 +163,7 @@ struct Projection {
 
   explicit Projection(const StereographicArgs& args)
       : a(args),
-        direct_(direct<T>(a.x) && direct<T>(a.out) && (!pullback || direct<T>(a.grad_out))) {
+        direct_(direct<E>(a.x) && direct<E>(a.out) && (!pullback || direct<E>(a.grad_out))) {
     memset(&block, 0, sizeof(block));  // lanes past the last row are computed with
     for (int r = 0; r < block_rows; ++r) block.scale[r] = T(1);
   }
@@ -165,7 +176,7 @@ struct Projection {
   }
   void rescale(int r, int64_t row) {
     T scale;
-    const Sums<T> sums = scaled_sums<T, inverse, pullback>(a, row, scale);
+    const Sums<T> sums = scaled_sums<E, inverse, pullback>(a, row, scale);
     set(r, sums, scale);
   }
 
@@ -204,17 +215,17 @@ struct Projection {
   // rows on: the hardware does not see a stream that pauses.
   void write_row(int r, int64_t row, int64_t ahead) {
     const bool fetches = direct_ && a.d <= longest_fetched;
-    T bx[tile_size], bg[tile_size], bo[tile_size];
+    E bx[tile_size], bg[tile_size], bo[tile_size];
     const V gain(block.gain[r]), slope(block.slope[r]), scale(block.scale[r]);
     for_tiles(a.d, direct_, [&](int64_t first, int n) {
       const auto at = [&](const StereographicOperand& o) {
         return row * o.row_stride + first * o.stride;
       };
-      const T* x = fetch<T>(source(a.x), at(a.x), a.x.stride, n, bx);
-      const T* g = x;
+      const E* x = fetch<E>(source(a.x), at(a.x), a.x.stride, n, bx);
+      const E* g = x;
       if constexpr (pullback)
-        g = fetch<T>(source(a.grad_out), at(a.grad_out), a.grad_out.stride, n, bg);
-      T* out = target<T>(sink(a.out), at(a.out), a.out.stride, bo);
+        g = fetch<E>(source(a.grad_out), at(a.grad_out), a.grad_out.stride, n, bg);
+      E* out = target<E>(sink(a.out), at(a.out), a.out.stride, bo);
       for_lanes<V>(n, [&](int i, int lanes) {
         if (fetches) {
           __builtin_prefetch(x + i + ahead * a.x.row_stride);
@@ -224,7 +235,7 @@ struct Projection {
         if constexpr (pullback) v = fma(gain, load_lanes<V>(g + i, lanes), v);
         store_lanes<V>(out + i, v, lanes);
       });
-      flush<T>(sink(a.out), at(a.out), a.out.stride, n, bo);
+      flush<E>(sink(a.out), at(a.out), a.out.stride, n, bo);
     });
   }
 
@@ -245,7 +256,7 @@ struct Projection {
   void map_rows(int64_t row, int first, int last, int step) {
     for (int r = first; r < last; ++r) {
       // Where squares underflow, the row is summed again.
-      const Sums<T> sums = row_sums<T, pullback, inverse>(a, row + r, T(1));
+      const Sums<T> sums = row_sums<E, pullback, inverse>(a, row + r, T(1));
       set(r, sums, T(1));
       if (Range<T, inverse>::left_by(sums.square)) rescale(r, row + r);
     }
@@ -335,11 +346,10 @@ struct Projection {
 
 template <class Map, bool inverse, bool pullback>
 void run(const StereographicArgs& a, int64_t begin, int64_t end) {
-  if (a.float64) {
-    Projection<double, Map, inverse, pullback>(a).run(begin, end);
-  } else {
-    Projection<float, Map, inverse, pullback>(a).run(begin, end);
-  }
+  with_element(
+      a.float64,
+      [&](auto e) { Projection<decltype(e), Map, inverse, pullback>(a).run(begin, end); },
+      a.x.dtype, a.out.dtype, pullback ? a.grad_out.dtype : a.x.dtype);
 }
 
 }  // namespace

@@ -1,19 +1,16 @@
 // Tiles: a bounded run of elements in the compute type, whatever their storage.
 //
 // A kernel works on tiles of at most `tile_size` elements.  Where an operand is
-// already contiguous and stored in the compute type, its tile is the memory
+// already contiguous and stored in the kernel's element type, its tile is the memory
 // itself; otherwise fetch/gather convert and collect it into a buffer that stays
 // in the first-level cache, and flush/scatter write results back.  The loops of
 // an op are thereby written once, for every dtype and stride.
 #pragma once
 
-#include "../math/half.h"
-#include "dispatch.h"
+#include "element.h"
 
 FK_BEGIN
 namespace loops {
-
-using ::fk::cpu::DType;
 
 constexpr int tile_size = 1024;
 
@@ -27,52 +24,57 @@ struct Sink {
   DType dtype;
 };
 
-template <class T>
-constexpr DType dtype_of = sizeof(T) == 4 ? DType::f32 : DType::f64;
-
-// Runs body(read) with the element reader of `dtype`.
+// Runs body(read) with the element reader of `dtype`; bfloat16 is read as it is.
 template <class T, class Body>
 FK_HD void with_reader(Source s, Body body) {
-  switch (s.dtype) {
-    case DType::f32: {
-      const float* p = static_cast<const float*>(s.base);
-      return body([p](int64_t i) { return T(p[i]); });
+  if constexpr (__is_same(T, BFloat16)) {
+    const BFloat16* p = static_cast<const BFloat16*>(s.base);
+    return body([p](int64_t i) { return p[i]; });
+  } else
+    switch (s.dtype) {
+      case DType::f32: {
+        const float* p = static_cast<const float*>(s.base);
+        return body([p](int64_t i) { return T(p[i]); });
+      }
+      case DType::f64: {
+        const double* p = static_cast<const double*>(s.base);
+        return body([p](int64_t i) { return T(p[i]); });
+      }
+      case DType::f16: {
+        const uint16_t* p = static_cast<const uint16_t*>(s.base);
+        return body([p](int64_t i) { return T(from_f16(p[i])); });
+      }
+      case DType::bf16: {
+        const uint16_t* p = static_cast<const uint16_t*>(s.base);
+        return body([p](int64_t i) { return T(from_bf16(p[i])); });
+      }
     }
-    case DType::f64: {
-      const double* p = static_cast<const double*>(s.base);
-      return body([p](int64_t i) { return T(p[i]); });
-    }
-    case DType::f16: {
-      const uint16_t* p = static_cast<const uint16_t*>(s.base);
-      return body([p](int64_t i) { return T(from_f16(p[i])); });
-    }
-    case DType::bf16: {
-      const uint16_t* p = static_cast<const uint16_t*>(s.base);
-      return body([p](int64_t i) { return T(from_bf16(p[i])); });
-    }
-  }
 }
 
 template <class T, class Body>
 FK_HD void with_writer(Sink s, Body body) {
-  switch (s.dtype) {
-    case DType::f32: {
-      float* p = static_cast<float*>(s.base);
-      return body([p](int64_t i, T v) { p[i] = static_cast<float>(v); });
+  if constexpr (__is_same(T, BFloat16)) {
+    BFloat16* p = static_cast<BFloat16*>(s.base);
+    return body([p](int64_t i, BFloat16 v) { p[i] = v; });
+  } else
+    switch (s.dtype) {
+      case DType::f32: {
+        float* p = static_cast<float*>(s.base);
+        return body([p](int64_t i, T v) { p[i] = static_cast<float>(v); });
+      }
+      case DType::f64: {
+        double* p = static_cast<double*>(s.base);
+        return body([p](int64_t i, T v) { p[i] = static_cast<double>(v); });
+      }
+      case DType::f16: {
+        uint16_t* p = static_cast<uint16_t*>(s.base);
+        return body([p](int64_t i, T v) { p[i] = to_f16(static_cast<float>(v)); });
+      }
+      case DType::bf16: {
+        uint16_t* p = static_cast<uint16_t*>(s.base);
+        return body([p](int64_t i, T v) { p[i] = to_bf16(static_cast<float>(v)); });
+      }
     }
-    case DType::f64: {
-      double* p = static_cast<double*>(s.base);
-      return body([p](int64_t i, T v) { p[i] = static_cast<double>(v); });
-    }
-    case DType::f16: {
-      uint16_t* p = static_cast<uint16_t*>(s.base);
-      return body([p](int64_t i, T v) { p[i] = to_f16(static_cast<float>(v)); });
-    }
-    case DType::bf16: {
-      uint16_t* p = static_cast<uint16_t*>(s.base);
-      return body([p](int64_t i, T v) { p[i] = to_bf16(static_cast<float>(v)); });
-    }
-  }
 }
 
 template <class T>
@@ -220,14 +222,6 @@ FK_HD void for_lanes(int count, Body body) {
   int i = 0;
   for (; i + lanes_v<V> <= count; i += lanes_v<V>) body(i, lanes_v<V>);
   if (i < count) body(i, count - i);
-}
-template <class V>
-FK_HD V load_lanes(const scalar_t<V>* p, int n, scalar_t<V> fill = 0) {
-  return n == lanes_v<V> ? load<V>(p) : load_n<V>(p, n, fill);
-}
-template <class V>
-FK_HD void store_lanes(scalar_t<V>* p, V v, int n) {
-  n == lanes_v<V> ? store<V>(p, v) : store_n<V>(p, v, n);
 }
 
 }  // namespace loops

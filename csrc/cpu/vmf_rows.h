@@ -9,12 +9,12 @@ FK_BEGIN
 namespace loops {
 
 // One row in tiles: body(offset, n, pointer to the tile).
-template <class T, class Body>
-FK_HD void over_row(const VmfOperand& o, int64_t row, int64_t n, T* buffer, Body body) {
+template <class E, class Body>
+FK_HD void over_row(const VmfOperand& o, int64_t row, int64_t n, E* buffer, Body body) {
   const Source source{o.base, o.dtype};
   for (int64_t i = 0; i < n; i += tile_size) {
     const int m = n - i < tile_size ? static_cast<int>(n - i) : tile_size;
-    body(i, m, fetch<T>(source, row * o.row_stride + i * o.stride, o.stride, m, buffer));
+    body(i, m, fetch<E>(source, row * o.row_stride + i * o.stride, o.stride, m, buffer));
   }
 }
 template <class T>
@@ -36,15 +36,15 @@ T power_of_two_below(T x) {
   return as_float(as_int(x) & exponent);
 }
 
-template <class T>
+template <class E, class T = compute_t<E>>
 Point<T> project(const VmfArgs& a, int64_t row) {
   using V = Vec<T>;
-  T buffer[tile_size];
+  E buffer[tile_size];
   const int64_t d = a.dim - 1;
   double square = 0;
   StereographicRow<T> r = {};
   r.scale = T(1);
-  over_row<T>(a.x, row, d, buffer, [&](int64_t, int n, const T* z) {
+  over_row<E>(a.x, row, d, buffer, [&](int64_t, int n, const E* z) {
     V sum(T(0));
     for_lanes<V>(n, [&](int i, int lanes) {
       const V v = load_lanes<V>(z + i, lanes);
@@ -54,13 +54,13 @@ Point<T> project(const VmfArgs& a, int64_t row) {
   });
   if (!(square < (sizeof(T) == 4 ? 1e30 : 1e280))) {
     V most(T(0));
-    over_row<T>(a.x, row, d, buffer, [&](int64_t, int n, const T* z) {
+    over_row<E>(a.x, row, d, buffer, [&](int64_t, int n, const E* z) {
       for_lanes<V>(n,
                    [&](int i, int lanes) { most = max(most, abs(load_lanes<V>(z + i, lanes))); });
     });
     r.scale = T(1) / power_of_two_below(hmax(most));
     square = 0;
-    over_row<T>(a.x, row, d, buffer, [&](int64_t, int n, const T* z) {
+    over_row<E>(a.x, row, d, buffer, [&](int64_t, int n, const E* z) {
       V sum(T(0));
       for_lanes<V>(n, [&](int i, int lanes) {
         const V v = load_lanes<V>(z + i, lanes) * V(r.scale);

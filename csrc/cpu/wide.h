@@ -68,9 +68,11 @@ double sum_squares(const T* x, int n) {
   return total;
 }
 
-// The same to a float's accuracy, where no difference of squares is taken.
-template <class T>
-double sum_squares_by_fours(const T* x, int n) {
+// The same to a float's accuracy, where no difference of squares is taken.  Squares of
+// bfloat16 are exact in float32, and the sum is then nearly so.
+template <class E>
+double sum_squares_by_fours(const E* x, int n) {
+  using T = compute_t<E>;
   if constexpr (sizeof(T) == 8) {
     return sum_squares(x, n);
   } else {
@@ -80,7 +82,7 @@ double sum_squares_by_fours(const T* x, int n) {
     for (; i + 4 * lanes_v<V> <= n; i += 4 * lanes_v<V>) {
       V four(T(0));
       for (int k = 0; k < 4; ++k) {
-        const V v = load<V>(x + i + k * lanes_v<V>);
+        const V v = load_lanes<V>(x + i + k * lanes_v<V>, lanes_v<V>);
         four = fma(v, v, four);
       }
       T sums[lanes_v<V>];

@@ -196,9 +196,9 @@ def conv_conditioner(in_channels: int, out_channels: int, hidden: int = 64) -> n
     last = nn.Conv2d(hidden, out_channels, 3, padding=1)
     return nn.Sequential(
         nn.Conv2d(in_channels, hidden, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(hidden, hidden, 1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         _zeroed(last),
     )
 
