@@ -10,13 +10,11 @@ FK_BEGIN
 namespace loops {
 namespace {
 
-// Elements of a block of long rows: read twice, the second time from the cache.
-constexpr int64_t block_elements = 2048;
+// Elements of the long rows whose coefficients are computed together, before they are read
+// again from the cache.
+constexpr int64_t block_elements = 512;
 // Rows up to this length are handled column by column, in vectors across the rows.
 constexpr int short_row = 24;
-// Longer rows are streams of their own.
-constexpr int longest_fetched = 512;
-
 Source source(const StereographicOperand& o) { return {o.base, o.dtype}; }
 Sink sink(const StereographicOperand& o) { return {o.base, o.dtype}; }
 
@@ -30,7 +28,7 @@ struct Sums {
 };
 
 template <class E, class F>
-compute_t<E> sum_products(const E* x, const F* g, int n) {
+FK_HD compute_t<E> sum_products(const E* x, const F* g, int n) {
   using T = compute_t<E>;
   using V = Vec<T>;
   constexpr int all = lanes_v<V>;
@@ -211,13 +209,38 @@ struct Projection {
 
   // ---- long rows ----
 
-  // Where a block has many rows, the cache meanwhile fetches what is summed next, `ahead`
-  // rows on: the hardware does not see a stream that pauses.
-  void write_row(int r, int64_t row, int64_t ahead) {
-    const bool fetches = direct_ && a.d <= longest_fetched;
-    E bx[tile_size], bg[tile_size], bo[tile_size];
+  template <class U>
+  static FK_HD U* row_of(const StereographicOperand& o, int64_t row) {
+    return static_cast<U*>(o.base) + row * o.row_stride;
+  }
+  FK_HD Sums<T> sum_row(int64_t row) const {
+    if (!direct_) return row_sums<E, pullback, inverse>(a, row, T(1));
+    const int d = static_cast<int>(a.d);
+    const E* x = row_of<const E>(a.x, row);
+    Sums<T> sums;
+    if constexpr (inverse || __is_same(E, BFloat16)) {
+      sums.square = sum_squares_by_fours(x, d);
+    } else {
+      sums.square = sum_squares(x, d);
+    }
+    if constexpr (pullback) sums.dot = sum_products(x, row_of<const E>(a.grad_out, row), d);
+    return sums;
+  }
+  FK_HD void write(int r, const E* x, const E* g, E* out, int n) const {
     const V gain(block.gain[r]), slope(block.slope[r]), scale(block.scale[r]);
-    for_tiles(a.d, direct_, [&](int64_t first, int n) {
+    for_lanes<V>(n, [&](int i, int lanes) FK_INLINE_LAMBDA {
+      V v = slope * (scale * load_lanes<V>(x + i, lanes));
+      if constexpr (pullback) v = fma(gain, load_lanes<V>(g + i, lanes), v);
+      store_lanes<V>(out + i, v, lanes);
+    });
+  }
+  FK_HD void write_row(int r, int64_t row) const {
+    if (direct_)
+      return write(r, row_of<const E>(a.x, row),
+                   pullback ? row_of<const E>(a.grad_out, row) : nullptr, row_of<E>(a.out, row),
+                   static_cast<int>(a.d));
+    E bx[tile_size], bg[tile_size], bo[tile_size];
+    for_tiles(a.d, false, [&](int64_t first, int n) {
       const auto at = [&](const StereographicOperand& o) {
         return row * o.row_stride + first * o.stride;
       };
@@ -226,15 +249,7 @@ struct Projection {
       if constexpr (pullback)
         g = fetch<E>(source(a.grad_out), at(a.grad_out), a.grad_out.stride, n, bg);
       E* out = target<E>(sink(a.out), at(a.out), a.out.stride, bo);
-      for_lanes<V>(n, [&](int i, int lanes) {
-        if (fetches) {
-          __builtin_prefetch(x + i + ahead * a.x.row_stride);
-          if constexpr (pullback) __builtin_prefetch(g + i + ahead * a.grad_out.row_stride);
-        }
-        V v = slope * (scale * load_lanes<V>(x + i, lanes));
-        if constexpr (pullback) v = fma(gain, load_lanes<V>(g + i, lanes), v);
-        store_lanes<V>(out + i, v, lanes);
-      });
+      write(r, x, g, out, n);
       flush<E>(sink(a.out), at(a.out), a.out.stride, n, bo);
     });
   }
@@ -256,7 +271,7 @@ struct Projection {
   void map_rows(int64_t row, int first, int last, int step) {
     for (int r = first; r < last; ++r) {
       // Where squares underflow, the row is summed again.
-      const Sums<T> sums = row_sums<E, pullback, inverse>(a, row + r, T(1));
+      const Sums<T> sums = sum_row(row + r);
       set(r, sums, T(1));
       if (Range<T, inverse>::left_by(sums.square)) rescale(r, row + r);
     }
@@ -265,7 +280,7 @@ struct Projection {
     } else {
       for (int r = first; r < last; r += lanes_v<V>) make_line<V>(r);
     }
-    for (int r = first; r < last; ++r) write_row(r, row + r, step);
+    for (int r = first; r < last; ++r) write_row(r, row + r);
   }
 
   // ---- short rows ----

@@ -16,12 +16,19 @@ struct Narrow {
 
 template <class T>
 FK_HD Wide load_wide(const T* p) {
+#if defined(__AVX512F__)
+  // GCC would convert the halves one by one.
+  if constexpr (sizeof(T) == 4) return (Wide)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+#endif
   typename Narrow<T>::type v;
   memcpy(&v, p, sizeof(v));
   return __builtin_convertvector(v, Wide);
 }
 template <class T>
 FK_HD void store_narrow(T* p, Wide w) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return _mm256_storeu_ps(p, _mm512_cvtpd_ps((__m512d)w));
+#endif
   const typename Narrow<T>::type v = __builtin_convertvector(w, typename Narrow<T>::type);
   memcpy(p, &v, sizeof(v));
 }
@@ -45,7 +52,7 @@ FK_HD double sum_lanes(W w) {
 
 // The sum of squares.
 template <class T>
-double sum_squares(const T* x, int n) {
+FK_HD double sum_squares(const T* x, int n) {
   Wide part[4] = {};
   int i = 0;
   for (; i + 4 * wide_lanes <= n; i += 4 * wide_lanes) {
@@ -71,7 +78,7 @@ double sum_squares(const T* x, int n) {
 // The same to a float's accuracy, where no difference of squares is taken.  Squares of
 // bfloat16 are exact in float32, and the sum is then nearly so.
 template <class E>
-double sum_squares_by_fours(const E* x, int n) {
+FK_HD double sum_squares_by_fours(const E* x, int n) {
   using T = compute_t<E>;
   if constexpr (sizeof(T) == 8) {
     return sum_squares(x, n);

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flowkernels.data.files import atomic_write
+from flowkernels.data.files import write_json
 from flowkernels.training import Run
 
 __all__ = ["LABELS", "evaluate", "evaluate_run", "print_scores"]
@@ -84,8 +83,7 @@ def evaluate_run(
         "scores": scores,
         "round_trip_error": round_trip_error(flow, test[:500]),
     }
-    with atomic_write(run.path / "metrics.json") as file:
-        file.write((json.dumps(result, indent=2) + "\n").encode())
+    write_json(run.path / "metrics.json", result)
     return result
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-__all__ = ["atomic_write", "cache_dir", "sweep_unfinished"]
+__all__ = ["atomic_write", "cache_dir", "sweep_unfinished", "write_json", "write_text"]
 
 _SUFFIX = ".unfinished"
 
@@ -65,6 +66,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> Path:
+    """Write a text file as a whole."""
+    with atomic_write(path) as file:
+        file.write((text.rstrip() + "\n").encode())
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike[str], value: Any, indent: int = 2) -> Path:
+    """Write plain values as JSON, as a whole."""
+    return write_text(path, json.dumps(value, indent=indent))
 
 
 def sweep_unfinished(folder: str | os.PathLike[str]) -> int:

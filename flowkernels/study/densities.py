@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from flowkernels.bases import ResampledBase, base_names
-from flowkernels.data.files import atomic_write
+from flowkernels.data.files import atomic_write, write_json, write_text
 from flowkernels.evaluation.noise import fixed_noise
 from flowkernels.flows import Flow, realnvp
-from flowkernels.study.settings import check_names, check_numbers, from_plain
 from flowkernels.study.study import Study
-from flowkernels.study.tables import markdown_table, mean_and_spread, write_json, write_text
+from flowkernels.study.tables import markdown_table, mean_and_spread
 from flowkernels.study.task import Task
 from flowkernels.targets import Target, grid_2d, make_target, target_names
+from flowkernels.training.settings import check_names, check_numbers, check_seeds, from_plain
 
 __all__ = ["DensitiesStudy", "grid_scores"]
 
@@ -64,6 +64,7 @@ class DensitiesStudy(Study):
         check_names("bases", self.bases, base_names())
         least = {"layers": 1, "hidden": 1, "steps": 1, "batch": 2, "grid": 11}
         check_numbers(self, whole=least, positive=["learning_rate"])
+        check_seeds("seeds", self.seeds)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> DensitiesStudy:

@@ -14,21 +14,26 @@ import torch
 from torch import Tensor
 
 from flowkernels.bases import base_names, make_base
-from flowkernels.data.files import atomic_write
+from flowkernels.data.files import atomic_write, write_json, write_text
 from flowkernels.evaluation.noise import fixed_noise
 from flowkernels.flows import Flow, realnvp
 from flowkernels.study.densities import grid_scores
-from flowkernels.study.settings import check_names, check_numbers, from_plain
 from flowkernels.study.study import Study
-from flowkernels.study.tables import markdown_table, mean_and_spread, write_json, write_text
+from flowkernels.study.tables import markdown_table, mean_and_spread
 from flowkernels.study.task import Task
 from flowkernels.targets import DoubleWell, grid_2d
-from flowkernels.training.config import ConfigError
 from flowkernels.training.reverse_kl import (
     effective_sample_size,
     importance_log_weights,
     log_mean_exp,
     reverse_kl,
+)
+from flowkernels.training.settings import (
+    ConfigError,
+    check_names,
+    check_numbers,
+    check_seeds,
+    from_plain,
 )
 
 __all__ = ["DoubleWellStudy"]
@@ -80,6 +85,7 @@ class DoubleWellStudy(Study):
                 raise ConfigError(f"bases: expected bases with reparametrised draws, got {base!r}")
         least = {"layers": 1, "hidden": 1, "steps": 1, "batch": 2, "draws": 2, "grid": 11}
         check_numbers(self, whole=least, positive=["learning_rate"])
+        check_seeds("seeds", self.seeds)
         if isinstance(self.tilt, bool) or not isinstance(self.tilt, (int, float)):
             raise ConfigError(f"tilt: expected a number, got {self.tilt!r}")
         for name in ("anneal", "hottest"):

@@ -9,8 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowkernels.interpolation import path_names
-from flowkernels.study.settings import check_names, check_numbers, from_plain
-from flowkernels.training.config import ConfigError, RunConfig
+from flowkernels.training.config import RunConfig
+from flowkernels.training.settings import (
+    ConfigError,
+    check_names,
+    check_numbers,
+    check_seeds,
+    from_plain,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -65,7 +71,7 @@ class Evaluation:
     checkpoint: str = "best"
 
     def __post_init__(self) -> None:
-        check_numbers(self, whole={"samples": 2, "pairs": 2, "points": 3, "shown": 1}, seeds="")
+        check_numbers(self, whole={"samples": 2, "pairs": 2, "points": 3, "shown": 1})
         check_names("checkpoint", (self.checkpoint,), ("best", "last"))
 
 
@@ -105,7 +111,7 @@ class ImagePlan:
         return from_plain(cls, parts, source)
 
     def __post_init__(self) -> None:
-        check_numbers(self, whole={})
+        check_seeds("seeds", self.seeds)
         if not self.models:
             raise ConfigError("models: expected at least one, got none")
         if len({model.folder for model in self.models}) < len(self.models):

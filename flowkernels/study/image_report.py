@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flowkernels.data.extras import require
-from flowkernels.data.files import atomic_write
+from flowkernels.data.files import atomic_write, write_json, write_text
 from flowkernels.evaluation.pictures import save_grid
 from flowkernels.study.image_plan import OWN, REAL, ImagePlan, Model, task_name
-from flowkernels.study.tables import markdown_table, write_json, write_text
+from flowkernels.study.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

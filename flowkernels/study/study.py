@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowkernels.data.extras import require
-from flowkernels.data.files import atomic_write, sweep_unfinished
+from flowkernels.data.files import sweep_unfinished, write_json
 from flowkernels.study.task import Task
-from flowkernels.training.config import ConfigError
+from flowkernels.training.settings import ConfigError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -137,8 +137,7 @@ def _next(tasks: list[Task], folder: Path) -> tuple[Task, Path, Any] | None:
 
 
 def _store(place: Path, result: dict[str, Any]) -> None:
-    with atomic_write(place / "result.json") as file:
-        file.write((json.dumps(result, indent=1) + "\n").encode())
+    write_json(place / "result.json", result, indent=1)
 
 
 def _done(tasks: list[Task], folder: Path) -> int:

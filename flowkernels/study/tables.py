@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from flowkernels.data.files import atomic_write
-
-__all__ = ["markdown_table", "mean_and_spread", "write_json", "write_text"]
+__all__ = ["markdown_table", "mean_and_spread"]
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
@@ -37,15 +32,3 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     text = ["| " + " | ".join(line) + " |" for line in lines]
     text[1] = "|" + "---|" * len(head)
     return "\n".join(text)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file as a whole."""
-    with atomic_write(path) as file:
-        file.write((text.rstrip() + "\n").encode())
-    return path
-
-
-def write_json(path: Path, value: Any) -> Path:
-    """Write plain values as JSON."""
-    return write_text(path, json.dumps(value, indent=2))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from flowkernels.data.extras import lazy
 
 if TYPE_CHECKING:
-    from flowkernels.training.config import ConfigError, RunConfig
+    from flowkernels.training.config import RunConfig
     from flowkernels.training.history import read_history
     from flowkernels.training.module import FlowModule, NonFiniteError
     from flowkernels.training.run import Run, RunError, build_flow, on_device
@@ -33,7 +33,8 @@ _LIGHTNING = ("lightning.pytorch", "torchmetrics")
 __getattr__ = lazy(
     __name__,
     {
-        "config": ("ConfigError", "RunConfig"),
+        "config": ("RunConfig",),
+        "settings": ("ConfigError",),
         "trainer": ("cpu_threads", "data_module", "fit", "make_trainer"),
         "history": ("read_history",),
         "module": ("FlowModule", "NonFiniteError"),

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from flowkernels.bases import base_names
-from flowkernels.data.files import atomic_write
+from flowkernels.data.files import write_json
+from flowkernels.training.settings import (
+    ConfigError,
+    check_names,
+    check_numbers,
+    from_plain,
+)
 
 __all__ = ["ConfigError", "RunConfig"]
 
@@ -21,7 +27,7 @@ _CHOICES = {
     "precision": ("32-true", "64-true", "bf16-mixed"),
     "accelerator": ("auto", "cpu", "gpu"),
 }
-_AT_LEAST = {
+_WHOLE = {
     "levels": 1,
     "steps": 1,
     "hidden": 1,
@@ -30,7 +36,6 @@ _AT_LEAST = {
     "steps_per_epoch": 1,
     "val_size": 0,
     "warmup_steps": 0,
-    "weight_decay": 0,
     "checkpoint_every": 1,
     "log_every": 1,
     "threads": 1,
@@ -38,10 +43,6 @@ _AT_LEAST = {
     "seed": 0,
 }
 _POSITIVE = ("alpha", "concentration_scale", "learning_rate", "gradient_clip")
-
-
-class ConfigError(ValueError):
-    """A setting of a run is unknown or out of its range; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class RunConfig:
         >>> RunConfig(data="digits", levels=0)
         Traceback (most recent call last):
         ...
-        flowkernels.training.config.ConfigError: levels: expected at least 1, got 0
+        flowkernels.training.settings.ConfigError: levels: expected a whole number from 1, got 0
     """
 
     data: str = "fashion-mnist"
@@ -114,23 +115,14 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise ConfigError(f"{name}: expected {' or '.join(choices)}, got {value!r}")
-        for name, least in _AT_LEAST.items():
-            value = getattr(self, name)
-            if value is None and name in ("steps_per_epoch", "threads"):
-                continue
-            kinds = (int, float) if name == "weight_decay" else (int,)
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                raise ConfigError(f"{name}: expected a number, got {value!r}")
-            if not value >= least:
-                raise ConfigError(f"{name}: expected at least {least}, got {value}")
-        for name in _POSITIVE:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ConfigError(f"{name}: expected a number, got {value!r}")
-            if not 0 < value < float("inf"):
-                raise ConfigError(f"{name}: expected a positive number, got {value}")
+            check_names(name, (getattr(self, name),), choices)
+        check_numbers(
+            self,
+            whole=_WHOLE,
+            optional=("steps_per_epoch", "threads"),
+            positive=_POSITIVE,
+            not_negative=("weight_decay",),
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> RunConfig:
@@ -139,13 +131,7 @@ class RunConfig:
         Raises:
             ConfigError: a name is unknown or a value out of its range.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise ConfigError(
-                f"{source}: unknown setting {', '.join(unknown)}; the settings are "
-                f"{', '.join(sorted(known))}"
-            )
-        return cls(**values)
+        return from_plain(cls, values, source)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RunConfig:
@@ -170,8 +156,7 @@ class RunConfig:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the configuration as JSON."""
-        with atomic_write(path) as file:
-            file.write((json.dumps(self.to_dict(), indent=2) + "\n").encode())
+        write_json(path, self.to_dict())
 
     def differences(self, other: RunConfig) -> dict[str, tuple[Any, Any]]:
         """Settings that differ, with both values.

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from flowkernels.flows import Flow, glow
-from flowkernels.training.config import ConfigError, RunConfig
+from flowkernels.training.config import RunConfig
+from flowkernels.training.settings import ConfigError
 
 __all__ = ["Run", "RunError", "build_flow", "on_device"]
 

@@ -19,11 +19,12 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from flowkernels.data import load_dataset
 from flowkernels.data.module import ImageDataModule
 from flowkernels.training.checkpoint import AtomicCheckpointIO, RandomState, RunCheckpoints
-from flowkernels.training.config import ConfigError, RunConfig
+from flowkernels.training.config import RunConfig
 from flowkernels.training.history import History
 from flowkernels.training.module import FlowModule, NonFiniteError
 from flowkernels.training.progress import progress_callback
 from flowkernels.training.run import Run, RunError, build_flow
+from flowkernels.training.settings import ConfigError
 
 __all__ = ["cpu_threads", "data_module", "fit", "make_trainer"]
 

@@ -25,15 +25,15 @@ from flowkernels.training.module import learning_rate_factor
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"levels": 0}, "levels: expected at least 1, got 0"),
-        ({"epochs": 2.5}, "epochs: expected a number, got 2.5"),
-        ({"hidden": True}, "hidden: expected a number, got True"),
+        ({"levels": 0}, "levels: expected a whole number from 1, got 0"),
+        ({"epochs": 2.5}, "epochs: expected a whole number from 1, got 2.5"),
+        ({"hidden": True}, "hidden: expected a whole number from 1, got True"),
         ({"learning_rate": -1.0}, "learning_rate: expected a positive number, got -1.0"),
         ({"learning_rate": float("nan")}, "learning_rate: expected a positive number, got nan"),
         ({"gradient_clip": "x"}, "gradient_clip: expected a number, got 'x'"),
         ({"base": "gauss"}, "base: expected normal or vmf or .*got 'gauss'"),
         ({"schedule": None}, "schedule: expected cosine or constant, got None"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch: expected at least 1, got 0"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch: expected a whole number from 1, got 0"),
     ],
 )
 def test_settings_out_of_range(values, message):

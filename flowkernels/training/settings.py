@@ -1,4 +1,4 @@
-"""Settings of a study, from plain values to a checked record."""
+"""Settings of runs and studies, from plain values to checked records."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
-from flowkernels.training.config import ConfigError
-
-__all__ = ["check_names", "check_numbers", "from_plain"]
+__all__ = ["ConfigError", "check_names", "check_numbers", "check_seeds", "from_plain"]
 
 T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or out of its range; the message names it."""
 
 
 def from_plain(kind: type[T], values: Mapping[str, Any], source: str) -> T:
@@ -51,30 +53,35 @@ def check_numbers(
     settings: object,
     *,
     whole: Mapping[str, int],
+    optional: Collection[str] = (),
     positive: Sequence[str] = (),
-    seeds: str = "seeds",
+    not_negative: Sequence[str] = (),
 ) -> None:
-    """Refuse whole numbers below their least value, numbers that are not positive, bad seeds.
+    """Refuse whole numbers below their least value and numbers out of range.
 
-    `seeds` names the setting that holds them; none where it is empty.
+    ``optional`` names those that may be None.
     """
     for name, least in whole.items():
         value = getattr(settings, name)
+        if value is None and name in optional:
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise ConfigError(f"{name}: expected a whole number from {least}, got {value!r}")
-    for name in positive:
+    for name in (*positive, *not_negative):
         value = getattr(settings, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ConfigError(f"{name}: expected a number, got {value!r}")
-        if not 0 < value < float("inf"):
-            raise ConfigError(f"{name}: expected a positive number, got {value!r}")
-    if not seeds:
-        return
-    chosen = getattr(settings, seeds)
+        if not 0 <= value < float("inf") or (name in positive and value == 0):
+            wanted = "a positive number" if name in positive else "a number from 0"
+            raise ConfigError(f"{name}: expected {wanted}, got {value!r}")
+
+
+def check_seeds(name: str, chosen: object) -> None:
+    """Refuse a list of seeds that is empty, repeats one, or has one that is none."""
     if not isinstance(chosen, tuple) or not chosen:
-        raise ConfigError(f"{seeds}: expected a list, got {chosen!r}")
+        raise ConfigError(f"{name}: expected a list, got {chosen!r}")
     for value in chosen:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{seeds}: expected whole numbers from 0, got {value!r}")
+            raise ConfigError(f"{name}: expected whole numbers from 0, got {value!r}")
     if len(set(chosen)) < len(chosen):
-        raise ConfigError(f"{seeds}: expected different numbers, got {list(chosen)}")
+        raise ConfigError(f"{name}: expected different numbers, got {list(chosen)}")
