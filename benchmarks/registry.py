@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,13 +17,15 @@ Size = tuple[int, ...]
 Inputs = tuple[Tensor, ...]
 Function = Callable[..., Any]
 
-SMALL: Size = (64, 8)  # the size at which a call's fixed cost is all there is
+SMALL: Size = (64, 3)  # the size at which a call's fixed cost is all there is
 LARGE: Size = (512, 3072)
-QUICK: tuple[Size, ...] = (SMALL, (512, 6), LARGE)
+QUICK: tuple[Size, ...] = (SMALL, (512, 6), (256, 3072), (64, 6, 64, 64), LARGE)
 FULL: tuple[Size, ...] = (
-    (64, 3), SMALL, (512, 6), (65536, 3), (65536, 6), (128, 1536), (256, 3072), LARGE,
+    SMALL, (64, 8), (512, 6), (65536, 3), (65536, 6), (128, 1536), (256, 3072), LARGE,
     (64, 65536), (64, 6, 64, 64),
 )  # fmt: skip
+# What is divided among all cores: there is enough of it.
+DIVISIBLE = 256 * 3072
 DTYPES = {t: getattr(torch, t) for t in ("float32", "float64", "bfloat16")}
 DIRECTIONS = ("forward", "forward+backward")
 # By element count: an op of transcendental functions at 4 Mi float64 elements takes seconds.
@@ -156,14 +159,14 @@ EVEN_QUICK, EVEN_FULL = (tuple(s for s in sizes if s[1] % 2 == 0) for sizes in (
 MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
 # A density of points in a space of one dimension more has no image layout.
 NETWORKS: tuple[Size, ...] = ((64, 64), (512, 64), (512, 128), (8192, 64))
-SPHERES = tuple(s for s in FULL if len(s) == 2)
+SPHERES_QUICK, SPHERES = (tuple(s for s in sizes if len(s) == 2) for sizes in (QUICK, FULL))
 BESSEL: dict[str, Any] = {
     "reference_compiles": False, "quick": ((64,), (4096,), (65536,)), "full": BESSEL_SIZES,
 }  # fmt: skip
 ON_SPHERE = {**BESSEL, "options": lambda size: {"dim": BESSEL_DIM}}
 
 SUBJECTS: tuple[Subject, ...] = (
-    Subject("affine_coupling", _coupling, quick=(*QUICK, (128, 1536), (65536, 3), (64, 6, 64, 64)),
+    Subject("affine_coupling", _coupling, quick=((128, 1536), (65536, 3), *QUICK),
             dtypes=("float32", "bfloat16", "float64")),
     Subject("affine_coupling_split", _split, quick=EVEN_QUICK, full=EVEN_FULL),
     Subject("log_det_diagonal", _diagonal, options=lambda size: {"event_ndim": len(size) - 1}),
@@ -176,8 +179,10 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("vmf_log_normalizer", _kappas, **ON_SPHERE, dtypes=("float32", "float64")),
     Subject("vmf_mean_resultant", _kappas, **ON_SPHERE),
     Subject("log_iv", _kappas, before=(BESSEL_DIM / 2 - 1,), **BESSEL, dtypes=("float64",)),
-    Subject("vmf_log_prob", _density, reference_compiles=False, full=SPHERES),
-    Subject("stereographic_vmf_log_prob", _base, reference_compiles=False, full=SPHERES),
+    Subject("vmf_log_prob", _density, reference_compiles=False, quick=SPHERES_QUICK,
+            full=SPHERES),
+    Subject("stereographic_vmf_log_prob", _base, reference_compiles=False,
+            quick=SPHERES_QUICK, full=SPHERES),
 )  # fmt: skip
 
 
@@ -192,8 +197,8 @@ def _configurations(subject: Subject, full: bool) -> Iterator[tuple[Size, str, i
     main, *others = subject.dtypes
     for size in sizes:
         yield size, main, 1
-        # All cores matter where there is much to divide.
-        if cores > 1 and (full or size == max(sizes, key=lambda s: torch.Size(s).numel())):
+        divided = math.prod(size) >= DIVISIBLE or size == sizes[-1]
+        if cores > 1 and (full or divided):
             yield size, main, cores
     large = LARGE if LARGE in sizes else subject.quick[-1]
     for dtype in others:

@@ -2,7 +2,7 @@
 #include "affine_coupling.h"
 
 #include "../math/affine_coupling.h"
-#include "coupling_rows.h"
+#include "affine_coupling_rows.h"
 
 FK_BEGIN
 namespace loops {

@@ -3,7 +3,7 @@
 from .actnorm import ActNorm
 from .base import Bijection, Compose, Inverse
 from .conv1x1 import ActNormConv1x1, InvertibleConv1x1
-from .coupling import AffineCoupling, conv_conditioner, mlp_conditioner
+from .coupling import AffineCoupling, ReluNetwork, conv_conditioner, mlp_conditioner
 from .glow import GlowStep, GlowSteps
 from .preprocessing import Dequantize, Logit
 from .reshape import Flip, Multiscale, Permutation, Squeeze
@@ -26,6 +26,7 @@ __all__ = [
     "Logit",
     "Multiscale",
     "Permutation",
+    "ReluNetwork",
     "ScaledStereographic",
     "SimplexBijection",
     "Squeeze",
