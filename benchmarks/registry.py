@@ -157,8 +157,8 @@ def _network(size: Size) -> Inputs:
 
 EVEN_QUICK, EVEN_FULL = (tuple(s for s in sizes if s[1] % 2 == 0) for sizes in (QUICK, FULL))
 MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
-# A density of points in a space of one dimension more has no image layout.
 NETWORKS: tuple[Size, ...] = ((64, 64), (512, 64), (512, 128), (8192, 64))
+# A density of points in a space of one dimension more has no image layout.
 SPHERES_QUICK, SPHERES = (tuple(s for s in sizes if len(s) == 2) for sizes in (QUICK, FULL))
 BESSEL: dict[str, Any] = {
     "reference_compiles": False, "quick": ((64,), (4096,), (65536,)), "full": BESSEL_SIZES,

@@ -6,6 +6,7 @@
 #include <ATen/autocast_mode.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "check.h"
@@ -24,8 +25,19 @@ constexpr const char* op = "mlp";
 
 // ---- arguments ---------------------------------------------------------------------
 
-void check_layer(const Tensor& x, const Tensor& weight, const Tensor& bias,
-                 const c10::SymInt& width, size_t layer) {
+bool layer_fits(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                const c10::SymInt& width) {
+  const auto is_like_x = [&](const Tensor& t) {
+    return t.device() == x.device() && (t.scalar_type() == x.scalar_type() ||
+                                        at::autocast::is_autocast_enabled(x.device().type()));
+  };
+  return weight.dim() == 2 && weight.sym_size(1) == width && bias.dim() == 1 &&
+         bias.sym_size(0) == weight.sym_size(0) && is_like_x(weight) && is_like_x(bias);
+}
+
+// Names are made where there is something to say: a call per layer of a flow comes by here.
+void refuse_layer(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                  const c10::SymInt& width, size_t layer) {
   const std::string w = c10::str("weights[", layer, "]"), b = c10::str("biases[", layer, "]");
   TORCH_CHECK_VALUE(weight.dim() == 2 && weight.sym_size(1) == width, op, ": `", w,
                     "` must have shape (out, ", width, "), got ", weight.sym_sizes());
@@ -33,7 +45,6 @@ void check_layer(const Tensor& x, const Tensor& weight, const Tensor& bias,
                     "` must have shape (", weight.sym_size(0), "), got ", bias.sym_sizes());
   check_same_device(op, w.c_str(), weight, "x", x);
   check_same_device(op, b.c_str(), bias, "x", x);
-  if (at::autocast::is_autocast_enabled(x.device().type())) return;
   check_same_dtype(op, w.c_str(), weight, "x", x);
   check_same_dtype(op, b.c_str(), bias, "x", x);
 }
@@ -46,7 +57,8 @@ void check(const Tensor& x, TensorList weights, TensorList biases) {
   TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
   c10::SymInt width = x.sym_size(-1);
   for (size_t i = 0; i < weights.size(); ++i) {
-    check_layer(x, weights[i], biases[i], width, i);
+    if (!layer_fits(x, weights[i], biases[i], width))
+      refuse_layer(x, weights[i], biases[i], width, i);
     width = weights[i].sym_size(0);
   }
 }
@@ -178,9 +190,8 @@ Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases) {
   variable_list inputs{x};
   inputs.insert(inputs.end(), weights.begin(), weights.end());
   inputs.insert(inputs.end(), biases.begin(), biases.end());
-  bool tracked = false;
-  if (at::GradMode::is_enabled())
-    for (const Tensor& t : inputs) tracked = tracked || t.requires_grad();
+  const bool tracked = at::GradMode::is_enabled() &&
+                       std::any_of(inputs.begin(), inputs.end(), tracks_gradient<Tensor>);
 
   const bool has_kernels = mlp_has_kernels(x, weights);
   std::vector<Tensor> hidden;

@@ -2,7 +2,7 @@
 #include "log_det.h"
 
 #include "../math/elementary.h"
-#include "tile.h"
+#include "wide.h"
 
 FK_BEGIN
 namespace loops {
@@ -45,18 +45,6 @@ class LogProduct {
   Bits exponent_ = {};
   int64_t count_ = 0;
 };
-
-// As many floats as there are doubles in a vector, converted.
-FK_HD Vec<double> widen(const float* p) {
-#if defined(__AVX512F__)
-  // GCC would convert the halves one by one.
-  return (Vec<double>::Raw)_mm512_cvtps_pd(_mm256_loadu_ps(p));
-#endif
-  typedef float Half __attribute__((vector_size(FK_VECTOR_BYTES / 2)));
-  Half h;
-  memcpy(&h, p, sizeof(h));
-  return __builtin_convertvector(h, Vec<double>::Raw);
-}
 
 double sum_log_abs(const float* d, int n) {
   using V = Vec<double>;

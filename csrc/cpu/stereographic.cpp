@@ -15,6 +15,7 @@ namespace {
 constexpr int64_t block_elements = 512;
 // Rows up to this length are handled column by column, in vectors across the rows.
 constexpr int short_row = 24;
+
 Source source(const StereographicOperand& o) { return {o.base, o.dtype}; }
 Sink sink(const StereographicOperand& o) { return {o.base, o.dtype}; }
 
@@ -44,6 +45,17 @@ FK_HD compute_t<E> sum_products(const E* x, const F* g, int n) {
   return hsum(part[0] + part[1]);
 }
 
+// A float's accuracy is enough where no difference of squares is taken, and squares of
+// bfloat16 keep more of it.
+template <bool by_fours, class E>
+FK_HD double square_of(const E* x, int n) {
+  if constexpr (by_fours || __is_same(E, BFloat16)) {
+    return sum_squares_by_fours(x, n);
+  } else {
+    return sum_squares(x, n);
+  }
+}
+
 // Whether tiles of this operand are the memory itself.
 template <class E>
 bool direct(const StereographicOperand& o) {
@@ -70,11 +82,7 @@ Sums<compute_t<E>> row_sums(const StereographicArgs& a, int64_t row, compute_t<E
       return fetch<F>(source(o), row * o.row_stride + first * o.stride, o.stride, n, buffer);
     };
     const auto add = [&]<class F>(const F* x) {
-      if constexpr (by_fours || __is_same(F, BFloat16)) {
-        sums.square += sum_squares_by_fours(x, n);
-      } else {
-        sums.square += sum_squares(x, n);
-      }
+      sums.square += square_of<by_fours>(x, n);
       if constexpr (pullback) sums.dot += sum_products(x, read(a.grad_out, bg), n);
     };
     if (scale == T(1)) return add(read(a.x, bx));
@@ -223,11 +231,7 @@ struct Projection {
     const int d = static_cast<int>(a.d);
     const E* x = row_of<const E>(a.x, row);
     Sums<T> sums;
-    if constexpr (inverse || __is_same(E, BFloat16)) {
-      sums.square = sum_squares_by_fours(x, d);
-    } else {
-      sums.square = sum_squares(x, d);
-    }
+    sums.square = square_of<inverse>(x, d);
     if constexpr (pullback) sums.dot = sum_products(x, row_of<const E>(a.grad_out, row), d);
     return sums;
   }

@@ -14,12 +14,21 @@ struct Narrow {
   typedef T type __attribute__((vector_size(wide_lanes * sizeof(T))));
 };
 
-template <class T>
-FK_HD Wide load_wide(const T* p) {
+// As many floats as there are doubles in a vector, converted.
+FK_HD Vec<double> widen(const float* p) {
 #if defined(__AVX512F__)
   // GCC would convert the halves one by one.
-  if constexpr (sizeof(T) == 4) return (Wide)_mm512_cvtps_pd(_mm256_loadu_ps(p));
+  return (Vec<double>::Raw)_mm512_cvtps_pd(_mm256_loadu_ps(p));
 #endif
+  typedef float Half __attribute__((vector_size(FK_VECTOR_BYTES / 2)));
+  Half h;
+  memcpy(&h, p, sizeof(h));
+  return __builtin_convertvector(h, Vec<double>::Raw);
+}
+
+template <class T>
+FK_HD Wide load_wide(const T* p) {
+  if constexpr (sizeof(T) == 4 && sizeof(Wide) == FK_VECTOR_BYTES) return (Wide)widen(p).raw;
   typename Narrow<T>::type v;
   memcpy(&v, p, sizeof(v));
   return __builtin_convertvector(v, Wide);
