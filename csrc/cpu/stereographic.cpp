@@ -4,7 +4,7 @@
 
 #include "../math/stereographic.h"
 #include "columns.h"
-#include "wide.h"
+#include "stereographic_sums.h"
 
 FK_BEGIN
 namespace loops {
@@ -15,120 +15,9 @@ namespace {
 constexpr int64_t block_elements = 512;
 // Rows up to this length are handled column by column, in vectors across the rows.
 constexpr int short_row = 24;
-
-Source source(const StereographicOperand& o) { return {o.base, o.dtype}; }
-Sink sink(const StereographicOperand& o) { return {o.base, o.dtype}; }
-
-// ---- sums ------------------------------------------------------------------------
-
-// |z|^2 is summed in float64: |z|^2 - 1 then keeps its digits next to the equator.
-template <class T>
-struct Sums {
-  double square = 0;
-  T dot = 0;
-};
-
-template <class E, class F>
-FK_HD compute_t<E> sum_products(const E* x, const F* g, int n) {
-  using T = compute_t<E>;
-  using V = Vec<T>;
-  constexpr int all = lanes_v<V>;
-  V part[2] = {V(T(0)), V(T(0))};
-  int i = 0;
-  for (; i + 2 * all <= n; i += 2 * all)
-    for (int k = 0; k < 2; ++k)
-      part[k] =
-          fma(load_lanes<V>(x + i + k * all, all), load_lanes<V>(g + i + k * all, all), part[k]);
-  for_lanes<V>(n - i, [&](int j, int lanes) {
-    part[0] = fma(load_lanes<V>(x + i + j, lanes), load_lanes<V>(g + i + j, lanes), part[0]);
-  });
-  return hsum(part[0] + part[1]);
-}
-
-// A float's accuracy is enough where no difference of squares is taken, and squares of
-// bfloat16 keep more of it.
-template <bool by_fours, class E>
-FK_HD double square_of(const E* x, int n) {
-  if constexpr (by_fours || __is_same(E, BFloat16)) {
-    return sum_squares_by_fours(x, n);
-  } else {
-    return sum_squares(x, n);
-  }
-}
-
-// Whether tiles of this operand are the memory itself.
-template <class E>
-bool direct(const StereographicOperand& o) {
-  return o.dtype == dtype_of<E> && o.stride == 1;
-}
-
-// Calls body(first, n) for the tiles of a row: as long as sums of floats should be
-// where no buffer bounds them.
-template <class Body>
-FK_HD void for_tiles(int64_t d, bool direct, Body body) {
-  const int64_t longest = direct ? 4 * tile_size : tile_size;
-  for (int64_t first = 0; first < d; first += longest)
-    body(first, static_cast<int>(d - first < longest ? d - first : longest));
-}
-
-template <class E, bool pullback, bool by_fours = false>
-Sums<compute_t<E>> row_sums(const StereographicArgs& a, int64_t row, compute_t<E> scale) {
-  using T = compute_t<E>;
-  E bx[tile_size], bg[tile_size];
-  Sums<T> sums;
-  const bool whole = direct<E>(a.x) && (!pullback || direct<E>(a.grad_out)) && scale == T(1);
-  for_tiles(a.d, whole, [&](int64_t first, int n) {
-    const auto read = [&]<class F>(const StereographicOperand& o, F* buffer) {
-      return fetch<F>(source(o), row * o.row_stride + first * o.stride, o.stride, n, buffer);
-    };
-    const auto add = [&]<class F>(const F* x) {
-      sums.square += square_of<by_fours>(x, n);
-      if constexpr (pullback) sums.dot += sum_products(x, read(a.grad_out, bg), n);
-    };
-    if (scale == T(1)) return add(read(a.x, bx));
-    T scaled[tile_size];
-    const T* x = read(a.x, scaled);
-    for (int i = 0; i < n; ++i) scaled[i] = x[i] * scale;
-    add(static_cast<const T*>(scaled));
-  });
-  return sums;
-}
-
-// ---- the scale of rows out of range --------------------------------------------------
-
-// Beyond these squares, products of rho and |x| leave the normal numbers.  NaN is in
-// range: no scale helps it.
-template <class T, bool inverse>
-struct Range {
-  static constexpr double largest = sizeof(T) == 4 ? 1e16 : 1e100;
-  template <class S>
-  static FK_HD auto left_by(S square) {
-    if constexpr (inverse) return square < 1 / largest;
-    if constexpr (!inverse) return square > largest;
-  }
-};
-
-// The power of two that brings a vector of this square to a length in [1, 2).
-template <class T>
-T scale_of(double square) {
-  const int64_t exponent = (as_int(square) >> 52) - 1023;
-  return static_cast<T>(as_float((1023 - (exponent >> 1)) << 52));
-}
-
-// A row's sums with the scale it needs.
-template <class E, bool inverse, bool pullback, class T = compute_t<E>>
-Sums<T> scaled_sums(const StereographicArgs& a, int64_t row, T& scale) {
-  const Sums<T> plain = row_sums<E, pullback>(a, row, scale = T(1));
-  if (!Range<T, inverse>::left_by(plain.square)) return plain;
-  double square = plain.square;
-  if (sizeof(T) == 8 && !(square > 1e-290 && square < 1e290)) {
-    scale = static_cast<T>(inverse ? 0x1p768 : 0x1p-768);  // brings the square into range
-    square = row_sums<E, false>(a, row, scale).square;
-  }
-  if (!(square > 0 && square < 1e300)) return plain;  // 0 and infinity stay what they are
-  scale *= scale_of<T>(square);
-  return row_sums<E, pullback>(a, row, scale);
-}
+// And up to this one, or two thirds of it where three lines run through a row, a vector of
+// rows at a time; more would leave no room in the nearest cache.
+constexpr int medium_row = 128;
 
 // ---- a block of rows -------------------------------------------------------------------
 
@@ -184,6 +73,19 @@ struct Projection {
     T scale;
     const Sums<T> sums = scaled_sums<E, inverse, pullback>(a, row, scale);
     set(r, sums, scale);
+  }
+
+  // The squares of some rows from r on; the lanes of those that need a scale.
+  using Lanes = decltype(Wide{} < Wide{});
+  Lanes set_squares(int r, Wide square) {
+    store_narrow(block.square + r, square);
+    store_narrow(block.excess + r, square - 1);
+    return Range<T, inverse>::left_by(square);
+  }
+  static bool none(Lanes lanes) {
+    bool any = false;
+    for (int k = 0; k < wide_lanes; ++k) any |= lanes[k] != 0;
+    return !any;
   }
 
   // The coefficients of row r and those after it, as many as W has lanes.
@@ -301,6 +203,61 @@ struct Projection {
     for (int r = first; r < last; ++r) write_row(r, row + r);
   }
 
+  // ---- medium rows ----
+
+  // Contiguous rows of a few vectors: as many as a vector has lanes are summed, then written.
+  void medium_rows(int64_t begin, int64_t end) {
+    constexpr int group = lanes_v<V>;
+    const int d = static_cast<int>(a.d), tail = (d - 1) / group * group;
+    const int64_t x_step = a.x.row_stride, out_step = a.out.row_stride;
+    const int64_t g_step = pullback ? a.grad_out.row_stride : 0;
+    const E* x = row_of<const E>(a.x, begin);
+    const E* g = pullback ? row_of<const E>(a.grad_out, begin) : x;
+    E* out = row_of<E>(a.out, begin);
+    double square[group + wide_lanes];
+    for (double& s : square) s = 1;
+    for (int64_t row = begin; row < end; row += group) {
+      const int rows = end - row < group ? static_cast<int>(end - row) : group;
+      if constexpr (pullback) load_column(block.grad_log_det, a.grad_log_det, row, 0, rows);
+      for (int r = 0; r < rows; ++r) {
+        const E *p = x + r * x_step, *q = g + r * g_step;
+        square[r] = square_of<inverse>(p, d);
+        if constexpr (inverse) block.last[r] = get_one(p + d);
+        if constexpr (pullback) block.dot[r] = sum_products(p, q, d);
+        if constexpr (pullback && !inverse) block.grad_last[r] = get_one(q + d);
+      }
+      Lanes left{};
+      for (int r = 0; r < group; r += wide_lanes) left |= set_squares(r, load_wide(square + r));
+      const bool regular = none(left);
+      if (!regular)
+        for (int r = 0; r < rows; ++r) rescale(r, row + r);
+      const auto c = coefficients<V>(0);
+      store<V>(block.gain, c.gain);
+      store<V>(block.slope, c.slope);
+      store<V>(block.out_last, c.last);
+      store<V>(block.log_det, c.log_det);
+      for (int r = 0; r < rows; ++r) {
+        const E *p = x + r * x_step, *q = g + r * g_step;
+        E* o = out + r * out_step;
+        const V gain(block.gain[r]), slope(block.slope[r]), scale(block.scale[r]);
+        const auto write_vector = [&](int i) FK_INLINE_LAMBDA {
+          V v = slope * (scale * load_lanes<V>(p + i, group));
+          if constexpr (pullback) v = fma(gain, load_lanes<V>(q + i, group), v);
+          store_lanes<V>(o + i, v, group);
+        };
+        for (int i = 0; i < tail; i += group) write_vector(i);
+        write_vector(d - group);
+        if constexpr (out_has_last) set_one(o + d, block.out_last[r]);
+      }
+      if constexpr (!pullback) store_column(block.log_det, a.log_det, row, 0, rows);
+      if (!regular)
+        for (int r = 0; r < rows; ++r) block.scale[r] = T(1);
+      x += group * x_step;
+      g += group * g_step;
+      out += group * out_step;
+    }
+  }
+
   // ---- short rows ----
 
   using Buffer = T[short_row + 1][block_rows];
@@ -312,16 +269,14 @@ struct Projection {
   // The sums of a block's rows; false where one needs a scale.
   bool sum_columns(const Buffer& x, const Buffer& g, int rows) {
     const int d = static_cast<int>(a.d);
-    auto left = Range<T, inverse>::left_by(Wide{} + 1);
+    Lanes left{};
     for (int r = 0; r < rows; r += wide_lanes) {
       Wide square{};
       for (int i = 0; i < d; ++i) {
         const Wide v = load_wide(x[i] + r);
         square += v * v;
       }
-      left |= Range<T, inverse>::left_by(square);
-      store_narrow(block.square + r, square);
-      store_narrow(block.excess + r, square - 1);
+      left |= set_squares(r, square);
     }
     if constexpr (pullback) {
       for (int r = 0; r < rows; r += lanes_v<V>) {
@@ -330,9 +285,7 @@ struct Projection {
         store<V>(block.dot + r, dot);
       }
     }
-    bool regular = true;
-    for (int k = 0; k < wide_lanes; ++k) regular &= left[k] == 0;
-    return regular;
+    return none(left);
   }
   // The results take the place of x.
   void map_columns(Buffer& x, const Buffer& g, int rows) {
@@ -373,7 +326,13 @@ struct Projection {
   }
 
   void run(int64_t begin, int64_t end) {
-    a.d <= short_row ? short_rows(begin, end) : long_rows(begin, end);
+    if (a.d <= short_row) {
+      short_rows(begin, end);
+    } else if (direct_ && a.d <= (pullback ? medium_row * 2 / 3 : medium_row)) {
+      medium_rows(begin, end);
+    } else {
+      long_rows(begin, end);
+    }
   }
 };
 

@@ -19,10 +19,10 @@ def _plane(shape: tuple[int, ...], scale: float = 1.0) -> Sample:
     return Sample(f"shape={shape}, scale={scale}", (z,))
 
 
-def _sphere(shape: tuple[int, ...], scale: float = 1.0) -> Sample:
+def _sphere(shape: tuple[int, ...], scale: float = 1.0, length: float = 1.25) -> Sample:
     """Points of S^d off the sphere by a factor: only their direction counts."""
     z = _plane(shape, scale).tensors[0]
-    return Sample(f"shape={shape}, scale={scale}", (1.25 * reference.stereographic(z)[0],))
+    return Sample(f"shape={shape}, scale={scale}", (length * reference.stereographic(z)[0],))
 
 
 def _bad(name: str, argument: str, least: int) -> list[Bad]:
@@ -54,7 +54,8 @@ STEREOGRAPHIC_INVERSE = Case(
     call=ops.stereographic_inverse,
     reference=reference.stereographic_inverse,
     samples=lambda: [*(_sphere(s) for s in SHAPES), _sphere((9, 3), 4.0), _sphere((9, 99), 0.1)],
-    small=lambda: [_sphere((2, 3)), _sphere((3,), 2.0), _sphere((2, 2, 2), 0.2)],
+    small=lambda: [_sphere((2, 3), length=1), _sphere((3,), 2.0, 1), _sphere((2, 2, 2), 0.2, 1)],
     empty=lambda: [_sphere((0, 3)), _sphere((2, 0, 3))],
     bad=lambda: _bad("stereographic_inverse", "s", 2),
+    bijection=True,
 )

@@ -1,6 +1,7 @@
 """Elementary functions keep their stated accuracy, and bfloat16 rounds, on every instruction set.
 
-FLOWKERNELS_EXHAUSTIVE=1 checks all 2^32 float32 values (hours).
+FLOWKERNELS_EXHAUSTIVE=1 checks all 2^32 float32 values (a core needs a quarter of an hour for
+each instruction set).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def _run(source: str, isa: str, stride: int, folder: Path) -> str:
     program = folder / source.split(".")[0]
     subprocess.run(
         [*compiler.split(), "-std=c++20", "-O2", "-fno-math-errno", "-fno-trapping-math",
-         "-ffp-contract=fast", "-Wno-psabi", *_flags(isa),
+         "-ffp-contract=fast", "-Wno-psabi", "-pthread", *_flags(isa),
          str(HERE / source), "-o", str(program)],
         check=True,
     )  # fmt: skip
@@ -60,7 +61,7 @@ def _measure(isa: str, stride: int, folder: Path) -> list[tuple[str, float, str]
 def test_stated_accuracy(isa: str, tmp_path: Path) -> None:
     stride = 1 if os.environ.get("FLOWKERNELS_EXHAUSTIVE") == "1" else QUICK_STRIDE
     rows = _measure(isa, stride, tmp_path)
-    assert len(rows) == 24
+    assert len(rows) == 22
     worst = {name: (error, where) for name, error, where in rows if error > STATED_ULPS}
     assert not worst, f"above {STATED_ULPS} ulp: {worst}"
 

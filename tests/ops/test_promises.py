@@ -314,8 +314,11 @@ def test_log_det_is_that_of_the_jacobian(case: Case) -> None:
         full = jacobian.reshape(rows, -1, rows, x.numel() // rows)
         for i in range(rows):
             block = full[i, :, i]
-            # On a surface in a higher space the volume element is sqrt det J^T J.
-            want = 0.5 * torch.linalg.slogdet(block.T @ block).logabsdet
+            # To a surface in a higher space the volume element is sqrt det J^T J, and from
+            # the unit sphere by a map of directions sqrt det J J^T.
+            from_surface = block.shape[0] < block.shape[1]
+            gram = block @ block.T if from_surface else block.T @ block
+            want = 0.5 * torch.linalg.slogdet(gram).logabsdet
             torch.testing.assert_close(log_dets[i], want, rtol=1e-9, atol=1e-9)
 
 
