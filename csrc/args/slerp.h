@@ -15,7 +15,8 @@ struct SlerpOperand {
 // `rows` pairs of vectors of d elements, `points` >= 1 fractions t each.
 struct SlerpArgs {
   int64_t rows = 0, points = 0, d = 0;
-  bool float64 = false;  // computes in float64, else in float32
+  bool float64 = false;     // computes in float64, else in float32
+  bool past_cache = false;  // where a CPU stores the results
   SlerpOperand a, b, t;
   double number = 0;  // the fraction of all points where t has no memory: on a GPU, a number
   SlerpOperand y;     // forward

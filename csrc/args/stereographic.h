@@ -15,7 +15,8 @@ struct StereographicOperand {
 // `rows` points of R^d or of S^d (d + 1 elements).
 struct StereographicArgs {
   int64_t rows = 0, d = 0;
-  bool float64 = false;  // computes in float64, else in float32
+  bool float64 = false;     // computes in float64, else in float32
+  bool past_cache = false;  // where a CPU stores the results
   StereographicOperand x;
   StereographicOperand out;  // forward: the image; backward: the gradient of x
   StereographicOperand log_det;

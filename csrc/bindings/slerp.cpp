@@ -7,6 +7,7 @@
 #include "../cpu/slerp.h"
 #include "autograd.h"
 #include "module.h"
+#include "past_cache.h"
 
 namespace fk {
 namespace bindings {
@@ -26,6 +27,7 @@ Tensor forward_cpu(const Tensor& a, const Tensor& b, const Tensor& t) {
   slerp::check(a, b, t);
   Call call(a, b, t);
   Tensor y = call.make_y(a, t);
+  call.args.past_cache = past_cache(a, b, y);
   if (call.args.points > 0) run(call.args, cpu::slerp_forward);
   return y;
 }
@@ -51,6 +53,7 @@ std::tuple<Tensor, Tensor, Tensor> backward_cpu(const Tensor& grad_y, const Tens
   Call call(a, b, t);
   if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
   Call::Gradients grads = call.make_gradients(grad_y, a, b);
+  call.args.past_cache = past_cache(grad_y, a, b, grads.a, grads.b);
   run(call.args, cpu::slerp_backward);
   return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
 }

@@ -6,6 +6,7 @@
 #include "../cpu/stereographic.h"
 #include "autograd.h"
 #include "module.h"
+#include "past_cache.h"
 
 namespace fk {
 namespace bindings {
@@ -23,6 +24,7 @@ void run(const Kernel& kernel, const StereographicArgs& a) {
 template <class Spec, const auto& kernel>
 std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x) {
   stereographic::Forward call = stereographic::forward<Spec>(x);
+  call.args.past_cache = past_cache(x, call.out);
   run(kernel, call.args);
   return {std::move(call.out), std::move(call.log_det)};
 }
@@ -30,6 +32,7 @@ std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x) {
 template <class Spec, const auto& kernel>
 Tensor backward_cpu(const Tensor& grad_out, const Tensor& grad_log_det, const Tensor& x) {
   stereographic::Backward call = stereographic::backward<Spec>(grad_out, grad_log_det, x);
+  call.args.past_cache = past_cache(grad_out, x, call.grad);
   run(kernel, call.args);
   return std::move(call.grad);
 }

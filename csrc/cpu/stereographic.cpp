@@ -146,11 +146,11 @@ struct Projection {
     });
   }
   FK_HD void write_row(int r, int64_t row) const {
-    if (direct_) {
-      E* out = row_of<E>(a.out, row);
+    if constexpr (out_has_last)
+      if (direct_) set_one(row_of<E>(a.out, row) + a.d, block.out_last[r]);
+    if (direct_ && !a.past_cache) {
       write(r, row_of<const E>(a.x, row), pullback ? row_of<const E>(a.grad_out, row) : nullptr,
-            out, static_cast<int>(a.d));
-      if constexpr (out_has_last) set_one(out + a.d, block.out_last[r]);
+            row_of<E>(a.out, row), static_cast<int>(a.d));
       return;
     }
     E bx[tile_size], bg[tile_size], bo[tile_size];
@@ -162,9 +162,9 @@ struct Projection {
       const E* g = x;
       if constexpr (pullback)
         g = fetch<E>(source(a.grad_out), at(a.grad_out), a.grad_out.stride, n, bg);
-      E* out = target<E>(sink(a.out), at(a.out), a.out.stride, bo);
+      E* out = target<E>(sink(a.out, a.past_cache), at(a.out), a.out.stride, bo);
       write(r, x, g, out, n);
-      flush<E>(sink(a.out), at(a.out), a.out.stride, n, bo);
+      flush<E>(sink(a.out, a.past_cache), at(a.out), a.out.stride, n, bo);
     });
   }
 
@@ -213,7 +213,8 @@ struct Projection {
     const int64_t g_step = pullback ? a.grad_out.row_stride : 0;
     const E* x = row_of<const E>(a.x, begin);
     const E* g = pullback ? row_of<const E>(a.grad_out, begin) : x;
-    E* out = row_of<E>(a.out, begin);
+    // Results past the cache are collected: they are as contiguous as at::empty made them.
+    E collected[group * (medium_row + 1)];
     double square[group + wide_lanes];
     for (double& s : square) s = 1;
     for (int64_t row = begin; row < end; row += group) {
@@ -238,7 +239,7 @@ struct Projection {
       store<V>(block.log_det, c.log_det);
       for (int r = 0; r < rows; ++r) {
         const E *p = x + r * x_step, *q = g + r * g_step;
-        E* o = out + r * out_step;
+        E* o = (a.past_cache ? collected : row_of<E>(a.out, row)) + r * out_step;
         const V gain(block.gain[r]), slope(block.slope[r]), scale(block.scale[r]);
         const auto write_vector = [&](int i) FK_INLINE_LAMBDA {
           V v = slope * (scale * load_lanes<V>(p + i, group));
@@ -249,12 +250,12 @@ struct Projection {
         write_vector(d - group);
         if constexpr (out_has_last) set_one(o + d, block.out_last[r]);
       }
+      if (a.past_cache) stream(collected, row_of<E>(a.out, row), rows * out_step);
       if constexpr (!pullback) store_column(block.log_det, a.log_det, row, 0, rows);
       if (!regular)
         for (int r = 0; r < rows; ++r) block.scale[r] = T(1);
       x += group * x_step;
       g += group * g_step;
-      out += group * out_step;
     }
   }
 
@@ -333,6 +334,7 @@ struct Projection {
     } else {
       long_rows(begin, end);
     }
+    if (a.past_cache) end_of_streams();
   }
 };
 

@@ -9,7 +9,9 @@ FK_BEGIN
 namespace loops {
 
 inline Source source(const StereographicOperand& o) { return {o.base, o.dtype}; }
-inline Sink sink(const StereographicOperand& o) { return {o.base, o.dtype}; }
+inline Sink sink(const StereographicOperand& o, bool past_cache = false) {
+  return {o.base, o.dtype, past_cache};
+}
 
 // ---- sums ------------------------------------------------------------------------
 

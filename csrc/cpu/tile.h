@@ -8,6 +8,7 @@
 #pragma once
 
 #include "element.h"
+#include "stream.h"
 
 FK_BEGIN
 namespace loops {
@@ -22,6 +23,7 @@ struct Source {
 struct Sink {
   void* base;
   DType dtype;
+  bool past_cache = false;
 };
 
 // Runs body(read) with the element reader of `dtype`; bfloat16 is read as it is.
@@ -103,12 +105,16 @@ inline const T* fetch(Source s, int64_t offset, int64_t stride, int n, T* buffer
 // Where the n results go: the memory itself, or `buffer` until flush.
 template <class T>
 inline T* target(Sink s, int64_t offset, int64_t stride, T* buffer) {
-  if (s.dtype == dtype_of<T> && stride == 1) return static_cast<T*>(s.base) + offset;
+  if (s.dtype == dtype_of<T> && stride == 1 && !s.past_cache)
+    return static_cast<T*>(s.base) + offset;
   return buffer;
 }
 template <class T>
 inline void flush(Sink s, int64_t offset, int64_t stride, int n, const T* buffer) {
-  if (s.dtype == dtype_of<T> && stride == 1) return;
+  if (s.dtype == dtype_of<T> && stride == 1) {
+    if (s.past_cache) stream(buffer, static_cast<T*>(s.base) + offset, n);
+    return;
+  }
   with_writer<T>(s, [=](auto write) {
     if (stride == 1) {
       for (int i = 0; i < n; ++i) write(offset + i, buffer[i]);

@@ -1,0 +1,21 @@
+// Which calls store their results past the cache.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace fk {
+namespace bindings {
+
+// From about this much on, a call and a sum of its result right after it take less time
+// together with such stores than without (benchmarks/NOTES.md): little of what a call
+// wrote is still in a core's share of the last cache then.
+constexpr size_t past_cache_bytes = size_t{16} << 20;
+
+// Whether a call that reads and writes these tensors is one.
+template <class... T>
+bool past_cache(const T&... tensors) {
+  return (tensors.nbytes() + ...) > past_cache_bytes;
+}
+
+}  // namespace bindings
+}  // namespace fk
