@@ -8,14 +8,17 @@ paths of this package beside them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowkernels.study.image_plan import REAL, ImagePlan, Model, task_name
 from flowkernels.study.study import Study
 from flowkernels.study.task import Task
+
+if TYPE_CHECKING:
+    from flowkernels.study.judge import Judge
 
 __all__ = ["ImageStudy"]
 
@@ -25,6 +28,7 @@ class ImageStudy(Study):
     """Every model with every seed: trained, scored, drawn."""
 
     plan: ImagePlan
+    _judges: dict[Path, Judge] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> ImageStudy:
@@ -46,7 +50,6 @@ class ImageStudy(Study):
         return write_report(self.plan, folder, results)
 
     def _one(self, model: Model, seed: int, folder: Path) -> dict[str, Any]:
-        from flowkernels.study.judge import Judge
         from flowkernels.training import Run, cpu_threads, fit, on_device
 
         config = self.plan.config(model, seed)
@@ -55,12 +58,19 @@ class ImageStudy(Study):
         flow, origin = run.load_flow(self.plan.evaluation.checkpoint)
         flow = on_device(flow, config)
         with cpu_threads(run.config().threads):
-            result = Judge.of(self.plan, folder.parent).judge(flow, model, folder)
+            result = self._judge(folder.parent).judge(flow, model, folder)
         return result | {"step": origin["step"], "seed": seed}
 
     def _real(self, folder: Path) -> dict[str, Any]:
-        from flowkernels.study.judge import Judge
         from flowkernels.training import cpu_threads
 
         with cpu_threads(self.plan.run.threads):
-            return Judge.of(self.plan, folder.parent).real()
+            return self._judge(folder.parent).real()
+
+    def _judge(self, folder: Path) -> Judge:
+        """One for all tasks: features of the real images take as long as those of a flow's."""
+        from flowkernels.study.judge import Judge
+
+        if folder not in self._judges:
+            self._judges[folder] = Judge.of(self.plan, folder)
+        return self._judges[folder]
