@@ -224,10 +224,10 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det, cons
   Backward call;
   const Tensor& x = call.x = loopable(x_);
   const Tensor& params = call.params = loopable(params_);
-  const Tensor& grad_y = call.grad_y = loopable(grad_y_.to(x.scalar_type()));
+  const Tensor& grad_y = call.grad_y = loopable(in_dtype(grad_y_, x.scalar_type()));
   const Tensor& grad_x = call.grad_x = at::empty(x.sizes(), x.options());
   const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
-  call.grad_log_det = grad_log_det.to(wide(x.scalar_type()));
+  call.grad_log_det = in_dtype(grad_log_det, wide(x.scalar_type()));
 
   const Halved h = halve(x, params, o);
   AffineCouplingArgs& a = call.args = arguments(x, o);

@@ -65,7 +65,7 @@ struct Call {
     check_same_device(e.op, "v", order, e.argument, x);
     TORCH_CHECK_VALUE(order.sizes() == x.sizes(), e.op, ": `v` must have the shape of `",
                       e.argument, "` ", x.sizes(), ", got ", order.sizes());
-    v = order.to(wide(x.scalar_type())).contiguous();
+    v = in_dtype(order, wide(x.scalar_type())).contiguous();
     args.order = v.data_ptr();
     // A GPU would have to be waited for: its kernels give NaN instead.
     if (v.numel() == 0 || !v.is_cpu()) return;
@@ -80,7 +80,7 @@ struct Call {
     args.out = result.data_ptr();
   }
   void prepare_backward(const Tensor& grad_) {
-    grad = grad_.to(wide(x.scalar_type())).contiguous();
+    grad = in_dtype(grad_, wide(x.scalar_type())).contiguous();
     result = at::empty(x.sizes(), x.options());
     args.grad = grad.data_ptr();
     args.out = result.data_ptr();

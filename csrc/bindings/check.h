@@ -45,6 +45,11 @@ inline void check_positive(const char* op, const char* argument, double value) {
 // The dtype a kernel accumulates and returns log-dets in: never below float32.
 inline at::ScalarType wide(at::ScalarType t) { return t == at::kDouble ? at::kDouble : at::kFloat; }
 
+// t.to(dtype), without a call into torch where nothing is to do.
+inline Tensor in_dtype(const Tensor& t, at::ScalarType dtype) {
+  return t.scalar_type() == dtype ? t : t.to(dtype);
+}
+
 inline DType cpu_dtype(at::ScalarType t) {
   switch (t) {
     case at::kDouble:

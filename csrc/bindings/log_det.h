@@ -62,7 +62,7 @@ inline Call forward(const Tensor& diag, int64_t event_ndim) {
 inline Call backward(const Tensor& grad_log_det, const Tensor& diag, int64_t event_ndim) {
   Rows rows = rows_of(diag, event_ndim);
   Tensor result = at::empty(diag.sizes(), diag.options());
-  Tensor grads = grad_log_det.to(wide(diag.scalar_type())).reshape({rows.flat.size(0)});
+  Tensor grads = in_dtype(grad_log_det, wide(diag.scalar_type())).reshape({rows.flat.size(0)});
   LogDetArgs a = arguments(rows.flat);
   a.grad_log_det = grads.data_ptr();
   a.grad_stride = grads.stride(0);

@@ -1,13 +1,13 @@
 // slerp: schema, autograd, CPU dispatch.
 #include "slerp.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 
 #include "../cpu/slerp.h"
 #include "autograd.h"
 #include "module.h"
 #include "past_cache.h"
+#include "sum_rows.h"
 
 namespace fk {
 namespace bindings {
@@ -34,17 +34,8 @@ Tensor forward_cpu(const Tensor& a, const Tensor& b, const Tensor& t) {
 
 // The gradient of t from those of all rows' points: summed over the rows that share t.
 Tensor reduced(const Tensor& grads, const Tensor& t) {
-  constexpr int64_t few = 1024;
-  if (t.dim() == 0 && grads.size(0) <= few) {
-    double sum = 0;
-    AT_DISPATCH_FLOATING_TYPES(grads.scalar_type(), op, [&] {
-      const scalar_t* g = grads.const_data_ptr<scalar_t>();
-      for (int64_t i = 0; i < grads.size(0); ++i) sum += g[i];
-    });
-    return at::scalar_tensor(sum, t.options());
-  }
-  const Tensor sum = t.dim() > 1 ? grads : grads.sum(0);
-  return sum.to(t.scalar_type()).reshape(t.sizes());
+  if (t.dim() > 1) return grads.to(t.scalar_type()).reshape(t.sizes());
+  return sum_rows(grads, t);
 }
 
 std::tuple<Tensor, Tensor, Tensor> backward_cpu(const Tensor& grad_y, const Tensor& a,

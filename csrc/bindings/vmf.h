@@ -13,6 +13,7 @@
 #include "../args/vmf.h"
 #include "bessel_plan.h"
 #include "check.h"
+#include "sum_rows.h"
 
 namespace fk {
 namespace bindings {
@@ -139,7 +140,7 @@ struct Call {
 
   void prepare_backward(const Tensor& grad_, const Tensor& x_, const Tensor& loc_, bool want_loc) {
     const auto compute = x_.options().dtype(wide(x_.scalar_type()));
-    grad = grad_.to(compute.dtype()).reshape({args.rows});
+    grad = in_dtype(grad_, wide(x_.scalar_type())).reshape({args.rows});
     args.grad = {grad.data_ptr(), cpu_dtype(grad.scalar_type()), grad.stride(0), 1};
     grad_x = at::empty(with_event(x_), x_.options());
     grad_kappa = at::empty(batch, compute);
@@ -155,11 +156,15 @@ struct Call {
   // The gradients in the shapes and dtypes of the arguments, after the kernel has run.
   std::tuple<Tensor, Tensor, Tensor> gradients(const Tensor& x_, const Tensor& loc_,
                                                const Tensor& kappa_) const {
-    Tensor of_loc = !grad_loc.defined() ? at::zeros(loc_.sizes(), loc_.options())
-                    : args.sum_grad_loc ? grad_loc.sum(0).reshape(loc_.sizes())
-                                        : at::sum_to(grad_loc, loc_.sizes());
-    return {at::sum_to(grad_x, x_.sizes()), of_loc.to(loc_.scalar_type()),
-            at::sum_to(grad_kappa, kappa_.sizes()).to(kappa_.scalar_type())};
+    const auto fit = [](const Tensor& grad, const Tensor& like) {
+      if (grad.sizes() == like.sizes() && grad.scalar_type() == like.scalar_type()) return grad;
+      return at::sum_to(grad, like.sizes()).to(like.scalar_type());
+    };
+    return {fit(grad_x, x_),
+            !grad_loc.defined() ? at::zeros(loc_.sizes(), loc_.options())
+            : args.sum_grad_loc ? sum_rows(grad_loc, loc_)
+                                : fit(grad_loc, loc_),
+            kappa_.numel() == 1 ? sum_rows(grad_kappa, kappa_) : fit(grad_kappa, kappa_)};
   }
 
   std::vector<int64_t> with_event(const Tensor& t) const {
