@@ -11,10 +11,15 @@ namespace bindings {
 // wrote is still in a core's share of the last cache then.
 constexpr size_t past_cache_bytes = size_t{16} << 20;
 
-// Whether a call that reads and writes these tensors is one.
+// Whether a call that reads and writes these tensors is one; of the processors that
+// csrc/cpu/stream.h knows such stores of.
 template <class... T>
 bool past_cache(const T&... tensors) {
+#if defined(__x86_64__)
   return (tensors.nbytes() + ...) > past_cache_bytes;
+#else
+  return false;
+#endif
 }
 
 }  // namespace bindings

@@ -7,9 +7,6 @@
 FK_BEGIN
 namespace loops {
 
-inline Source source(const CouplingOperand& o) { return {o.base, o.dtype}; }
-inline Sink sink(const CouplingOperand& o) { return {o.base, o.dtype}; }
-
 inline int64_t line_offset(const CouplingOperand& o, int64_t row, int64_t i, int64_t j) {
   return row * o.stride[0] + i * o.stride[1] + j * o.stride[2];
 }

@@ -10,11 +10,6 @@
 FK_BEGIN
 namespace loops {
 
-inline Source source(const SlerpOperand& o) { return {o.base, o.dtype}; }
-inline Sink sink(const SlerpOperand& o, bool past_cache = false) {
-  return {o.base, o.dtype, past_cache};
-}
-
 // A pair's sums (see SlerpSums) and what has become of it.
 template <class T>
 struct SlerpPairSums {

@@ -8,11 +8,6 @@
 FK_BEGIN
 namespace loops {
 
-inline Source source(const StereographicOperand& o) { return {o.base, o.dtype}; }
-inline Sink sink(const StereographicOperand& o, bool past_cache = false) {
-  return {o.base, o.dtype, past_cache};
-}
-
 // ---- sums ------------------------------------------------------------------------
 
 // |z|^2 is summed in float64: |z|^2 - 1 then keeps its digits next to the equator.

@@ -91,12 +91,12 @@ struct Workspace {
 
 template <class T>
 const T* row_of(const VmfOperand& o, int64_t row, int64_t n, T* buffer) {
-  return fetch<T>({o.base, o.dtype}, row * o.row_stride, o.stride, static_cast<int>(n), buffer);
+  return fetch<T>(source(o), row * o.row_stride, o.stride, static_cast<int>(n), buffer);
 }
 template <class T>
 T number(const VmfOperand& o, int64_t row) {
   T value;
-  return *fetch<T>({o.base, o.dtype}, row * o.row_stride, 1, 1, &value);
+  return *fetch<T>(source(o), row * o.row_stride, 1, 1, &value);
 }
 
 // loc as the isometry needs it.
@@ -132,7 +132,7 @@ void forward_row(const Axis<T>& axis, int64_t n, T cosine, T sine, const T* norm
 template <class T>
 void forward(const TangentNormalArgs& a, int64_t begin, int64_t end) {
   Workspace<T> work(a.dim);
-  const Sink out{a.out.base, a.out.dtype};
+  const Sink out = sink(a.out);
   const T* loc = a.loc_rows == 1 ? row_of(a.loc, 0, a.dim, work.loc) : nullptr;
   const int64_t last = end * vmf_block_rows < a.rows ? end * vmf_block_rows : a.rows;
   for (int64_t row = begin * vmf_block_rows; row < last; ++row) {

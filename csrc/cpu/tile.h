@@ -26,6 +26,16 @@ struct Sink {
   bool past_cache = false;
 };
 
+// Those of an op's operand.
+template <class Operand>
+Source source(const Operand& o) {
+  return {o.base, o.dtype};
+}
+template <class Operand>
+Sink sink(const Operand& o, bool past_cache = false) {
+  return {o.base, o.dtype, past_cache};
+}
+
 // Runs body(read) with the element reader of `dtype`; bfloat16 is read as it is.
 template <class T, class Body>
 FK_HD void with_reader(Source s, Body body) {

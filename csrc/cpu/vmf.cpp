@@ -17,7 +17,7 @@ FK_HD void over_difference(const VmfArgs& a, int64_t row, const Point<compute_t<
                            Visit visit) {
   using V = Vec<compute_t<E>>;
   E x_buffer[tile_size], loc_buffer[tile_size];
-  const Source loc{a.loc.base, a.loc.dtype};
+  const Source loc = source(a.loc);
   const V scale(p.scale), factor(p.factor);  // 1 and 1 on the sphere
   over_row<E>(
       a.x, row, a.stereographic ? a.dim - 1 : a.dim, x_buffer, [&](int64_t at, int n, const E* x) {
@@ -96,7 +96,7 @@ void backward_rows(const VmfArgs& a, int64_t row, const T* g, const T* kappa, co
   for (int64_t first = 0; first < length; first += tile_size) {
     const int n = length - first < tile_size ? static_cast<int>(length - first) : tile_size;
     const auto tile = [&](const VmfOperand& o, int64_t r, E* buffer) {
-      return fetch<E>({o.base, o.dtype}, r * o.row_stride + first * o.stride, o.stride, n, buffer);
+      return fetch<E>(source(o), r * o.row_stride + first * o.stride, o.stride, n, buffer);
     };
     const E *x[R], *loc = tile(a.loc, row, loc_buffer);
     for (int r = 0; r < R; ++r) x[r] = tile(a.x, row + r, x_buffer[r]);

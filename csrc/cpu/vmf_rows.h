@@ -11,16 +11,15 @@ namespace loops {
 // One row in tiles: body(offset, n, pointer to the tile).
 template <class E, class Body>
 FK_HD void over_row(const VmfOperand& o, int64_t row, int64_t n, E* buffer, Body body) {
-  const Source source{o.base, o.dtype};
   for (int64_t i = 0; i < n; i += tile_size) {
     const int m = n - i < tile_size ? static_cast<int>(n - i) : tile_size;
-    body(i, m, fetch<E>(source, row * o.row_stride + i * o.stride, o.stride, m, buffer));
+    body(i, m, fetch<E>(source(o), row * o.row_stride + i * o.stride, o.stride, m, buffer));
   }
 }
 template <class T>
 T element(const VmfOperand& o, int64_t row, int64_t i) {
   T value;
-  return *fetch<T>({o.base, o.dtype}, row * o.row_stride + i * o.stride, 0, 1, &value);
+  return *fetch<T>(source(o), row * o.row_stride + i * o.stride, 0, 1, &value);
 }
 
 // A point of the sphere as a row to read: s_i = x_i scale factor, then s_d = last.
@@ -78,7 +77,7 @@ Point<T> project(const VmfArgs& a, int64_t row) {
 // One element of each of a block's rows.
 template <class T>
 void load_elements(const VmfOperand& o, int64_t row, int64_t i, int rows, T* to) {
-  with_reader<T>({o.base, o.dtype}, [=](auto read) {
+  with_reader<T>(source(o), [=](auto read) {
     const int64_t offset = row * o.row_stride + i * o.stride;
     for (int r = 0; r < rows; ++r) to[r] = read(offset + r * o.row_stride);
   });

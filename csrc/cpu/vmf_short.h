@@ -95,8 +95,7 @@ class ShortVmf {
 
   void read(int64_t first, int rows) {
     const auto columns = [&](const VmfOperand& o, int width, Columns<T> to) {
-      load_columns<T>({o.base, o.dtype}, first * o.row_stride, o.row_stride, o.stride, rows, width,
-                      to);
+      load_columns<T>(source(o), first * o.row_stride, o.row_stride, o.stride, rows, width, to);
     };
     columns(a_.x, length_, x_);
     if (!loc_is_shared()) columns(a_.loc, static_cast<int>(a_.dim), loc_);
