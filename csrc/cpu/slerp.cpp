@@ -216,17 +216,19 @@ class LongSlerp {
 
   // ---- results ----
 
+  Sink result(const SlerpOperand& o) const { return sink(o, a_.past_cache); }
+
   void write_point(int64_t row, int r, int64_t point) const {
     T by[tile_size];
     const V along(points_[P::along_a][r * a_.points + point]);
     const V across(points_[P::across_a][r * a_.points + point]);
     for_tiles(row, pairs_[r], [&](int64_t first, const Tile& tile) {
       const int64_t offset = at(a_.y, row, point, first);
-      T* y = target<T>(sink(a_.y, a_.past_cache), offset, 1, by);
+      T* y = target<T>(result(a_.y), offset, 1, by);
       for_lanes<V>(tile.n, [&](int i, int lanes) {
         store_lanes<V>(y + i, fma(across, tile.r(i, lanes), along * tile.at(i, lanes)), lanes);
       });
-      flush<T>(sink(a_.y, a_.past_cache), offset, 1, tile.n, by);
+      flush<T>(result(a_.y), offset, 1, tile.n, by);
     });
   }
 
@@ -241,8 +243,8 @@ class LongSlerp {
     const V along_b(total(P::along_b, r)), across_b(total(P::across_b, r));
     for_tiles(row, pairs_[r], [&](int64_t first, const Tile& tile) {
       const int64_t at_a = at(a_.grad_a, row, 0, first), at_b = at(a_.grad_b, row, 0, first);
-      T* x = target<T>(sink(a_.grad_a, a_.past_cache), at_a, 1, bx);
-      T* y = target<T>(sink(a_.grad_b, a_.past_cache), at_b, 1, by);
+      T* x = target<T>(result(a_.grad_a), at_a, 1, bx);
+      T* y = target<T>(result(a_.grad_b), at_b, 1, by);
       const T* g = read(a_.grad_y, row, 0, first, tile.n, bg);
       const V weight_a(points_[P::weight_a][r * a_.points]);
       const V weight_b(points_[P::weight_b][r * a_.points]);
@@ -256,8 +258,8 @@ class LongSlerp {
         g = read(a_.grad_y, row, j, first, tile.n, bg);
         add_gradient(g, r * a_.points + j, tile.n, x, y);
       }
-      flush<T>(sink(a_.grad_a, a_.past_cache), at_a, 1, tile.n, bx);
-      flush<T>(sink(a_.grad_b, a_.past_cache), at_b, 1, tile.n, by);
+      flush<T>(result(a_.grad_a), at_a, 1, tile.n, bx);
+      flush<T>(result(a_.grad_b), at_b, 1, tile.n, by);
     });
   }
   void add_gradient(const T* g, int64_t point, int n, T* x, T* y) const {

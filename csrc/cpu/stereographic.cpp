@@ -154,6 +154,7 @@ struct Projection {
       return;
     }
     E bx[tile_size], bg[tile_size], bo[tile_size];
+    const Sink result = sink(a.out, a.past_cache);
     for_tiles(a.d, false, [&](int64_t first, int n) {
       const auto at = [&](const StereographicOperand& o) {
         return row * o.row_stride + first * o.stride;
@@ -162,9 +163,9 @@ struct Projection {
       const E* g = x;
       if constexpr (pullback)
         g = fetch<E>(source(a.grad_out), at(a.grad_out), a.grad_out.stride, n, bg);
-      E* out = target<E>(sink(a.out, a.past_cache), at(a.out), a.out.stride, bo);
+      E* out = target<E>(result, at(a.out), a.out.stride, bo);
       write(r, x, g, out, n);
-      flush<E>(sink(a.out, a.past_cache), at(a.out), a.out.stride, n, bo);
+      flush<E>(result, at(a.out), a.out.stride, n, bo);
     });
   }
 

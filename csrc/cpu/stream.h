@@ -34,17 +34,14 @@ inline void stream(const E* from, E* to, int64_t n) {
   const char* source = (const char*)from;
   char* target = (char*)to;
   char* const end = (char*)(to + n);
-  const size_t ahead = (line_bytes - ((uintptr_t)target & (line_bytes - 1))) & (line_bytes - 1);
-  if (ahead + line_bytes > (size_t)(end - target)) {
-    memcpy(target, source, end - target);
-    return;
-  }
-  if (ahead > 0) memcpy(target, source, ahead);
+  const size_t before_line = -(uintptr_t)target & (line_bytes - 1);
+  const size_t all = end - target, ahead = before_line < all ? before_line : all;
+  memcpy(target, source, ahead);
   target += ahead;
   source += ahead;
   for (; target + line_bytes <= end; target += line_bytes, source += line_bytes)
     stream_line(target, source);
-  if (target < end) memcpy(target, source, end - target);
+  memcpy(target, source, end - target);
 }
 
 // After the last of them: they become visible to other threads in order.

@@ -122,7 +122,7 @@ void backward_rows(const VmfArgs& a, int64_t row, const T* g, const T* kappa, co
   }
   for (int r = 0; r < R; ++r) {
     if (a.stereographic && grad_loc != nullptr)
-      grad_loc[length] = (a.sum_grad_loc || r > 0 ? grad_loc[length] : T(0)) + c[r] * rest[r];
+      grad_loc[length] = (add ? grad_loc[length] : T(0)) + c[r] * rest[r];
     const T whole = hsum(square[r]) + rest[r] * rest[r];
     static_cast<T*>(a.grad_kappa)[row + r] = g[r] * (complement[r] - whole * T(0.5));
   }
