@@ -47,6 +47,13 @@ def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
     return linear(x, weights[-1], biases[-1])
 
 
+def affine_coupling_mlp(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The network of one half couples the other."""
+    return affine_coupling_split(x, mlp(x.chunk(2, dim=1)[0], weights, biases))
+
+
 def stereographic(z: Tensor) -> tuple[Tensor, Tensor]:
     """[z rho, 1 - rho] and d log rho, rho = 2 / (1 + |z|^2)."""
     rho = 2 / (1 + z.square().sum(-1, keepdim=True))

@@ -155,6 +155,15 @@ def _network(size: Size) -> Inputs:
     return _normal(rows, 3), *layers
 
 
+def _layer(size: Size) -> Inputs:
+    x, *layers = _network(size)
+    return torch.cat([x, _normal(*x.shape)], 1), *layers
+
+
+def _with_lists(tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    return tensors[0], tensors[1::2], tensors[2::2]
+
+
 EVEN_QUICK, EVEN_FULL = (tuple(s for s in sizes if s[1] % 2 == 0) for sizes in (QUICK, FULL))
 MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
 NETWORKS: tuple[Size, ...] = ((64, 64), (512, 64), (512, 128), (8192, 64))
@@ -171,8 +180,9 @@ SUBJECTS: tuple[Subject, ...] = (
     Subject("affine_coupling_split", _split, quick=EVEN_QUICK, full=EVEN_FULL),
     Subject("log_det_diagonal", _diagonal, options=lambda size: {"event_ndim": len(size) - 1}),
     Subject("log_det_triangular", _triangular, quick=MATRICES[:1], full=MATRICES),
-    Subject("mlp", _network, arguments=lambda t: (t[0], t[1::2], t[2::2]),
-            quick=NETWORKS[:2], full=NETWORKS),
+    Subject("mlp", _network, arguments=_with_lists, quick=NETWORKS[:2], full=NETWORKS),
+    Subject("affine_coupling_mlp", _layer, arguments=_with_lists, quick=NETWORKS[:2],
+            full=NETWORKS),
     Subject("stereographic", _plane, dtypes=("float32", "bfloat16")),
     Subject("stereographic_inverse", _sphere),
     Subject("slerp", _two_points, options=lambda size: {"t": 0.3}),

@@ -7,6 +7,8 @@ from .affine_coupling import (
     affine_coupling_split,
     affine_coupling_split_backward,
 )
+from .affine_coupling_mlp import affine_coupling_mlp
+from .identity_split import identity_split
 from .log_det import log_det_diagonal, log_det_triangular
 from .log_iv import iv_ratio, log_iv
 from .mlp import mlp
@@ -26,8 +28,10 @@ from .vmf_sample import vmf_sample
 
 __all__ = [
     "affine_coupling",
+    "affine_coupling_mlp",
     "affine_coupling_split",
     "affine_coupling_split_backward",
+    "identity_split",
     "iv_ratio",
     "log_det_diagonal",
     "log_det_triangular",

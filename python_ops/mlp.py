@@ -52,14 +52,18 @@ def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
     try:
         return _C.mlp(x, weights, biases)
     except TypeError:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"mlp: `x` must be a torch.Tensor, got {type(x).__name__}") from None
-        lists: dict[str, Any] = {"weights": weights, "biases": biases}
-        for name, value in lists.items():
-            for each in value if isinstance(value, (list, tuple)) else [value]:
-                if isinstance(value, Tensor) or not isinstance(each, Tensor):
-                    raise TypeError(
-                        f"mlp: `{name}` must be a sequence of torch.Tensors, got "
-                        f"{type(value).__name__} of {type(each).__name__}"
-                    ) from None
+        check_lists("mlp", x, weights=weights, biases=biases)
         raise
+
+
+def check_lists(op: str, x: Any, **lists: Any) -> None:
+    """Refuse an x that is no tensor, and lists that hold anything else."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{op}: `x` must be a torch.Tensor, got {type(x).__name__}") from None
+    for name, value in lists.items():
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(value, Tensor) or not isinstance(each, Tensor):
+                raise TypeError(
+                    f"{op}: `{name}` must be a sequence of torch.Tensors, got "
+                    f"{type(value).__name__} of {type(each).__name__}"
+                ) from None

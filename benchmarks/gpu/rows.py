@@ -49,8 +49,8 @@ SAMPLERS = (
 
 def subjects() -> list[Subject]:
     """The registry's, the samplers, and slerp with many points a pair."""
-    # mlp is torch's own matrix products there.
-    chosen = [*(s for s in SUBJECTS if s.op != "mlp"), *SAMPLERS]
+    # A network is torch's own matrix products there.
+    chosen = [*(s for s in SUBJECTS if "mlp" not in s.op), *SAMPLERS]
     pair = next(s for s in SUBJECTS if s.op == "slerp")
     chosen.append(
         dataclasses.replace(pair, options=lambda size: {"t": torch.linspace(0, 1, POINTS)})

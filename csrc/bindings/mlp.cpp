@@ -10,20 +10,18 @@
 #include <mutex>
 
 #include "check.h"
+#include "mlp.h"
 #include "mlp_cpu.h"
 #include "module.h"
+#include "plain.h"
 
 namespace fk {
 namespace bindings {
-namespace {
-
-using at::TensorList;
-using c10::DispatchKey;
-using c10::DispatchKeySet;
-
-constexpr const char* op = "mlp";
+namespace mlp {
 
 // ---- arguments ---------------------------------------------------------------------
+
+namespace {
 
 bool layer_fits(const Tensor& x, const Tensor& weight, const Tensor& bias,
                 const c10::SymInt& width) {
@@ -36,7 +34,7 @@ bool layer_fits(const Tensor& x, const Tensor& weight, const Tensor& bias,
 }
 
 // Names are made where there is something to say: a call per layer of a flow comes by here.
-void refuse_layer(const Tensor& x, const Tensor& weight, const Tensor& bias,
+void refuse_layer(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   const c10::SymInt& width, size_t layer) {
   const std::string w = c10::str("weights[", layer, "]"), b = c10::str("biases[", layer, "]");
   TORCH_CHECK_VALUE(weight.dim() == 2 && weight.sym_size(1) == width, op, ": `", w,
@@ -49,35 +47,9 @@ void refuse_layer(const Tensor& x, const Tensor& weight, const Tensor& bias,
   check_same_dtype(op, b.c_str(), bias, "x", x);
 }
 
-void check(const Tensor& x, TensorList weights, TensorList biases) {
-  check_floating(op, "x", x);
-  TORCH_CHECK_VALUE(!weights.empty(), op, ": `weights` must hold at least one matrix, got none");
-  TORCH_CHECK_VALUE(biases.size() == weights.size(), op, ": `biases` must hold ", weights.size(),
-                    " vectors, one for each of `weights`, got ", biases.size());
-  TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
-  c10::SymInt width = x.sym_size(-1);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (!layer_fits(x, weights[i], biases[i], width))
-      refuse_layer(x, weights[i], biases[i], width, i);
-    width = weights[i].sym_size(0);
-  }
-}
-
-// ---- plain torch ---------------------------------------------------------------------
-
-// The definition; differentiable in every mode.
-Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases) {
-  Tensor h = x;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (i > 0) h = h.relu();
-    h = at::linear(h, weights[i], biases[i]);
-  }
-  return h;
-}
-
 Tensor flat(const Tensor& x) { return x.reshape({-1, x.size(-1)}); }
 
-// The same, for rows and without a graph; `hidden`, if any, receives what layers read.
+// Rows through the network without a graph; `hidden`, if any, receives what layers read.
 Tensor by_products(Tensor h, TensorList weights, TensorList biases, std::vector<Tensor>* hidden) {
   for (size_t i = 0; i < weights.size(); ++i) {
     if (i > 0) h.relu_();
@@ -91,60 +63,57 @@ Tensor by_products(Tensor h, TensorList weights, TensorList biases, std::vector<
 // output; hidden[i] is what layer i reads.
 template <class ReluBackward>
 variable_list pull_back(Tensor grad, at::IntArrayRef x_sizes, TensorList hidden, TensorList weights,
-                        const Node& node, ReluBackward relu_backward) {
+                        const std::vector<bool>& wanted, ReluBackward relu_backward) {
   const size_t layers = weights.size();
   variable_list gradients(1 + 2 * layers);
   for (size_t i = layers; i-- > 0;) {
-    if (node.task_should_compute_output(1 + i)) gradients[1 + i] = at::mm(grad.t(), hidden[i]);
-    if (node.task_should_compute_output(1 + layers + i)) gradients[1 + layers + i] = grad.sum(0);
+    if (wanted[1 + i]) gradients[1 + i] = at::mm(grad.t(), hidden[i]);
+    if (wanted[1 + layers + i]) gradients[1 + layers + i] = grad.sum(0);
     if (i > 0) {
       grad = relu_backward(at::mm(grad, weights[i]), hidden[i]);
-    } else if (node.task_should_compute_output(0)) {
+    } else if (wanted[0]) {
       gradients[0] = at::mm(grad, weights[0]).reshape(x_sizes);
     }
   }
   return gradients;
 }
 
-// ---- one node --------------------------------------------------------------------------
-
-struct MlpBackward : Node {
-  SavedVariable x;
-  std::vector<SavedVariable> weights, biases, hidden;
-  bool has_kernels;  // `hidden` is then theirs
-
-  std::string name() const override { return "mlp_backward"; }
-  void release_variables() override {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    x.reset_data();
-    for (auto* list : {&weights, &biases, &hidden})
-      for (SavedVariable& saved : *list) saved.reset_data();
-  }
-
-  static std::vector<Tensor> unpack(std::vector<SavedVariable>& list) {
-    std::vector<Tensor> tensors;
-    tensors.reserve(list.size() + 1);
-    for (SavedVariable& saved : list) tensors.push_back(saved.unpack());
-    return tensors;
-  }
-
-  variable_list apply(variable_list&& grads) override;
-};
-
-// Neither a subclass nor in a transform: torch's kernels take it as it is.
-bool is_plain(const Tensor& t) {
-  constexpr DispatchKeySet other({DispatchKey::Python, DispatchKey::FuncTorchBatched,
-                                  DispatchKey::FuncTorchGradWrapper, DispatchKey::Batched,
-                                  DispatchKey::Functionalize});
-  return t.layout() == at::kStrided && !t.key_set().has_any(other) && !has_tangent(t);
+void save(std::vector<SavedVariable>& list, TensorList tensors) {
+  list.reserve(tensors.size());
+  for (const Tensor& t : tensors) list.emplace_back(t, false);
 }
-// No mode that wants to see the operations.
-bool nobody_watches() {
-  constexpr DispatchKeySet modes({DispatchKey::Python, DispatchKey::PythonTLSSnapshot,
-                                  DispatchKey::Tracer, DispatchKey::Functionalize,
-                                  DispatchKey::FuncTorchDynamicLayerFrontMode});
-  return !c10::impl::tls_local_dispatch_key_set().included_.has_any(modes);
+std::vector<Tensor> unpack(std::vector<SavedVariable>& list) {
+  std::vector<Tensor> tensors;
+  tensors.reserve(list.size() + 1);
+  for (SavedVariable& saved : list) tensors.push_back(saved.unpack());
+  return tensors;
 }
+
+}  // namespace
+
+void check(const char* op, const Tensor& x, TensorList weights, TensorList biases) {
+  check_floating(op, "x", x);
+  TORCH_CHECK_VALUE(!weights.empty(), op, ": `weights` must hold at least one matrix, got none");
+  TORCH_CHECK_VALUE(biases.size() == weights.size(), op, ": `biases` must hold ", weights.size(),
+                    " vectors, one for each of `weights`, got ", biases.size());
+  TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
+  c10::SymInt width = x.sym_size(-1);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (!layer_fits(x, weights[i], biases[i], width))
+      refuse_layer(op, x, weights[i], biases[i], width, i);
+    width = weights[i].sym_size(0);
+  }
+}
+
+Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases) {
+  Tensor h = x;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (i > 0) h = h.relu();
+    h = at::linear(h, weights[i], biases[i]);
+  }
+  return h;
+}
+
 bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases) {
   if (!nobody_watches() || at::autocast::is_autocast_enabled(x.device().type())) return false;
   bool plain = is_plain(x);
@@ -153,90 +122,139 @@ bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases) {
   return plain;
 }
 
-variable_list MlpBackward::apply(variable_list&& grads) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  const size_t layers = weights.size();
-  if (!grads[0].defined()) return variable_list(1 + 2 * layers);
-  const Tensor input = x.unpack();
-  const std::vector<Tensor> w = unpack(weights);
-  const Tensor grad = grads[0].reshape({-1, w.back().size(0)});
+// ---- what the gradient needs -----------------------------------------------------------
+
+Tensor Tape::record(const Tensor& x, TensorList weights, TensorList biases, bool keep) {
+  has_kernels_ = mlp_has_kernels(x, weights);
+  std::vector<Tensor> hidden;
+  Tensor h = has_kernels_ ? mlp_forward_cpu(flat(x), weights, biases, keep ? &hidden : nullptr)
+                          : by_products(flat(x), weights, biases, keep ? &hidden : nullptr);
+  if (keep) {
+    save(hidden_, hidden);
+    save(weights_, weights);
+    save(biases_, biases);
+  }
+  std::vector<int64_t> sizes = x.sizes().vec();
+  sizes.back() = h.size(1);
+  return h.view(sizes);
+}
+
+void Tape::release() {
+  for (auto* list : {&weights_, &biases_, &hidden_})
+    for (SavedVariable& saved : *list) saved.reset_data();
+}
+
+Tensor Tape::again(const Tensor& x) { return layer_by_layer(x, unpack(weights_), unpack(biases_)); }
+
+variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted) {
+  const size_t layers = weights_.size();
+  const std::vector<Tensor> w = unpack(weights_);
+  const Tensor grad = grad_y.reshape({-1, w.back().size(0)});
   // A derivative of the gradients also goes through what the layers read.
   if (at::GradMode::is_enabled() || !is_plain(grad) || !nobody_watches()) {
-    const std::vector<Tensor> b = unpack(biases);
-    std::vector<Tensor> read{flat(input)};
+    const std::vector<Tensor> b = unpack(biases_);
+    std::vector<Tensor> read{flat(x)};
     for (size_t i = 0; i + 1 < layers; ++i) read.push_back(at::linear(read[i], w[i], b[i]).relu());
-    return pull_back(grad, input.sizes(), read, w, *this, [](const Tensor& g, const Tensor& h) {
+    return pull_back(grad, x.sizes(), read, w, wanted, [](const Tensor& g, const Tensor& h) {
       return at::threshold_backward(g, h, 0);
     });
   }
   at::AutoDispatchBelowADInplaceOrView below;
-  std::vector<Tensor> read = unpack(hidden);
-  if (has_kernels) {
-    std::vector<bool> wanted;
-    for (size_t i = 0; i < 1 + 2 * layers; ++i) wanted.push_back(task_should_compute_output(i));
+  std::vector<Tensor> read = unpack(hidden_);
+  if (has_kernels_) {
     variable_list gradients(wanted.size());
-    mlp_backward_cpu(grad, flat(input), read, w, wanted, gradients);
-    if (wanted[0]) gradients[0] = gradients[0].view(input.sizes());
+    mlp_backward_cpu(grad, flat(x), read, w, wanted, gradients);
+    if (wanted[0]) gradients[0] = gradients[0].view(x.sizes());
     return gradients;
   }
-  read.insert(read.begin(), flat(input));
-  return pull_back(grad, input.sizes(), read, w, *this, [](Tensor g, const Tensor& h) {
+  read.insert(read.begin(), flat(x));
+  return pull_back(grad, x.sizes(), read, w, wanted, [](Tensor g, const Tensor& h) {
     at::threshold_backward_out(g, g, h, 0);
     return g;
   });
 }
 
-Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases) {
+variable_list inputs_of(const Tensor& x, TensorList weights, TensorList biases) {
   variable_list inputs{x};
+  inputs.reserve(1 + 2 * weights.size());
   inputs.insert(inputs.end(), weights.begin(), weights.end());
   inputs.insert(inputs.end(), biases.begin(), biases.end());
-  const bool tracked = at::GradMode::is_enabled() &&
-                       std::any_of(inputs.begin(), inputs.end(), tracks_gradient<Tensor>);
+  return inputs;
+}
 
-  const bool has_kernels = mlp_has_kernels(x, weights);
-  std::vector<Tensor> hidden;
-  Tensor h;
-  {
-    at::AutoDispatchBelowADInplaceOrView below;
-    h = has_kernels ? mlp_forward_cpu(flat(x), weights, biases, tracked ? &hidden : nullptr)
-                    : by_products(flat(x), weights, biases, tracked ? &hidden : nullptr);
-    std::vector<int64_t> sizes = x.sizes().vec();
-    sizes.back() = h.size(1);
-    h = h.view(sizes);
+bool is_tracked(const variable_list& inputs) {
+  return at::GradMode::is_enabled() &&
+         std::any_of(inputs.begin(), inputs.end(), tracks_gradient<Tensor>);
+}
+
+std::vector<bool> wanted_of(const Node& node) {
+  std::vector<bool> wanted(node.num_outputs());
+  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = node.task_should_compute_output(i);
+  return wanted;
+}
+
+// ---- one node --------------------------------------------------------------------------
+
+namespace {
+
+constexpr const char* op = "mlp";
+
+struct MlpBackward : Node {
+  SavedVariable x;
+  Tape tape;
+
+  std::string name() const override { return "mlp_backward"; }
+  void release_variables() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    x.reset_data();
+    tape.release();
   }
-  if (!tracked) return h;
+  variable_list apply(variable_list&& grads) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!grads[0].defined()) return variable_list(num_outputs());
+    return tape.pull(x.unpack(), grads[0], wanted_of(*this));
+  }
+};
 
+Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases) {
+  const variable_list inputs = inputs_of(x, weights, biases);
+  const bool tracked = is_tracked(inputs);
+  Tape tape;
+  Tensor y = [&] {
+    at::AutoDispatchBelowADInplaceOrView below;
+    return tape.record(x, weights, biases, tracked);
+  }();
+  if (!tracked) return y;
   auto node = make_node<MlpBackward>();
   node->set_next_edges(torch::autograd::collect_next_edges(inputs));
   node->x = SavedVariable(x, false);
-  node->has_kernels = has_kernels;
-  for (const Tensor& t : hidden) node->hidden.emplace_back(t, false);
-  for (const Tensor& w : weights) node->weights.emplace_back(w, false);
-  for (const Tensor& b : biases) node->biases.emplace_back(b, false);
-  torch::autograd::set_history(h, node);
-  return h;
-}
-
-Tensor mlp(const Tensor& x, TensorList weights, TensorList biases) {
-  check(x, weights, biases);
-  return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases)
-                                            : layer_by_layer(x, weights, biases);
+  node->tape = std::move(tape);
+  torch::autograd::set_history(y, node);
+  return y;
 }
 
 }  // namespace
 
+Tensor run(const Tensor& x, TensorList weights, TensorList biases) {
+  check(op, x, weights, biases);
+  return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases)
+                                            : layer_by_layer(x, weights, biases);
+}
+
+}  // namespace mlp
+
 FK_LIBRARY_FRAGMENT(m) {
   m.def("mlp(Tensor x, Tensor[] weights, Tensor[] biases) -> Tensor", {at::Tag::pt2_compliant_tag});
-  m.impl("mlp", c10::DispatchKey::CompositeImplicitAutograd, &mlp);
+  m.impl("mlp", c10::DispatchKey::CompositeImplicitAutograd, &mlp::run);
 }
-TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) { m.impl("mlp", &mlp); }
+TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) { m.impl("mlp", &mlp::run); }
 
 void bind_mlp(pybind11::module_& m) {
   // Not through the dispatcher: the op consists of others, which find their way themselves.
   m.def(
-      op,
+      "mlp",
       [](const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases) {
-        return mlp(x, weights, biases);
+        return mlp::run(x, weights, biases);
       },
       pybind11::call_guard<pybind11::gil_scoped_release>());
 }

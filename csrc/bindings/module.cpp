@@ -12,8 +12,10 @@ namespace bindings {
 // One line per op.
 #define FK_FOR_EACH_OP(X) \
   X(affine_coupling)      \
+  X(affine_coupling_mlp)  \
   X(bessel)               \
   X(bessel_tables)        \
+  X(identity_split)       \
   X(log_det)              \
   X(mlp)                  \
   X(slerp)                \

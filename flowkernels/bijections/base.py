@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -57,6 +57,13 @@ def constant_log_det(x: Tensor, value: Tensor | float) -> Tensor:
     return torch.as_tensor(value, dtype=dtype, device=x.device).expand(x.shape[0])
 
 
+def total_log_det(x: Tensor, log_dets: Sequence[Tensor]) -> Tensor:
+    """The sum of the log-dets of maps of x's rows, as one operation."""
+    if not log_dets:
+        return constant_log_det(x, 0.0)
+    return torch.stack(tuple(log_dets)).sum(0) if len(log_dets) > 1 else log_dets[0]
+
+
 def sum_event(x: Tensor) -> Tensor:
     """The sum over everything but the batch dimension, at least in float32."""
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -103,18 +110,18 @@ class Compose(Bijection):
         if self.recompute and keeps_activations() and len(self):
             layers = [Layer(b, b.pull, trainable(b)) for b in self.bijections]  # type: ignore[arg-type]
             return run_chain(layers, x)
-        total = constant_log_det(x, 0.0)
-        for i, bijection in enumerate(self.bijections):
+        log_dets = []
+        for bijection in self.bijections:
             x, log_det = bijection(x)
-            total = total + log_det if i else log_det
-        return x, total
+            log_dets.append(log_det)
+        return x, total_log_det(x, log_dets)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        total = constant_log_det(z, 0.0)
-        for i, bijection in enumerate(reversed(self.bijections)):
+        log_dets = []
+        for bijection in reversed(self.bijections):
             z, log_det = bijection.inverse(z)  # type: ignore[operator]
-            total = total + log_det if i else log_det
-        return z, total
+            log_dets.append(log_det)
+        return z, total_log_det(z, log_dets)
 
 
 class Inverse(Bijection):

@@ -79,8 +79,8 @@ class AffineCoupling(Bijection):
 
     def pull(self, z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
         """See :class:`.recompute.Pull`; the network runs once, on the half that was kept."""
-        kept, _ = split_channels(z.shape[1], self.transform)
-        given = z[:, kept].detach().requires_grad_()
+        kept, z = self._split(z)
+        given = kept.detach().requires_grad_()
         params = self.conditioner(given)
         with torch.no_grad():
             x, _ = ops.affine_coupling_split(z, params, inverse=True, **self._options)
@@ -90,13 +90,23 @@ class AffineCoupling(Bijection):
         grad_given, *grads = torch.autograd.grad(
             params, (given, *tensors), grad_params, materialize_grads=True
         )
-        grad_x[:, kept] += grad_given
+        self._split(grad_x)[0].add_(grad_given)
         return x, grad_x, tuple(grads)
 
     def _couple(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        kept, _ = split_channels(x.shape[1], self.transform)
-        params = self.conditioner(x[:, kept])
-        return ops.affine_coupling_split(x, params, inverse=inverse, **self._options)
+        network = self.conditioner
+        if x.ndim == 2 and _untouched(network, ReluNetwork):
+            layers = network.layers()
+            if layers is not None:
+                return ops.affine_coupling_mlp(x, *layers, inverse=inverse, **self._options)
+        kept, x = self._split(x)
+        return ops.affine_coupling_split(x, network(kept), inverse=inverse, **self._options)
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The half that is kept, C//2 channels if it lies in front, and x."""
+        channels = x.shape[1]
+        coupled = channels // 2 if self.transform == "first" else channels - channels // 2
+        return ops.identity_split(x, coupled, transform=self.transform)
 
     @property
     def _options(self) -> _Options:
@@ -115,57 +125,64 @@ class AffineCoupling(Bijection):
         )
 
 
-def split_channels(channels: int, transform: Half) -> tuple[slice, slice]:
-    """Where the kept and the moved channels lie: C//2 in front, the rest behind."""
-    front, back = slice(None, channels // 2), slice(channels // 2, None)
-    return (front, back) if transform == "second" else (back, front)
-
-
 class ReluNetwork(nn.Sequential):
     """Linear layers with ReLUs between them, run by one fused op (:func:`ops.mlp`).
 
-    An ``nn.Sequential`` in every respect: where a layer was replaced, or has hooks, the layers
-    are called one by one.
-
-    Args:
-        widths: features of the input, of each hidden layer and of the output.
+    An ``nn.Sequential`` in every respect: where there are other layers, or layers with hooks,
+    they are called one by one.
 
     Example:
         >>> import torch
-        >>> ReluNetwork([3, 8, 8, 6])(torch.randn(5, 3)).shape
+        >>> ReluNetwork.of_widths(3, 8, 8, 6)(torch.randn(5, 3)).shape
         torch.Size([5, 6])
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
-        pairs = list(itertools.pairwise(widths))
-        if not pairs:
-            raise ValueError(f"widths must hold at least two numbers, got {list(widths)}")
+    @classmethod
+    def of_widths(cls, *widths: int) -> ReluNetwork:
+        """A new network, from the features of its input, of each hidden layer and its output."""
+        if len(widths) < 2:
+            raise ValueError(f"widths must be at least two numbers, got {widths}")
         layers: list[nn.Module] = []
-        for width_in, width_out in pairs:
+        for width_in, width_out in itertools.pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
-        super().__init__(*layers[:-1])
+        return cls(*layers[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in) to (B, out)."""
-        layers = list(self)
-        linear = [m for m in layers[::2] if _untouched(m, nn.Linear)]
-        relus = [m for m in layers[1::2] if _untouched(m, nn.ReLU)]
-        biases = [m.bias for m in linear if m.bias is not None]
-        if len(biases) + len(relus) == len(layers):
-            return ops.mlp(x, [m.weight for m in linear], biases)
-        for layer in layers:
-            x = layer(x)
-        return x
+        layers = self.layers()
+        if layers is not None:
+            return ops.mlp(x, *layers)
+        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+        return out
+
+    def layers(self) -> tuple[list[Tensor], list[Tensor]] | None:
+        """The weights and the biases; None if there is more to the network than these."""
+        weights: list[Tensor] = []
+        biases: list[Tensor] = []
+        for i, layer in enumerate(self._modules.values()):
+            if not _untouched(layer, nn.ReLU if i % 2 else nn.Linear):
+                return None
+            if i % 2 == 0:
+                # Without nn.Module's search for attributes, which takes as long as all the rest.
+                weight, bias = layer._parameters.get("weight"), layer._parameters.get("bias")
+                if weight is None or bias is None:
+                    return None
+                weights.append(weight)
+                biases.append(bias)
+        return (weights, biases) if len(self) % 2 else None
 
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def _untouched(layer: nn.Module, kind: type[M]) -> TypeGuard[M]:
+def _untouched(layer: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
     """Whether to call the layer does nothing but apply it."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks,
-             layer._backward_hooks, layer._backward_pre_hooks)  # fmt: skip
-    return type(layer) is kind and not any(hooks)
+    return type(layer) is kind and not (
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
+    )
 
 
 def mlp_conditioner(
@@ -178,7 +195,7 @@ def mlp_conditioner(
         >>> mlp_conditioner(3, 6)(torch.randn(2, 3)).abs().sum().item()
         0.0
     """
-    network = ReluNetwork([in_features, *hidden, out_features])
+    network = ReluNetwork.of_widths(in_features, *hidden, out_features)
     last = network[-1]
     assert isinstance(last, nn.Linear)
     _zeroed(last)

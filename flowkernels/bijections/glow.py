@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .base import Bijection, check_channels, constant_log_det, positions
+from .base import Bijection, check_channels, constant_log_det, positions, total_log_det
 from .conv1x1 import ActNormConv1x1, fold, fold_inverse, mix_channels, mix_channels_backward
 from .coupling import AffineCoupling
 from .recompute import Layer, Pulled, Tensors, keeps_activations, run_chain, trainable
@@ -90,10 +90,11 @@ class GlowSteps(Bijection):
         if self.recompute and keeps_activations():
             z, rest = run_chain(self._layers(weights, biases), x)
             return z, log_det + rest
+        log_dets = [log_det]
         for coupling, weight, bias in zip(self._couplings, weights, biases, strict=True):
-            x, rest = coupling(mix_channels(x, weight, bias))
-            log_det = log_det + rest
-        return x, log_det
+            x, log_det = coupling(mix_channels(x, weight, bias))
+            log_dets.append(log_det)
+        return x, total_log_det(x, log_dets)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         mixes = self._mixes
@@ -101,11 +102,13 @@ class GlowSteps(Bijection):
         affine = fold_inverse(mixes)
         log_det = constant_log_det(z, positions(z) * affine.log_det)
         weights, biases = affine.weight.unbind(), affine.bias.unbind()
+        log_dets = [log_det]
         layers = list(zip(self._couplings, weights, biases, strict=True))
         for coupling, weight, bias in reversed(layers):
-            z, rest = coupling.inverse(z)
-            z, log_det = mix_channels(z, weight, bias), log_det + rest
-        return z, log_det
+            z, log_det = coupling.inverse(z)
+            z = mix_channels(z, weight, bias)
+            log_dets.append(log_det)
+        return z, total_log_det(z, log_dets)
 
     def _layers(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Layer]:
         """The steps for `run_chain`: mixing and coupling of each as one layer."""

@@ -6,6 +6,8 @@ covers (second order, forward mode) are taken through them.
 """
 
 from .affine_coupling import affine_coupling, affine_coupling_split, affine_coupling_split_backward
+from .affine_coupling_mlp import affine_coupling_mlp
+from .identity_split import identity_split
 from .log_det import log_det_diagonal, log_det_diagonal_backward, log_det_triangular
 from .log_iv import (
     iv_ratio,
@@ -37,9 +39,11 @@ from .vmf_sample import along_path, vmf_sample, vmf_sample_cosine
 
 __all__ = [
     "affine_coupling",
+    "affine_coupling_mlp",
     "affine_coupling_split",
     "affine_coupling_split_backward",
     "along_path",
+    "identity_split",
     "iv_ratio",
     "iv_ratio_complement",
     "iv_ratio_derivative",

@@ -60,7 +60,10 @@ class Case:
     empty       samples with an empty batch
     bad         calls that must raise
     bijection   whether the outputs are a map of the first tensor and its log-det
+    views       whether the outputs are views of the first tensor
     constants   arguments in the op's schema whose gradient is refused
+    rounds_inside  whether results between its steps are rounded to the input's dtype, which
+                then limits the accuracy of outputs of higher precision, too
     arguments   what the dispatcher takes for a sample, of an op that consists of torch's own
     ulps        overrides of ULPS, with the reason beside them
     """
@@ -73,6 +76,8 @@ class Case:
     empty: Callable[[], list[Sample]]
     bad: Callable[[], list[Bad]]
     bijection: bool = False
+    views: bool = False
+    rounds_inside: bool = False
     constants: tuple[str, ...] = ()
     arguments: Callable[[Sample], tuple[Any, ...]] | None = None
     ulps: dict[torch.dtype, float] = field(default_factory=dict)

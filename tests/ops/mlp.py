@@ -27,7 +27,8 @@ def _arguments(sample: Sample) -> tuple[Any, ...]:
     return x, layers[::2], layers[1::2]
 
 
-def _sample(batch: tuple[int, ...], *widths: int) -> Sample:
+def network_sample(batch: tuple[int, ...], *widths: int) -> Sample:
+    """x and the layers of a network."""
     g = torch.Generator().manual_seed(sum(widths) + sum(batch))
     # Of one sign, so that no sum cancels and no ReLU's argument comes so near to 0 that
     # rounding to half precision carries it over; a quarter of the units are switched off.
@@ -63,18 +64,22 @@ MLP = Case(
     reference=_reference,
     arguments=_arguments,
     samples=lambda: [
-        _sample((1,), 1, 1),
-        _sample((5,), 3, 4),
-        _sample((33,), 3, 17, 6),
-        _sample((97,), 5, 16, 31, 2),
-        _sample((150,), 3, 64, 64, 6),
-        _sample((2, 3, 4), 7, 9, 5),
-        _sample((), 4, 3),
-        _sample((700,), 2, 33, 128, 1),
-        _sample((12,), 20, 160, 3),  # too wide for the kernels: torch's products
+        network_sample((1,), 1, 1),
+        network_sample((5,), 3, 4),
+        network_sample((33,), 3, 17, 6),
+        network_sample((97,), 5, 16, 31, 2),
+        network_sample((150,), 3, 64, 64, 6),
+        network_sample((2, 3, 4), 7, 9, 5),
+        network_sample((), 4, 3),
+        network_sample((700,), 2, 33, 128, 1),
+        network_sample((12,), 20, 160, 3),  # too wide for the kernels: torch's products
     ],
-    small=lambda: [_sample((3,), 2, 3, 2), _sample((2, 2), 3, 4, 5, 2), _sample((2,), 130, 2)],
-    empty=lambda: [_sample((0,), 3, 4, 2), _sample((2, 0), 3, 2)],
+    small=lambda: [
+        network_sample((3,), 2, 3, 2),
+        network_sample((2, 2), 3, 4, 5, 2),
+        network_sample((2,), 130, 2),
+    ],
+    empty=lambda: [network_sample((0,), 3, 4, 2), network_sample((2, 0), 3, 2)],
     bad=_bad,
     # Half precision: torch's own layers, each of which rounds its result.
     ulps={torch.float16: 8.0, torch.bfloat16: 8.0},

@@ -10,14 +10,14 @@ from flowkernels import ops
 from flowkernels.bijections.coupling import ReluNetwork
 from flowkernels.ops import reference
 
-from .mlp import _sample
+from .mlp import network_sample
 
 
 @pytest.mark.parametrize("rows", [3072, 3073, 10_000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_many_rows(rows: int, dtype: torch.dtype) -> None:
     """Gradients are sums over several blocks of rows in each of several parts."""
-    sample = _sample((rows,), 3, 24, 2).to(dtype)
+    sample = network_sample((rows,), 3, 24, 2).to(dtype)
     x, *layers = sample.leaves().tensors
     exact = sample.to(torch.float64).leaves().tensors
 
@@ -34,7 +34,7 @@ def test_many_rows(rows: int, dtype: torch.dtype) -> None:
 
 
 def test_only_what_is_asked_for() -> None:
-    x, w, b, v, c = (t.float() for t in _sample((7,), 3, 5, 2).tensors)
+    x, w, b, v, c = (t.float() for t in network_sample((7,), 3, 5, 2).tensors)
     everything = [t.requires_grad_() for t in (x, w, b, v, c)]
     want = torch.autograd.grad(ops.mlp(x, [w, v], [b, c]).sum(), everything)
     for chosen in ([0], [1], [2, 3], [4], [0, 4]):
@@ -58,7 +58,7 @@ def test_nan_and_infinity_pass_as_in_torch() -> None:
 
 
 def test_a_weight_changed_before_backward_is_noticed() -> None:
-    x, w, b, v, c = (t.requires_grad_() for t in _sample((7,), 3, 5, 2).tensors)
+    x, w, b, v, c = (t.requires_grad_() for t in network_sample((7,), 3, 5, 2).tensors)
     y = ops.mlp(x, [w, v], [b, c]).sum()
     with torch.no_grad():
         v.mul_(2)
@@ -67,7 +67,7 @@ def test_a_weight_changed_before_backward_is_noticed() -> None:
 
 
 def test_backward_twice() -> None:
-    x, w, b = (t.requires_grad_() for t in _sample((7,), 3, 5).tensors)
+    x, w, b = (t.requires_grad_() for t in network_sample((7,), 3, 5).tensors)
     y = ops.mlp(x, [w], [b]).sum()
     y.backward(retain_graph=True)
     y.backward()
@@ -85,7 +85,7 @@ class Doubled(nn.Linear):
 
 def test_a_network_is_the_sequence_of_its_layers() -> None:
     torch.manual_seed(0)
-    network = ReluNetwork([3, 8, 2])
+    network = ReluNetwork.of_widths(3, 8, 2)
     x = torch.randn(5, 3)
     plain = nn.Sequential(*network)
     torch.testing.assert_close(network(x), plain(x))
@@ -100,4 +100,4 @@ def test_a_network_is_the_sequence_of_its_layers() -> None:
 
 def test_a_network_needs_two_widths() -> None:
     with pytest.raises(ValueError, match="widths"):
-        ReluNetwork([3])
+        ReluNetwork.of_widths(3)

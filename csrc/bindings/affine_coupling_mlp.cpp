@@ -1,0 +1,145 @@
+// affine_coupling_mlp: a coupling and the ReLU network that conditions it, as one graph node.
+#include <mutex>
+
+#include "affine_coupling.h"
+#include "identity_split.h"
+#include "mlp.h"
+#include "module.h"
+#include "plain.h"
+
+namespace fk {
+namespace bindings {
+namespace {
+
+using at::TensorList;
+using std::string_view;
+
+constexpr const char* op = "affine_coupling_mlp";
+using Coupling = Op<AffineCoupling>;
+
+struct Options {
+  std::string scale_fn;
+  double bound;
+  std::string layout, order;
+  bool inverse;
+  std::string transform;
+
+  template <class Function>
+  auto pass_to(Function function) const {
+    return function(scale_fn, bound, layout, order, inverse, transform);
+  }
+  std::tuple<Tensor, Tensor> couple(const Tensor& x, const Tensor& params) const {
+    return pass_to([&](auto&&... o) { return Coupling::call(x, params, o...); });
+  }
+};
+
+// Where the channels lie that the network reads.
+struct Kept {
+  int64_t start, length;
+  Tensor of(const Tensor& x) const { return x.narrow(1, start, length); }
+};
+
+struct AffineCouplingMlpBackward : Node {
+  SavedVariable x, params;
+  mlp::Tape network;
+  Options options;
+  Kept kept;
+
+  std::string name() const override { return std::string(op) + "_backward"; }
+  void release_variables() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    x.reset_data();
+    params.reset_data();
+    network.release();
+  }
+  variable_list apply(variable_list&& grads) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (size_t i = 0; i < 2; ++i)
+      if (!grads[i].defined()) grads[i] = input_metadata(i).zeros_like();
+    const Tensor whole = x.unpack(), given = kept.of(whole);
+    // A derivative of the gradients also goes through the network's output.
+    const Tensor raw = at::GradMode::is_enabled() ? network.again(given) : params.unpack();
+    auto [grad_x, grad_params] = options.pass_to([&](auto&&... o) {
+      return Coupling::Grads::backward().call(grads[0], grads[1], whole, raw, o...);
+    });
+    variable_list gradients = network.pull(given, grad_params, mlp::wanted_of(*this));
+    if (gradients[0].defined())
+      gradients[0] = add_channels(std::move(grad_x), gradients[0], kept.start, whole.sym_sizes());
+    return gradients;
+  }
+};
+
+std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, TensorList weights, TensorList biases,
+                                       Options options, Kept kept) {
+  const variable_list inputs = mlp::inputs_of(x, weights, biases);
+  const bool tracked = mlp::is_tracked(inputs);
+  mlp::Tape network;
+  Tensor params, y, log_det;
+  {
+    at::AutoDispatchBelowADInplaceOrView below;
+    params = network.record(kept.of(x), weights, biases, tracked);
+    std::tie(y, log_det) = options.couple(x, params);
+  }
+  if (tracked) {
+    auto node = make_node<AffineCouplingMlpBackward>();
+    node->set_next_edges(torch::autograd::collect_next_edges(inputs));
+    node->x = SavedVariable(x, false);
+    node->params = SavedVariable(params, false);
+    node->network = std::move(network);
+    node->options = std::move(options);
+    node->kept = kept;
+    torch::autograd::set_history(y, node);
+    torch::autograd::set_history(log_det, node);
+  }
+  return {std::move(y), std::move(log_det)};
+}
+
+std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList biases,
+                               string_view scale_fn, double bound, string_view layout,
+                               string_view order, bool inverse, string_view transform) {
+  TORCH_CHECK_VALUE(x.dim() == 2, op, ": `x` must have shape (B, C), got ", x.sym_sizes());
+  TORCH_CHECK_VALUE(!weights.empty(), op, ": `weights` must hold at least one matrix, got none");
+  const Tensor& last = weights.back();
+  TORCH_CHECK_VALUE(
+      last.dim() == 2 && last.sym_size(0) % 2 == 0 && last.sym_size(0) / 2 <= x.sym_size(1), op,
+      ": `weights[", weights.size() - 1, "]` must have shape (2 k, in) with k at most the ",
+      x.sym_size(1), " channels of `x`, got ", last.sym_sizes());
+  const c10::SymInt coupled = last.sym_size(0) / 2, length = x.sym_size(1) - coupled;
+  const c10::SymInt start = transform == "first" ? coupled : 0;
+  mlp::check(op, x.narrow_symint(1, start, length), weights, biases);
+
+  const Options options{std::string(scale_fn), bound,   std::string(layout),
+                        std::string(order),    inverse, std::string(transform)};
+  if (mlp::takes_one_node(x, weights, biases))
+    return in_one_node(x, weights, biases, options, {start.expect_int(), length.expect_int()});
+  const auto [given, whole] = identity_split(x, coupled, transform);
+  return options.couple(whole, mlp::layer_by_layer(given, weights, biases));
+}
+
+}  // namespace
+
+FK_LIBRARY_FRAGMENT(m) {
+  m.def(
+      "affine_coupling_mlp(Tensor x, Tensor[] weights, Tensor[] biases, str scale_fn, "
+      "float bound, str layout, str order, bool inverse, str transform) -> (Tensor, Tensor)",
+      {at::Tag::pt2_compliant_tag});
+  m.impl("affine_coupling_mlp", c10::DispatchKey::CompositeImplicitAutograd, &run);
+}
+TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) {
+  m.impl("affine_coupling_mlp", &run);
+}
+
+void bind_affine_coupling_mlp(pybind11::module_& m) {
+  // Not through the dispatcher: the op consists of others, which find their way themselves.
+  m.def(
+      op,
+      [](const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases,
+         string_view scale_fn, double bound, string_view layout, string_view order, bool inverse,
+         string_view transform) {
+        return run(x, weights, biases, scale_fn, bound, layout, order, inverse, transform);
+      },
+      pybind11::call_guard<pybind11::gil_scoped_release>());
+}
+
+}  // namespace bindings
+}  // namespace fk

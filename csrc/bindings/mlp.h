@@ -1,0 +1,51 @@
+// A ReLU network as a part of graph nodes: its checks, its forward, and what its gradient needs.
+#pragma once
+
+#include <vector>
+
+#include "autograd.h"
+
+namespace fk {
+namespace bindings {
+namespace mlp {
+
+using at::TensorList;
+
+// Refuses what is no network, or none for x; errors begin with `op`.
+void check(const char* op, const Tensor& x, TensorList weights, TensorList biases);
+
+// The definition; differentiable in every mode.
+Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases);
+
+// Whether nothing but a plain graph (no transform, tangent, autocast or mode) would see the layers.
+bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases);
+
+// The op.
+Tensor run(const Tensor& x, TensorList weights, TensorList biases);
+
+// A forward of the network, and its gradients.
+class Tape {
+ public:
+  // The output for x (*batch, features), without a graph; `keep` what `pull` needs.
+  Tensor record(const Tensor& x, TensorList weights, TensorList biases, bool keep);
+  // The same once more, differentiably.
+  Tensor again(const Tensor& x);
+  // The gradients of x, weights and biases, in this order, as far as they are wanted; with a
+  // graph of their own where gradients are enabled.
+  variable_list pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted);
+  void release();
+
+ private:
+  std::vector<SavedVariable> weights_, biases_;
+  std::vector<SavedVariable> hidden_;  // of the kernels, if there are any, else of torch's products
+  bool has_kernels_ = false;
+};
+
+// A node's inputs in the order of Tape::pull, whether they take gradients, and which.
+variable_list inputs_of(const Tensor& x, TensorList weights, TensorList biases);
+bool is_tracked(const variable_list& inputs);
+std::vector<bool> wanted_of(const Node& node);
+
+}  // namespace mlp
+}  // namespace bindings
+}  // namespace fk

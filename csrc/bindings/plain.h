@@ -1,0 +1,30 @@
+// Where an op that consists of others may put a graph node of its own in their place.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include "autograd.h"
+
+namespace fk {
+namespace bindings {
+
+// Neither a subclass nor in a transform: torch's kernels take it as it is.
+inline bool is_plain(const Tensor& t) {
+  using c10::DispatchKey;
+  constexpr c10::DispatchKeySet other({DispatchKey::Python, DispatchKey::FuncTorchBatched,
+                                       DispatchKey::FuncTorchGradWrapper, DispatchKey::Batched,
+                                       DispatchKey::Functionalize});
+  return t.layout() == at::kStrided && !t.key_set().has_any(other) && !has_tangent(t);
+}
+// No mode that wants to see the operations.
+inline bool nobody_watches() {
+  using c10::DispatchKey;
+  constexpr c10::DispatchKeySet modes({DispatchKey::Python, DispatchKey::PythonTLSSnapshot,
+                                       DispatchKey::Tracer, DispatchKey::Functionalize,
+                                       DispatchKey::FuncTorchDynamicLayerFrontMode});
+  return !c10::impl::tls_local_dispatch_key_set().included_.has_any(modes);
+}
+
+}  // namespace bindings
+}  // namespace fk

@@ -1,0 +1,76 @@
+"""Affine coupling together with the ReLU network that conditions it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import reference
+from ._backends import FORCED
+from ._extension import _C
+from .affine_coupling import Layout, Order, ScaleFn, Transform
+from .mlp import check_lists
+
+
+def affine_coupling_mlp(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    *,
+    transform: Transform = "second",
+    scale_fn: ScaleFn = "tanh",
+    bound: float = 2.0,
+    layout: Layout = "shift_scale",
+    order: Order = "scale_then_shift",
+    inverse: bool = False,
+) -> tuple[Tensor, Tensor]:
+    r"""A whole layer of a RealNVP: network, coupling and log-det as one node of the graph.
+
+    .. math:: (x_1, x_2) \mapsto (x_1,\; x_2 \odot s(h) + t(h)), \qquad h = \text{mlp}(x_1)
+
+    and the two halves the other way round for ``transform="first"``. Equals `identity_split`,
+    `mlp` and `affine_coupling_split` one after another, which is what runs under torch.compile,
+    autocast and the transforms of torch.func.
+
+    Args:
+        x: (B, C), float16, bfloat16, float32 or float64.
+        weights: matrices (out, in) of the network's layers, from C - k features to 2 k.
+        biases: vectors (out,), one for each.
+        transform: which end of the channels, k of them, is coupled.
+        scale_fn, bound, layout, order, inverse: as in `affine_coupling`.
+
+    Returns:
+        y (B, C), contiguous; log_det (B,) in nats, float32 for inputs below float64.
+
+    Raises:
+        ValueError, TypeError: as `mlp` and `affine_coupling`.
+
+    Source: Dinh et al. (arXiv 1605.08803), eq. 4-8.
+
+    Example:
+        >>> import torch
+        >>> from flowkernels import ops
+        >>> x, weight, bias = torch.randn(5, 6), torch.randn(6, 3), torch.randn(6)
+        >>> y, log_det = ops.affine_coupling_mlp(x, [weight], [bias])
+        >>> back, _ = ops.affine_coupling_mlp(y, [weight], [bias], inverse=True)
+        >>> torch.allclose(back, x, atol=1e-5), log_det.shape
+        (True, torch.Size([5]))
+    """
+    options = scale_fn, bound, layout, order, inverse, transform
+    out: tuple[Tensor, Tensor]
+    if FORCED == "reference":
+        return reference.affine_coupling_mlp(
+            x, weights, biases, scale_fn=scale_fn, bound=bound, layout=layout, order=order,
+            inverse=inverse, transform=transform,
+        )  # fmt: skip
+    if torch.compiler.is_compiling():
+        out = torch.ops.flowkernels.affine_coupling_mlp.default(x, weights, biases, *options)
+        return out
+    try:
+        out = _C.affine_coupling_mlp(x, weights, biases, *options)
+    except TypeError:
+        check_lists("affine_coupling_mlp", x, weights=weights, biases=biases)
+        raise
+    return out

@@ -1,0 +1,61 @@
+"""What a coupling does with its input before the fused op."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from . import reference
+from ._backends import FORCED
+from ._extension import _C
+
+
+def identity_split(
+    x: Tensor, coupled: int, *, transform: Literal["first", "second"] = "second"
+) -> tuple[Tensor, Tensor]:
+    r"""The channels that a coupling keeps, for its conditioner, and `x` for the coupling.
+
+    .. math:: (x_{:,\,:C-k},\; x) \quad\text{or}\quad (x_{:,\,k:},\; x)
+
+    Both are views. A plain slice of `x` gives the same values; its gradient, though, is a tensor
+    as large as `x`, zero but for the slice, that autograd then adds to the other's. Here the
+    gradient of the kept channels is added in place to the gradient of `x` that the coupling
+    returned, by one node of the graph.
+
+    Args:
+        x: (B, C, \*S), of any dtype.
+        coupled: k, how many channels the coupling changes, 0 to C.
+        transform: which end of the channels they are, as in `affine_coupling_split`.
+
+    Returns:
+        The other C - k channels (B, C - k, \*S), and `x`: views that cannot be changed in place.
+
+    Raises:
+        ValueError: for shapes or options that do not fit; it names the argument.
+        TypeError: where `x` is no tensor.
+
+    Example:
+        >>> import torch
+        >>> from flowkernels import ops
+        >>> x = torch.randn(5, 6, requires_grad=True)
+        >>> kept, x_again = ops.identity_split(x, 4)
+        >>> y, log_det = ops.affine_coupling_split(x_again, kept.repeat(1, 4))
+        >>> kept.shape, torch.equal(x, x_again)
+        (torch.Size([5, 2]), True)
+    """
+    if FORCED == "reference":
+        return reference.identity_split(x, coupled, transform=transform)
+    if torch.compiler.is_compiling():
+        out: tuple[Tensor, Tensor]
+        out = torch.ops.flowkernels.identity_split.default(x, coupled, transform)
+        return out
+    try:
+        return _C.identity_split(x, coupled, transform)
+    except TypeError:
+        if not isinstance(x, Tensor):
+            raise TypeError(
+                f"identity_split: `x` must be a torch.Tensor, got {type(x).__name__}"
+            ) from None
+        raise
