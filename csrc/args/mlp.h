@@ -33,7 +33,9 @@ struct MlpArgs {
   void* y;             // (rows, out), dense
   const void* grad_y;  // (rows, out)
   int64_t grad_y_stride[2];
-  void* grad_x;  // (rows, in), dense, or null
+  void* grad_x;  // (rows, in), rows dense and `grad_x_stride` apart, or null
+  int64_t grad_x_stride;
+  bool adds_to_grad_x;
 };
 
 // Rows that pass through all layers together: their activations stay in the cache.

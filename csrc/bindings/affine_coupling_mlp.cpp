@@ -56,16 +56,37 @@ struct AffineCouplingMlpBackward : Node {
     const std::lock_guard<std::mutex> lock(mutex_);
     for (size_t i = 0; i < 2; ++i)
       if (!grads[i].defined()) grads[i] = input_metadata(i).zeros_like();
+    const std::vector<bool> wanted = mlp::wanted_of(*this);
+    const bool plain =
+        !at::GradMode::is_enabled() && nobody_watches() && is_plain(grads[0]) && is_plain(grads[1]);
+    if (plain) {
+      at::AutoDispatchBelowADInplaceOrView below;
+      return in_place(grads, wanted);
+    }
     const Tensor whole = x.unpack(), given = kept.of(whole);
     // A derivative of the gradients also goes through the network's output.
     const Tensor raw = at::GradMode::is_enabled() ? network.again(given) : params.unpack();
-    auto [grad_x, grad_params] = options.pass_to([&](auto&&... o) {
+    auto [grad_x, grad_params] = pull_coupling(grads, whole, raw);
+    variable_list gradients = network.pull(given, grad_params, wanted);
+    gradients[0] = add_channels(std::move(grad_x), gradients[0], kept.start, whole.sym_sizes());
+    return gradients;
+  }
+
+ private:
+  // The network's gradient is added to the coupling's.
+  variable_list in_place(const variable_list& grads, const std::vector<bool>& wanted) {
+    const Tensor whole = x.unpack();
+    const auto [grad_x, grad_params] = pull_coupling(grads, whole, params.unpack());
+    const Tensor sum = wanted[0] ? kept.of(grad_x) : Tensor();
+    variable_list gradients = network.pull(kept.of(whole), grad_params, wanted, sum);
+    if (wanted[0]) gradients[0] = grad_x;
+    return gradients;
+  }
+  Coupling::Gradients pull_coupling(const variable_list& grads, const Tensor& whole,
+                                    const Tensor& raw) const {
+    return options.pass_to([&](auto&&... o) {
       return Coupling::Grads::backward().call(grads[0], grads[1], whole, raw, o...);
     });
-    variable_list gradients = network.pull(given, grad_params, mlp::wanted_of(*this));
-    if (gradients[0].defined())
-      gradients[0] = add_channels(std::move(grad_x), gradients[0], kept.start, whole.sym_sizes());
-    return gradients;
   }
 };
 
@@ -106,7 +127,7 @@ std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList b
       x.sym_size(1), " channels of `x`, got ", last.sym_sizes());
   const c10::SymInt coupled = last.sym_size(0) / 2, length = x.sym_size(1) - coupled;
   const c10::SymInt start = transform == "first" ? coupled : 0;
-  mlp::check(op, x.narrow_symint(1, start, length), weights, biases);
+  mlp::check(op, x, length, weights, biases);
 
   const Options options{std::string(scale_fn), bound,   std::string(layout),
                         std::string(order),    inverse, std::string(transform)};

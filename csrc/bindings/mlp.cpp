@@ -91,13 +91,12 @@ std::vector<Tensor> unpack(std::vector<SavedVariable>& list) {
 
 }  // namespace
 
-void check(const char* op, const Tensor& x, TensorList weights, TensorList biases) {
+void check(const char* op, const Tensor& x, c10::SymInt width, TensorList weights,
+           TensorList biases) {
   check_floating(op, "x", x);
   TORCH_CHECK_VALUE(!weights.empty(), op, ": `weights` must hold at least one matrix, got none");
   TORCH_CHECK_VALUE(biases.size() == weights.size(), op, ": `biases` must hold ", weights.size(),
                     " vectors, one for each of `weights`, got ", biases.size());
-  TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
-  c10::SymInt width = x.sym_size(-1);
   for (size_t i = 0; i < weights.size(); ++i) {
     if (!layer_fits(x, weights[i], biases[i], width))
       refuse_layer(op, x, weights[i], biases[i], width, i);
@@ -146,7 +145,8 @@ void Tape::release() {
 
 Tensor Tape::again(const Tensor& x) { return layer_by_layer(x, unpack(weights_), unpack(biases_)); }
 
-variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted) {
+variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted,
+                         const Tensor& sum) {
   const size_t layers = weights_.size();
   const std::vector<Tensor> w = unpack(weights_);
   const Tensor grad = grad_y.reshape({-1, w.back().size(0)});
@@ -161,17 +161,20 @@ variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vecto
   }
   at::AutoDispatchBelowADInplaceOrView below;
   std::vector<Tensor> read = unpack(hidden_);
+  variable_list gradients(wanted.size());
   if (has_kernels_) {
-    variable_list gradients(wanted.size());
+    if (sum.defined()) gradients[0] = flat(sum);
     mlp_backward_cpu(grad, flat(x), read, w, wanted, gradients);
-    if (wanted[0]) gradients[0] = gradients[0].view(x.sizes());
+    if (wanted[0]) gradients[0] = sum.defined() ? sum : gradients[0].view(x.sizes());
     return gradients;
   }
   read.insert(read.begin(), flat(x));
-  return pull_back(grad, x.sizes(), read, w, wanted, [](Tensor g, const Tensor& h) {
+  gradients = pull_back(grad, x.sizes(), read, w, wanted, [](Tensor g, const Tensor& h) {
     at::threshold_backward_out(g, g, h, 0);
     return g;
   });
+  if (sum.defined()) gradients[0] = sum.add_(gradients[0]);
+  return gradients;
 }
 
 variable_list inputs_of(const Tensor& x, TensorList weights, TensorList biases) {
@@ -236,7 +239,8 @@ Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases) {
 }  // namespace
 
 Tensor run(const Tensor& x, TensorList weights, TensorList biases) {
-  check(op, x, weights, biases);
+  TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
+  check(op, x, x.sym_size(-1), weights, biases);
   return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases)
                                             : layer_by_layer(x, weights, biases);
 }

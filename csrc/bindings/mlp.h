@@ -11,8 +11,9 @@ namespace mlp {
 
 using at::TensorList;
 
-// Refuses what is no network, or none for x; errors begin with `op`.
-void check(const char* op, const Tensor& x, TensorList weights, TensorList biases);
+// Refuses what is no network, or none for `width` features like x; errors begin with `op`.
+void check(const char* op, const Tensor& x, c10::SymInt width, TensorList weights,
+           TensorList biases);
 
 // The definition; differentiable in every mode.
 Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases);
@@ -31,8 +32,10 @@ class Tape {
   // The same once more, differentiably.
   Tensor again(const Tensor& x);
   // The gradients of x, weights and biases, in this order, as far as they are wanted; with a
-  // graph of their own where gradients are enabled.
-  variable_list pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted);
+  // graph of their own where gradients are enabled. Where they are not, x's may be added to
+  // `sum` (of x's shape, rows dense), which is then what is returned.
+  variable_list pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted,
+                     const Tensor& sum = {});
   void release();
 
  private:

@@ -117,10 +117,12 @@ void mlp_backward_cpu(const Tensor& grad_y, const Tensor& x, TensorList hidden, 
   a.grad_y_stride[1] = grad_y.stride(1);
   const auto place = [&](size_t i, at::IntArrayRef sizes) -> void* {
     if (!wanted[i]) return nullptr;
-    gradients[i] = call.empty(sizes);
+    if (!gradients[i].defined()) gradients[i] = call.empty(sizes);
     return gradients[i].data_ptr();
   };
+  a.adds_to_grad_x = gradients[0].defined();
   a.grad_x = place(0, x.sizes());
+  if (wanted[0]) a.grad_x_stride = gradients[0].stride(0);
   for (size_t i = 0; i < layers; ++i) {
     MlpLayer& l = call.layers[i];
     l.grad_weight = place(1 + i, {l.out, l.in});

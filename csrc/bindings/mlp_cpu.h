@@ -17,7 +17,7 @@ bool mlp_has_kernels(const at::Tensor& x, at::TensorList weights);
 at::Tensor mlp_forward_cpu(const at::Tensor& x, at::TensorList weights, at::TensorList biases,
                            std::vector<at::Tensor>* hidden);
 
-// Fills those of `gradients` (x, weights, biases) that are `wanted`.
+// Fills those of `gradients` (x, weights, biases) that are `wanted`; adds to x's if it is given.
 void mlp_backward_cpu(const at::Tensor& grad_y, const at::Tensor& x, at::TensorList hidden,
                       at::TensorList weights, const std::vector<bool>& wanted,
                       std::vector<at::Tensor>& gradients);

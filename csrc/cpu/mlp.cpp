@@ -33,7 +33,8 @@ class Network {
       for (int64_t i = 0; i < a_.layers; ++i) {
         const MlpLayer& l = a_.layer[i];
         if (i + 1 == a_.layers) {
-          map_forward(l, read, rows, Last{static_cast<T*>(a_.y) + row * l.out, l.out});
+          map_forward(l, read, rows,
+                      Result{static_cast<T*>(a_.y) + row * l.out, l.out, l.out, false});
         } else {
           T* const kept = static_cast<T*>(a_.layer[i + 1].input);
           T* const to = kept != nullptr ? kept + row * l.padded_out : buffer[(i + 1) % 2];
@@ -108,13 +109,15 @@ class Network {
       store<V>(to + i * width + j, max(v, V(T(0))));
     }
   };
-  struct Last {  // dense, without the padding
+  struct Result {  // rows `stride` apart; added to what is there, or not
     T* to;
-    int64_t width;
+    int64_t width, stride;
+    bool adds;
     FK_HD void operator()(int i, int j, V v) const {
       const int64_t left = width - j;
-      store_lanes<V>(to + i * width + j, v,
-                     left < lanes_v<V> ? static_cast<int>(left) : lanes_v<V>);
+      const int n = left < lanes_v<V> ? static_cast<int>(left) : lanes_v<V>;
+      T* const p = to + i * stride + j;
+      store_lanes<V>(p, adds ? v + load_lanes<V>(p, n) : v, n);
     }
   };
   struct ReluPullback {  // h is what the ReLU returned
@@ -162,7 +165,8 @@ class Network {
       if (i > 0) {
         map_backward(l, g, rows, ReluPullback{next, h, l.padded_in});
       } else if (a_.grad_x != nullptr) {
-        map_backward(l, g, rows, Last{static_cast<T*>(a_.grad_x) + row * l.in, l.in});
+        T* const to = static_cast<T*>(a_.grad_x) + row * a_.grad_x_stride;
+        map_backward(l, g, rows, Result{to, l.in, a_.grad_x_stride, a_.adds_to_grad_x});
       }
       g = next;
     }
