@@ -2,6 +2,7 @@
 // block of pairs, one line through each result.
 #include "slerp.h"
 
+#include "slerp_medium.h"
 #include "slerp_short.h"
 
 FK_BEGIN
@@ -277,22 +278,24 @@ class LongSlerp {
 };
 
 template <class T, class Run>
-void with_loops(const SlerpArgs& a, Run run) {
-  if (a.d <= ShortSlerp<T>::longest && a.points == 1) {
-    run(ShortSlerp<T>(a));
+void with_loops(const SlerpArgs& a, bool pullback, Run run) {
+  if (a.d <= ShortSlerp<T>::longest && a.points == 1) return run(ShortSlerp<T>(a));
+  LongSlerp<T> any_rows(a);
+  if (is_medium_slerp<T>(a, pullback)) {
+    run(MediumSlerp<T, LongSlerp<T>>(a, any_rows));
   } else {
-    run(LongSlerp<T>(a));
-    if (a.past_cache) end_of_streams();
+    run(any_rows);
   }
+  if (a.past_cache) end_of_streams();
 }
 
 void slerp_forward(const SlerpArgs& a, int64_t begin, int64_t end) {
   const auto run = [=](auto&& loops) { loops.forward(begin, end); };
-  a.float64 ? with_loops<double>(a, run) : with_loops<float>(a, run);
+  a.float64 ? with_loops<double>(a, false, run) : with_loops<float>(a, false, run);
 }
 void slerp_backward(const SlerpArgs& a, int64_t begin, int64_t end) {
   const auto run = [=](auto&& loops) { loops.backward(begin, end); };
-  a.float64 ? with_loops<double>(a, run) : with_loops<float>(a, run);
+  a.float64 ? with_loops<double>(a, true, run) : with_loops<float>(a, true, run);
 }
 
 }  // namespace

@@ -25,6 +25,8 @@ def _samples() -> list[Sample]:
         _sample((130, 4)),
         _sample((70, 17)),
         _sample((3, 64)),
+        _sample((37, 33)),
+        _sample((40, 128)),
         _sample((5, 65)),
         _sample((3, 1029)),
         _sample((2, 5000)),

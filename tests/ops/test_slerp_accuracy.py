@@ -261,3 +261,28 @@ def test_extrapolation_and_numbers() -> None:
         want = torch.tensor([np.cos(angle), np.sin(angle)])
         torch.testing.assert_close(ops.slerp(a, b, t), want)
     torch.testing.assert_close(ops.slerp(a, b, torch.tensor([0, 1])), torch.stack([a, b]))
+
+
+@pytest.mark.parametrize("dim", [25, 64, 127])
+@pytest.mark.parametrize("rows", [16, 37])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rows_without_a_direction_of_their_own_among_others(
+    dim: int, rows: int, dtype: torch.dtype
+) -> None:
+    """Rows of a few vectors are handled many at a time, but for these, and not if strided."""
+    g = torch.Generator().manual_seed(dim)
+    a, b, grad = torch.randn(3, rows, dim, dtype=dtype, generator=g)
+    b[3], b[15], b[rows - 1] = a[3], -a[15], 3 * a[rows - 1] + 1e-6 * b[rows - 1]
+    a[7] = 0
+    t = torch.rand(rows, 1, dtype=dtype, generator=g)
+    together = a.requires_grad_(), b.requires_grad_(), t.requires_grad_()
+    strided = [torch.stack([x, x], -1)[..., 0] for x in (a, b)]
+    results = []
+    for x, y, g_y in ((a, b, grad), (*strided, torch.stack([grad, grad], -1)[..., 0])):
+        point = ops.slerp(x, y, t).squeeze(1)
+        results.append((point, *torch.autograd.grad(point, together, g_y)))
+    for got, want in zip(*results, strict=True):
+        eps = torch.finfo(dtype).eps
+        torch.testing.assert_close(
+            got, want, rtol=64 * eps, atol=64 * eps * float(want.abs().max())
+        )
