@@ -1,4 +1,4 @@
-"""The coupling beside a copy of the bytes that it has to move."""
+"""Ops beside a copy of the bytes that they have to move: what memory allows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ import torch
 
 from . import contestants, parity
 from .contest import Block, Peers, verdict
-from .registry import DIRECTIONS, LARGE, SUBJECTS, Row, every_core
+from .registry import DIRECTIONS, LARGE, SUBJECTS, Row, Size, every_core
 
 ROUNDS = 61
-# Tensors of x's size read or written: x, shift, raw in and y out; then, backward, grad_y,
-# x, raw in and grad_x, grad_shift, grad_raw out.
-TRAFFIC = {"forward": 4, "forward+backward": 10}
+# Tensors of the size of the first argument that each op reads or writes. A coupling: x, shift, raw
+# in and y out; then, backward, grad_y, x, raw in and grad_x, grad_shift, grad_raw out.
+TRAFFIC = {
+    "affine_coupling": {"forward": 4, "forward+backward": 10},
+    "stereographic": {"forward": 2, "forward+backward": 5},
+    "stereographic_inverse": {"forward": 2, "forward+backward": 5},
+    "slerp": {"forward": 3, "forward+backward": 8},
+}
+SIZES: tuple[Size, ...] = ((256, 3072), (64, 6, 64, 64), LARGE)
+CASES = [(op, size) for op in TRAFFIC for size in SIZES]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -25,16 +32,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_coupling_beside_copy(
-    benchmark: Any, direction: str, threads_used: int, pytestconfig: pytest.Config
+@pytest.mark.parametrize(("op", "size"), CASES, ids=str)
+def test_beside_copy(
+    benchmark: Any,
+    op: str,
+    size: Size,
+    direction: str,
+    threads_used: int,
+    pytestconfig: pytest.Config,
 ) -> None:
     """Times both in turn; the copy's destination is memory already in use."""
     torch.set_num_threads(threads_used)
-    coupling = next(s for s in SUBJECTS if s.op == "affine_coupling")
-    row = Row(coupling, LARGE, "float32", direction, threads_used)
+    subject = next(s for s in SUBJECTS if s.op == op)
+    row = Row(subject, size, "float32", direction, threads_used)
     tensors = row.tensors()
     parity.check(row, tensors)
-    source = torch.randn(TRAFFIC[direction] // 2 * tensors[0].numel())
+    source = torch.randn(TRAFFIC[op][direction] * tensors[0].numel() // 2)
     destination = torch.empty_like(source)
     ours = Block.of(contestants.ours(row, tensors))
     peers = Peers({"copy": lambda: destination.copy_(source)}, pytestconfig.getoption("clock"))
