@@ -34,7 +34,8 @@ class AffineCoupling(Bijection):
 
     With (a, b) the halves of x (B, C, *S): b' = b s(a) + t(a), a' = a;
     log_det = sum log s(a). The whole input goes through one fused op,
-    ``ops.affine_coupling_split``, identity half included.
+    ``ops.affine_coupling_split``, identity half included; a :class:`ReluNetwork` as the
+    conditioner is a part of it (``ops.affine_coupling_mlp``).
 
     Args:
         conditioner: maps the kept half (B, C - c, *S) to parameters
@@ -97,16 +98,19 @@ class AffineCoupling(Bijection):
         network = self.conditioner
         if x.ndim == 2 and _untouched(network, ReluNetwork):
             layers = network.layers()
-            if layers is not None:
+            if layers is not None and layers[0][-1].shape[0] == 2 * self._coupled(x):
                 return ops.affine_coupling_mlp(x, *layers, inverse=inverse, **self._options)
         kept, x = self._split(x)
         return ops.affine_coupling_split(x, network(kept), inverse=inverse, **self._options)
 
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The half that is kept, C//2 channels if it lies in front, and x."""
+    def _coupled(self, x: Tensor) -> int:
+        """The channels of the half that is moved: C//2 if it lies in front."""
         channels = x.shape[1]
-        coupled = channels // 2 if self.transform == "first" else channels - channels // 2
-        return ops.identity_split(x, coupled, transform=self.transform)
+        return channels // 2 if self.transform == "first" else channels - channels // 2
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The half that is kept, and x."""
+        return ops.identity_split(x, self._coupled(x), transform=self.transform)
 
     @property
     def _options(self) -> _Options:

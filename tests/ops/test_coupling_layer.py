@@ -135,3 +135,12 @@ def test_slices_of_a_network_are_sequences() -> None:
     assert torch.equal(hidden, network[0](x).relu())
     torch.testing.assert_close(network[2:](hidden), network(x))
     torch.testing.assert_close(network[:3](x), network[2](hidden))
+
+
+def test_a_network_must_fit_the_halves() -> None:
+    """Of 5 channels the first 2 are moved, not 3."""
+    fits = AffineCoupling(mlp_conditioner(3, 4), transform="first")
+    assert fits(torch.randn(7, 5))[0].shape == (7, 5)
+    other = AffineCoupling(mlp_conditioner(2, 6), transform="first")
+    with pytest.raises(ValueError, match=r"weights\[0\]"):
+        other(torch.randn(7, 5))
