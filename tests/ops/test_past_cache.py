@@ -38,6 +38,8 @@ def test_large_calls_are_small_calls_repeated(name: str, width: int, dtype: torc
         torch.randn(40, width, dtype=torch.float64, generator=generator).to(dtype) / width**0.5
         for _ in range(count)
     ]
+    if count == 2:
+        small[1][5] = small[0][5]  # a pair without an arc, which no group of rows takes along
     out = call(*small)
     cotangents = [
         torch.randn(o.shape, dtype=torch.float64, generator=generator).to(o.dtype)
