@@ -11,6 +11,7 @@ import typer
 from flowkernels.cli.demo import demo
 from flowkernels.cli.evaluate import evaluate
 from flowkernels.cli.info import info
+from flowkernels.cli.memory import keep_freed_memory
 from flowkernels.cli.pictures import interpolate, sample
 from flowkernels.cli.study import study
 from flowkernels.cli.train import train
@@ -51,6 +52,7 @@ for command in (train, evaluate, interpolate, sample, study, info, demo):
 def run() -> int:
     """Run the command line; the exit status."""
     _quieten_lightning()
+    keep_freed_memory()
     try:
         app()
     except (ConfigError, DataError, RunError, MissingExtraError, OSError) as error:
