@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-# Allocates and frees 20 tensors of 8 MiB ten times; prints page faults of the last nine.
+# Allocates and frees 20 tensors of 8 MiB again and again; prints the page faults of nine times.
 PROGRAM = """
 import resource, sys, torch
 from flowkernels.cli.memory import keep_freed_memory
@@ -21,7 +21,8 @@ def step():
     tensors = [torch.ones(2 << 20) for _ in range(20)]
     del tensors
 
-step()
+for _ in range(9):  # the heap grows for a while
+    step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(9):
     step()
@@ -40,9 +41,9 @@ def faults(*arguments: str, **environment: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 def test_freed_memory_is_used_again() -> None:
-    if faults("leave") < PAGES // 20:
-        pytest.skip("this system maps huge pages: there is nothing to save")
-    assert faults("keep", "taken") < PAGES // 100
+    """Otherwise about every second process, by where its heap begins, faults on every page."""
+    for _ in range(4):
+        assert faults("keep", "taken") < PAGES // 100
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
