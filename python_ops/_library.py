@@ -102,15 +102,19 @@ def register(
         )
 
 
-def entry(name: str, *tensors: str) -> Function:
+def entry(
+    name: str, *tensors: str, lists: tuple[str, ...] = (), reference: Function | None = None
+) -> Function:
     """The op as a plain function: into the graph when compiling, else straight into C++.
 
-    `tensors` names the leading tensor arguments, for the error where one is no tensor.
+    `tensors` names the leading tensor arguments and `lists` the lists of tensors behind them, for
+    the error where one is none. `reference` is the definition of an op that consists of others;
+    it takes the arguments of the dispatcher's schema.
     """
     graph = getattr(torch.ops.flowkernels, name).default
     eager = getattr(_C, name)
     if FORCED == "reference":
-        graph = eager = getattr(torch.ops.flowkernels, f"{name}_reference").default
+        graph = eager = reference or getattr(torch.ops.flowkernels, f"{name}_reference").default
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
@@ -123,6 +127,13 @@ def entry(name: str, *tensors: str) -> Function:
                     raise TypeError(
                         f"{name}: `{argument}` must be a torch.Tensor, got {type(value).__name__}"
                     ) from None
+            for argument, value in zip(lists, args[len(tensors) :], strict=False):
+                for each in value if isinstance(value, (list, tuple)) else [value]:
+                    if isinstance(value, Tensor) or not isinstance(each, Tensor):
+                        raise TypeError(
+                            f"{name}: `{argument}` must be a sequence of torch.Tensors, got "
+                            f"{type(value).__name__} of {type(each).__name__}"
+                        ) from None
             raise
 
     return call

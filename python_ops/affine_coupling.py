@@ -16,9 +16,10 @@ Order = Literal["scale_then_shift", "shift_then_scale"]
 Transform = Literal["first", "second"]
 
 
-def _options(
+def as_keywords(
     scale_fn: str, bound: float, layout: str, order: str, inverse: bool, transform: str
 ) -> dict[str, Any]:
+    """The options in the order of the dispatcher's schema, by name."""
     return {
         "scale_fn": scale_fn,
         "bound": bound,
@@ -30,14 +31,14 @@ def _options(
 
 
 def _reference(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-    return reference.affine_coupling_split(x, params, **_options(*options))
+    return reference.affine_coupling_split(x, params, **as_keywords(*options))
 
 
 def _backward_reference(
     grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor]:
     return reference.affine_coupling_split_backward(
-        grad_y, grad_log_det, x, params, **_options(*options)
+        grad_y, grad_log_det, x, params, **as_keywords(*options)
     )
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from . import reference
-from ._backends import FORCED
-from ._extension import _C
-from .affine_coupling import Layout, Order, ScaleFn, Transform
-from .mlp import check_lists
+from ._library import entry
+from .affine_coupling import Layout, Order, ScaleFn, Transform, as_keywords
+
+
+def _reference(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], *options: Any
+) -> tuple[Tensor, Tensor]:
+    return reference.affine_coupling_mlp(x, weights, biases, **as_keywords(*options))
+
+
+_affine_coupling_mlp = entry(
+    "affine_coupling_mlp", "x", lists=("weights", "biases"), reference=_reference
+)
 
 
 def affine_coupling_mlp(
@@ -58,19 +67,7 @@ def affine_coupling_mlp(
         >>> torch.allclose(back, x, atol=1e-5), log_det.shape
         (True, torch.Size([5]))
     """
-    options = scale_fn, bound, layout, order, inverse, transform
-    out: tuple[Tensor, Tensor]
-    if FORCED == "reference":
-        return reference.affine_coupling_mlp(
-            x, weights, biases, scale_fn=scale_fn, bound=bound, layout=layout, order=order,
-            inverse=inverse, transform=transform,
-        )  # fmt: skip
-    if torch.compiler.is_compiling():
-        out = torch.ops.flowkernels.affine_coupling_mlp.default(x, weights, biases, *options)
-        return out
-    try:
-        out = _C.affine_coupling_mlp(x, weights, biases, *options)
-    except TypeError:
-        check_lists("affine_coupling_mlp", x, weights=weights, biases=biases)
-        raise
+    out: tuple[Tensor, Tensor] = _affine_coupling_mlp(
+        x, weights, biases, scale_fn, bound, layout, order, inverse, transform
+    )
     return out

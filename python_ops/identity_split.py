@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from . import reference
-from ._backends import FORCED
-from ._extension import _C
+from ._library import entry
+
+
+def _reference(x: Tensor, coupled: int, transform: str) -> tuple[Tensor, Tensor]:
+    return reference.identity_split(x, coupled, transform=transform)
+
+
+_identity_split = entry("identity_split", "x", reference=_reference)
 
 
 def identity_split(
@@ -45,17 +50,5 @@ def identity_split(
         >>> kept.shape, torch.equal(x, x_again)
         (torch.Size([5, 2]), True)
     """
-    if FORCED == "reference":
-        return reference.identity_split(x, coupled, transform=transform)
-    if torch.compiler.is_compiling():
-        out: tuple[Tensor, Tensor]
-        out = torch.ops.flowkernels.identity_split.default(x, coupled, transform)
-        return out
-    try:
-        return _C.identity_split(x, coupled, transform)
-    except TypeError:
-        if not isinstance(x, Tensor):
-            raise TypeError(
-                f"identity_split: `x` must be a torch.Tensor, got {type(x).__name__}"
-            ) from None
-        raise
+    out: tuple[Tensor, Tensor] = _identity_split(x, coupled, transform)
+    return out

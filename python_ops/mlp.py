@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from . import reference
-from ._backends import FORCED
-from ._extension import _C
+from ._library import entry
+
+_mlp = entry("mlp", "x", lists=("weights", "biases"), reference=reference.mlp)
 
 
 def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
@@ -44,26 +43,5 @@ def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
         tensor([[2.],
                 [3.]])
     """
-    if FORCED == "reference":
-        return reference.mlp(x, weights, biases)
-    if torch.compiler.is_compiling():
-        out: Tensor = torch.ops.flowkernels.mlp.default(x, weights, biases)
-        return out
-    try:
-        return _C.mlp(x, weights, biases)
-    except TypeError:
-        check_lists("mlp", x, weights=weights, biases=biases)
-        raise
-
-
-def check_lists(op: str, x: Any, **lists: Any) -> None:
-    """Refuse an x that is no tensor, and lists that hold anything else."""
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{op}: `x` must be a torch.Tensor, got {type(x).__name__}") from None
-    for name, value in lists.items():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(value, Tensor) or not isinstance(each, Tensor):
-                raise TypeError(
-                    f"{op}: `{name}` must be a sequence of torch.Tensors, got "
-                    f"{type(value).__name__} of {type(each).__name__}"
-                ) from None
+    out: Tensor = _mlp(x, weights, biases)
+    return out

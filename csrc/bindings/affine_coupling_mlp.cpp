@@ -57,9 +57,7 @@ struct AffineCouplingMlpBackward : Node {
     for (size_t i = 0; i < 2; ++i)
       if (!grads[i].defined()) grads[i] = input_metadata(i).zeros_like();
     const std::vector<bool> wanted = mlp::wanted_of(*this);
-    const bool plain =
-        !at::GradMode::is_enabled() && nobody_watches() && is_plain(grads[0]) && is_plain(grads[1]);
-    if (plain) {
+    if (runs_plainly(grads[0], grads[1])) {
       at::AutoDispatchBelowADInplaceOrView below;
       return in_place(grads, wanted);
     }
@@ -129,10 +127,11 @@ std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList b
   const c10::SymInt start = transform == "first" ? coupled : 0;
   mlp::check(op, x, length, weights, biases);
 
-  const Options options{std::string(scale_fn), bound,   std::string(layout),
-                        std::string(order),    inverse, std::string(transform)};
+  Options options{std::string(scale_fn), bound,   std::string(layout),
+                  std::string(order),    inverse, std::string(transform)};
   if (mlp::takes_one_node(x, weights, biases))
-    return in_one_node(x, weights, biases, options, {start.expect_int(), length.expect_int()});
+    return in_one_node(x, weights, biases, std::move(options),
+                       {start.expect_int(), length.expect_int()});
   const auto [given, whole] = identity_split(x, coupled, transform);
   return options.couple(whole, mlp::layer_by_layer(given, weights, biases));
 }

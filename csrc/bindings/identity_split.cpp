@@ -74,8 +74,7 @@ Tensor add_channels(Tensor grad, const Tensor& of_channels, int64_t start,
   if (!of_channels.defined()) return grad;
   const c10::SymInt end = start + of_channels.sym_size(1);
   if (!grad.defined()) return at::slice_backward_symint(of_channels, sizes, 1, start, end, 1);
-  if (!at::GradMode::is_enabled() && is_plain(of_channels) && is_plain(grad) && nobody_watches() &&
-      is_held_once(grad)) {
+  if (runs_plainly(of_channels, grad) && is_held_once(grad)) {
     at::AutoDispatchBelowADInplaceOrView below;
     grad.narrow(1, start, of_channels.size(1)).add_(of_channels);
     return grad;

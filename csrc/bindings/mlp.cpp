@@ -151,7 +151,7 @@ variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vecto
   const std::vector<Tensor> w = unpack(weights_);
   const Tensor grad = grad_y.reshape({-1, w.back().size(0)});
   // A derivative of the gradients also goes through what the layers read.
-  if (at::GradMode::is_enabled() || !is_plain(grad) || !nobody_watches()) {
+  if (!runs_plainly(grad)) {
     const std::vector<Tensor> b = unpack(biases_);
     std::vector<Tensor> read{flat(x)};
     for (size_t i = 0; i + 1 < layers; ++i) read.push_back(at::linear(read[i], w[i], b[i]).relu());

@@ -25,6 +25,12 @@ inline bool nobody_watches() {
                                        DispatchKey::FuncTorchDynamicLayerFrontMode});
   return !c10::impl::tls_local_dispatch_key_set().included_.has_any(modes);
 }
+// Whether a node's backward may call kernels and change what it owns: no graph of the gradients
+// is wanted, and nothing but these tensors' values.
+template <class... T>
+bool runs_plainly(const T&... tensors) {
+  return !at::GradMode::is_enabled() && nobody_watches() && (is_plain(tensors) && ...);
+}
 
 }  // namespace bindings
 }  // namespace fk

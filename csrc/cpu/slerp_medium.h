@@ -6,15 +6,14 @@
 FK_BEGIN
 namespace loops {
 
-// The longest row whose group stays in the nearest cache, with three lines or five through it.
-constexpr int medium_slerp = 128, medium_slerp_pullback = 128;
+// The longest row of which a group stays near, with three lines through it or five.
+constexpr int medium_slerp = 128;
 
 template <class T>
 bool is_medium_slerp(const SlerpArgs& a, bool pullback) {
   const auto direct = [](const SlerpOperand& o) { return o.dtype == dtype_of<T> && o.stride == 1; };
   return a.points == 1 && a.d >= lanes_v<Vec<T>> && direct(a.a) && direct(a.b) &&
-         a.d <= (pullback ? medium_slerp_pullback : medium_slerp) &&
-         (!pullback || direct(a.grad_y));
+         a.d <= medium_slerp && (!pullback || direct(a.grad_y));
 }
 
 // `Rest` handles single rows, those whose first residual has no direction of its own.

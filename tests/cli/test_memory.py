@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
+
 # Allocates and frees 20 tensors of 8 MiB again and again; prints the page faults of nine times.
 PROGRAM = """
 import resource, sys, torch
@@ -39,13 +41,11 @@ def faults(*arguments: str, **environment: str) -> int:
     return int(run.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 def test_freed_memory_is_used_again() -> None:
     """Otherwise about every second process, by where its heap begins, faults on every page."""
     for _ in range(4):
         assert faults("keep", "taken") < PAGES // 100
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 def test_settings_of_the_environment_are_left_alone() -> None:
     faults("keep", "refused", MALLOC_TRIM_THRESHOLD_="131072")
