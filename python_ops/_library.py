@@ -73,6 +73,35 @@ def _on_one_device(name: str, fake: Function) -> Function:
     return checked
 
 
+def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
+    """`formula` of a backward, refusing gradients that are not like the outputs of the op.
+
+    The kernels check this themselves; in plain torch a wrong shape would broadcast in silence.
+    """
+    names = [
+        a.name for a in getattr(torch.ops.flowkernels, f"{name}_backward").default._schema.arguments
+    ]
+    count = len(names) - len(getattr(torch.ops.flowkernels, name).default._schema.arguments)
+
+    def checked(*args: Any) -> Any:
+        outputs = fake(*args[count:])
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        for argument, grad, output in zip(names, args, outputs, strict=False):
+            for error, what, got, wanted in (
+                (ValueError, "be on the device", grad.device, output.device),
+                (TypeError, "have the dtype", grad.dtype, output.dtype),
+                (ValueError, "have the shape", tuple(grad.shape), tuple(output.shape)),
+            ):
+                if got != wanted:
+                    raise error(
+                        f"{name}_backward: `{argument}` must {what} of the op's output "
+                        f"({wanted}), got {got}"
+                    )
+        return formula(*args)
+
+    return checked
+
+
 def register(
     name: str,
     *,
@@ -91,7 +120,7 @@ def register(
     """
     formulas = {
         f"{name}_reference": reference,
-        f"{name}_backward_reference": backward_reference,
+        f"{name}_backward_reference": _of_the_outputs(name, fake, backward_reference),
     }
     for formula, function in formulas.items():
         LIBRARY.impl(formula, function, "CompositeImplicitAutograd")

@@ -16,7 +16,7 @@ from . import tree
 
 PYTHON = sys.executable
 # What a GPU can be asked by the tests of all ops.
-PROMISES = "parity or strides or empty_batch or layouts or bessel_functions"
+PROMISES = "parity or strides or empty_batch or layouts or bessel_functions or backward_refuses"
 REHEARSED = ("cuda", "eager", "normflows", "compiled")
 TRANSFORMS = "autocast or gradcheck or opcheck or torch_func or vmap or jacobian"
 

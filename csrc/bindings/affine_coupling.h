@@ -220,14 +220,17 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det, cons
                          string_view layout, string_view order, bool inverse,
                          string_view transform) {
   check(x_, params_);
+  check_gradient(op, "grad_y", grad_y_, x_.sizes(), x_.scalar_type(), x_);
+  check_gradient(op, "grad_log_det", grad_log_det, x_.sizes().slice(0, 1), wide(x_.scalar_type()),
+                 x_);
   const Options o = parse(scale_fn, bound, layout, order, inverse, transform);
   Backward call;
   const Tensor& x = call.x = loopable(x_);
   const Tensor& params = call.params = loopable(params_);
-  const Tensor& grad_y = call.grad_y = loopable(in_dtype(grad_y_, x.scalar_type()));
+  const Tensor& grad_y = call.grad_y = loopable(grad_y_);
   const Tensor& grad_x = call.grad_x = at::empty(x.sizes(), x.options());
   const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
-  call.grad_log_det = in_dtype(grad_log_det, wide(x.scalar_type()));
+  call.grad_log_det = grad_log_det;
 
   const Halved h = halve(x, params, o);
   AffineCouplingArgs& a = call.args = arguments(x, o);

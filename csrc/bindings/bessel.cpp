@@ -65,7 +65,8 @@ std::tuple<Tensor, Tensor> order_backward_cpu(const Tensor& grad, const Tensor& 
 template <class Record, class Pushforward>
 Tensor with_tangent(const Tensor& x, const Record& record, const Pushforward& pushforward) {
   Tensor out = record();
-  const Tensor tangent = pushforward(x._fw_grad(0), x._fw_primal(0)).to(out.scalar_type());
+  const Tensor given = in_dtype(x._fw_grad(0), out.scalar_type());
+  const Tensor tangent = pushforward(given, x._fw_primal(0)).to(out.scalar_type());
   out._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
   return out;
 }

@@ -80,7 +80,8 @@ struct Call {
     args.out = result.data_ptr();
   }
   void prepare_backward(const Tensor& grad_) {
-    grad = in_dtype(grad_, wide(x.scalar_type())).contiguous();
+    check_gradient(e.op, "grad", grad_, x.sizes(), wide(x.scalar_type()), x);
+    grad = grad_.contiguous();
     result = at::empty(x.sizes(), x.options());
     args.grad = grad.data_ptr();
     args.out = result.data_ptr();

@@ -37,6 +37,20 @@ inline void check_same_dtype(const char* op, const char* argument, const Tensor&
                    t.scalar_type());
 }
 
+// What a backward op gets for one of the op's outputs: of that output's shape and dtype, on the
+// device of `like`. Autograd passes nothing else; a direct call may.
+inline void check_gradient(const char* op, const char* argument, const Tensor& grad,
+                           at::IntArrayRef sizes, at::ScalarType dtype, const Tensor& like) {
+  TORCH_CHECK_VALUE(grad.device() == like.device(), op, "_backward: `", argument,
+                    "` must be on the device of the op's inputs (", like.device(), "), got ",
+                    grad.device());
+  TORCH_CHECK_TYPE(grad.scalar_type() == dtype, op, "_backward: `", argument,
+                   "` must have the dtype of the op's output (", dtype, "), got ",
+                   grad.scalar_type());
+  TORCH_CHECK_VALUE(grad.sizes() == sizes, op, "_backward: `", argument,
+                    "` must have the shape of the op's output ", sizes, ", got ", grad.sizes());
+}
+
 inline void check_positive(const char* op, const char* argument, double value) {
   TORCH_CHECK_VALUE(value > 0 && std::isfinite(value), op, ": `", argument,
                     "` must be a finite number > 0, got ", value);

@@ -62,7 +62,8 @@ inline Call forward(const Tensor& diag, int64_t event_ndim) {
 inline Call backward(const Tensor& grad_log_det, const Tensor& diag, int64_t event_ndim) {
   Rows rows = rows_of(diag, event_ndim);
   Tensor result = at::empty(diag.sizes(), diag.options());
-  Tensor grads = in_dtype(grad_log_det, wide(diag.scalar_type())).reshape({rows.flat.size(0)});
+  check_gradient(op, "grad_log_det", grad_log_det, rows.batch, wide(diag.scalar_type()), diag);
+  Tensor grads = grad_log_det.reshape({rows.flat.size(0)});
   LogDetArgs a = arguments(rows.flat);
   a.grad_log_det = grads.data_ptr();
   a.grad_stride = grads.stride(0);

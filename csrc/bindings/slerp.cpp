@@ -24,9 +24,8 @@ void run(const SlerpArgs& args, const Kernel& kernel) {
 }
 
 Tensor forward_cpu(const Tensor& a, const Tensor& b, const Tensor& t) {
-  slerp::check(a, b, t);
   Call call(a, b, t);
-  Tensor y = call.make_y(a, t);
+  Tensor y = call.make_y(a);
   call.args.past_cache = past_cache(a, b, y);
   if (call.args.points > 0) run(call.args, cpu::slerp_forward);
   return y;
@@ -40,8 +39,8 @@ Tensor reduced(const Tensor& grads, const Tensor& t) {
 
 std::tuple<Tensor, Tensor, Tensor> backward_cpu(const Tensor& grad_y, const Tensor& a,
                                                 const Tensor& b, const Tensor& t) {
-  slerp::check(a, b, t);
   Call call(a, b, t);
+  call.check_grad(grad_y, a);
   if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
   Call::Gradients grads = call.make_gradients(grad_y, a, b);
   call.args.past_cache = past_cache(grad_y, a, b, grads.a, grads.b);

@@ -59,6 +59,7 @@ struct Call {
   SlerpArgs args;
 
   Call(const Tensor& a_, const Tensor& b_, const Tensor& t_) {
+    check(a_, b_, t_);
     args.rows = rows_of(a_);
     args.points = t_.dim() == 0 ? 1 : t_.size(-1);
     args.d = a_.size(-1);
@@ -74,11 +75,14 @@ struct Call {
   SlerpOperand result(const Tensor& x, int64_t points) const {
     return {x.data_ptr(), cpu_dtype(x.scalar_type()), points * args.d, args.d, 1};
   }
-  // What the kernels write; y and the gradients of a and b are shaped as torch sees them.
-  Tensor make_y(const Tensor& a_, const Tensor& t_) {
+  c10::SmallVector<int64_t, 6> y_sizes(const Tensor& a_) const {
     c10::SmallVector<int64_t, 6> sizes(a_.sizes().begin(), a_.sizes().end());
-    if (t_.dim() > 0) sizes.insert(sizes.end() - 1, args.points);
-    Tensor y = at::empty(sizes, a_.options());
+    if (t.dim() > 0) sizes.insert(sizes.end() - 1, args.points);
+    return sizes;
+  }
+  // What the kernels write; y and the gradients of a and b are shaped as torch sees them.
+  Tensor make_y(const Tensor& a_) {
+    Tensor y = at::empty(y_sizes(a_), a_.options());
     args.y = result(y, args.points);
     return y;
   }
@@ -86,6 +90,9 @@ struct Call {
     Tensor a, b;
     Tensor t;  // for every row and point
   };
+  void check_grad(const Tensor& grad_y, const Tensor& a_) const {
+    check_gradient(op, "grad_y", grad_y, y_sizes(a_), a_.scalar_type(), a_);
+  }
   Gradients make_gradients(const Tensor& grad_y, const Tensor& a_, const Tensor& b_) {
     g = flattened(grad_y, args.rows, t.dim() > 0 ? 2 : 1);
     Gradients grads{

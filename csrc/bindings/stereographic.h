@@ -15,17 +15,28 @@ namespace bindings {
 struct Stereographic {
   static constexpr const char* name = "stereographic";
   static constexpr const char* argument = "z";
+  static constexpr const char* grad_out = "grad_s";
   static constexpr int64_t extra_in = 0, extra_out = 1;  // elements beyond d
   using Signature = std::tuple<Tensor, Tensor>(const Tensor&);
 };
 struct StereographicInverse {
   static constexpr const char* name = "stereographic_inverse";
   static constexpr const char* argument = "s";
+  static constexpr const char* grad_out = "grad_z";
   static constexpr int64_t extra_in = 1, extra_out = 0;
   using Signature = std::tuple<Tensor, Tensor>(const Tensor&);
 };
 
 namespace stereographic {
+
+inline at::IntArrayRef batch_of(const Tensor& x) { return x.sizes().slice(0, x.dim() - 1); }
+
+template <class Spec>
+c10::SmallVector<int64_t, 6> out_sizes(const Tensor& x) {
+  c10::SmallVector<int64_t, 6> sizes(x.sizes().begin(), x.sizes().end());
+  sizes.back() += Spec::extra_out - Spec::extra_in;
+  return sizes;
+}
 
 // (rows, width): a view where the strides allow it.
 inline Tensor rows_of(const Tensor& t) {
@@ -70,11 +81,8 @@ Forward forward(const Tensor& x) {
   Forward call;
   call.rows = rows_of(x);
   StereographicArgs& a = call.args = arguments<Spec>(call.rows);
-  c10::SmallVector<int64_t, 6> sizes(x.sizes().begin(), x.sizes().end());
-  sizes.back() = a.d + Spec::extra_out;
-  call.out = at::empty(sizes, x.options());
-  sizes.pop_back();
-  call.log_det = at::empty(sizes, x.options().dtype(wide(x.scalar_type())));
+  call.out = at::empty(out_sizes<Spec>(x), x.options());
+  call.log_det = at::empty(batch_of(x), x.options().dtype(wide(x.scalar_type())));
   a.out = {call.out.data_ptr(), a.x.dtype, a.d + Spec::extra_out, 1};
   a.log_det = {call.log_det.data_ptr(), cpu_dtype(call.log_det.scalar_type()), 1, 0};
   return call;
@@ -89,6 +97,8 @@ struct Backward {
 template <class Spec>
 Backward backward(const Tensor& grad_out, const Tensor& grad_log_det, const Tensor& x) {
   check<Spec>(x);
+  check_gradient(Spec::name, Spec::grad_out, grad_out, out_sizes<Spec>(x), x.scalar_type(), x);
+  check_gradient(Spec::name, "grad_log_det", grad_log_det, batch_of(x), wide(x.scalar_type()), x);
   Backward call;
   call.rows = rows_of(x);
   call.grads = rows_of(grad_out);

@@ -30,7 +30,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward_cpu(const Tensor& grad, cons
                                                         const Tensor& cosine, const Tensor& sine,
                                                         const Tensor& seed) {
   Call call(loc, cosine, sine, seed);
-  call.set_grad(grad);
+  call.set_grad(grad, loc, cosine);
   call.prepare_backward(loc, cosine);
   at::parallel_for(0, call.blocks(), blocks_per_task(call), [&](int64_t begin, int64_t end) {
     cpu::tangent_normal_backward(call.args, begin, end);

@@ -85,13 +85,18 @@ struct Call {
   int64_t blocks() const { return (args.rows + args.block_rows - 1) / args.block_rows; }
 
   void prepare_forward(const Tensor& loc_, const Tensor& cosine_) {
-    auto sizes = cosine_.sizes().vec();
-    sizes.push_back(args.dim);
-    result = at::empty(sizes, loc_.options());
+    result = at::empty(out_sizes(cosine_), loc_.options());
     args.out = {result.data_ptr(), cpu_dtype(result.scalar_type()), args.dim, 1};
   }
 
-  void set_grad(const Tensor& grad_) {
+  std::vector<int64_t> out_sizes(const Tensor& cosine_) const {
+    auto sizes = cosine_.sizes().vec();
+    sizes.push_back(args.dim);
+    return sizes;
+  }
+
+  void set_grad(const Tensor& grad_, const Tensor& loc_, const Tensor& cosine_) {
+    check_gradient(op, "grad", grad_, out_sizes(cosine_), loc_.scalar_type(), loc_);
     grad = grad_.reshape({args.rows, args.dim});
     args.grad = {grad.data_ptr(), cpu_dtype(grad.scalar_type()), grad.stride(0), grad.stride(1)};
     args.sum_grad_loc = args.loc_rows == 1;
@@ -111,10 +116,9 @@ struct Call {
   std::tuple<Tensor, Tensor, Tensor, Tensor> gradients(const Tensor& loc_, const Tensor& cosine_,
                                                        const Tensor& sine_,
                                                        const Tensor& seed_) const {
-    auto sizes = cosine_.sizes().vec();
-    sizes.push_back(args.dim);
-    const Tensor of_loc = args.sum_grad_loc ? grad_loc.sum(0).reshape(loc_.sizes())
-                                            : at::sum_to(grad_loc.reshape(sizes), loc_.sizes());
+    const Tensor of_loc = args.sum_grad_loc
+                              ? grad_loc.sum(0).reshape(loc_.sizes())
+                              : at::sum_to(grad_loc.reshape(out_sizes(cosine_)), loc_.sizes());
     return {of_loc.to(loc_.scalar_type()), grad_cosine.to(cosine_.scalar_type()),
             grad_sine.to(sine_.scalar_type()), at::zeros_like(seed_)};
   }

@@ -140,7 +140,8 @@ struct Call {
 
   void prepare_backward(const Tensor& grad_, const Tensor& x_, const Tensor& loc_, bool want_loc) {
     const auto compute = x_.options().dtype(wide(x_.scalar_type()));
-    grad = in_dtype(grad_, wide(x_.scalar_type())).reshape({args.rows});
+    check_gradient(op, "grad", grad_, batch, wide(x_.scalar_type()), x_);
+    grad = grad_.reshape({args.rows});
     args.grad = {grad.data_ptr(), cpu_dtype(grad.scalar_type()), grad.stride(0), 1};
     grad_x = at::empty(with_event(x_), x_.options());
     grad_kappa = at::empty(batch, compute);

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .elementary import atan, exp, log1p_nonnegative, tanh
 from .launch import launch
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import TILE, ceil_div, fetch, parts_of, positions, power_of_two, warps
 
 # ---- kernels ---------------------------------------------------------------------
@@ -343,6 +343,8 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """(grad_x, grad_params)."""
     _check(x, params, *options)
+    outputs = (x.shape, x.dtype), (x.shape[:1], wide_of(x.dtype))
+    check_gradients("affine_coupling", (grad_y, grad_log_det), outputs, x, params, *options)
     layout, transform = options[2], options[5]
     pairs = layout == "interleaved"
     grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)

@@ -26,7 +26,7 @@ from .elementary import divide
 from .launch import launch
 from .log_0f1 import bessel_divergence, bessel_peak, log_0f1
 from .log_iv import log_iv, log_iv_curvature, log_iv_slope
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import TILE, ceil_div, fetch, positions, power_of_two, warps
 from .vmf_concentration import vmf_concentration
 
@@ -187,6 +187,7 @@ def forward(x: Tensor, order: float, function: str) -> Tensor:
 def backward(grad: Tensor, x: Tensor, order: float, function: str) -> Tensor:
     """`grad` times the function's derivative."""
     entry = _entry(x, order, function)
+    check_gradients("bessel", (grad,), [(x.shape, wide_of(x.dtype))], x, order, function)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     plan = plan_at(order, x.dtype == torch.float64, x.device)
     blocks = _blocks(x)

@@ -20,7 +20,7 @@ from .bessel_ratio import any_of
 from .elementary import divide, log1p_nonnegative, poly3, poly4, sqrt
 from .launch import launch
 from .log_iv import debye_log_iv, log_power, order_over
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import ceil_div, fetch, positions, power_of_two, warps
 
 ELEMENTS = 512
@@ -260,7 +260,9 @@ def _evaluate(x: Tensor, order: Tensor, function: str, grad: Tensor | None) -> T
         or order.shape != x.shape
     ):
         refuse("bessel_order", x, order, function)
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    wide = wide_of(x.dtype)
+    if grad is not None:
+        check_gradients("bessel_order", (grad,), [(x.shape, wide)], x, order, function)
     out = torch.empty(x.shape, dtype=wide if grad is None else x.dtype, device=x.device)
     elements = power_of_two(x.numel(), ELEMENTS)
     name = entry.function if grad is None else DERIVATIVES[entry.function]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .elementary import divide
 from .launch import launch
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import TILE, ceil_div, fetch, parts_of, positions, power_of_two, warps
 
 
@@ -86,6 +86,8 @@ def forward(diag: Tensor, event_ndim: int) -> Tensor:
 def backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Tensor:
     """grad_log_det / diag."""
     rows = _Rows(diag, event_ndim)
+    outputs = [(rows.batch, wide_of(diag.dtype))]
+    check_gradients("log_det_diagonal", (grad_log_det,), outputs, diag, event_ndim)
     grad_diag = torch.empty(diag.shape, dtype=diag.dtype, device=diag.device)
     grad = grad_log_det.reshape(rows.rows)
     launch(

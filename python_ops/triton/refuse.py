@@ -1,12 +1,13 @@
 """Refusing bad arguments in the words of the compiled floor.
 
 The Triton floor decides by a few comparisons whether it can run.  Where it cannot, the
-compiled CPU kernel is called on stand-ins without memory, so that each message is
+compiled CPU kernel is called on stand-ins of one element, so that each message is
 written once, in csrc/bindings.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -24,6 +25,27 @@ def remember(op: str) -> None:
     _compiled.setdefault(op, torch.library.get_kernel(f"flowkernels::{op}", "CPU"))
 
 
+def wide_of(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of log-dets and densities of inputs of `dtype`: at least float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_gradients(
+    op: str,
+    gradients: Sequence[Tensor],
+    outputs: Sequence[tuple[Sequence[int], torch.dtype]],
+    *args: Any,
+) -> None:
+    """Refuses gradients that lack the shape or dtype of the op's `outputs`, or their device.
+
+    `args` are those of the op, the first of them on the device of all outputs.
+    """
+    device = args[0].device
+    for grad, (shape, dtype) in zip(gradients, outputs, strict=True):
+        if grad.shape != torch.Size(shape) or grad.dtype != dtype or grad.device != device:
+            refuse(f"{op}_backward", *gradients, *args)
+
+
 def refuse(op: str, *args: Any) -> NoReturn:
     """Raises what is wrong with the arguments."""
     schema = getattr(torch.ops.flowkernels, op).default._schema
@@ -38,7 +60,7 @@ def refuse(op: str, *args: Any) -> NoReturn:
                 f"got {tensor.device}"
             )
     stand_ins = [
-        torch.empty((), dtype=a.dtype).expand(a.shape) if isinstance(a, Tensor) else a for a in args
+        torch.ones((), dtype=a.dtype).expand(a.shape) if isinstance(a, Tensor) else a for a in args
     ]
     _compiled[op].call_boxed(_CPU, *stand_ins)
     raise RuntimeError(f"{op}: the Triton floor cannot run what the compiled one accepts")

@@ -80,8 +80,8 @@ def _decomposition(implementation: Callable[..., Any]) -> Callable[..., Any]:
 def register(*keys: str) -> None:
     """Puts every kernel under dispatch keys: CUDA, and CPU for the interpreter."""
     for op, (module, *functions) in OPS.items():
-        remember(op)
         for name, function in zip((op, f"{op}_backward"), functions, strict=False):
+            remember(name)
             implementation = _lazy(module, function)
             for key in keys:
                 with warnings.catch_warnings():  # the CPU has kernels already

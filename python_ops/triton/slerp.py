@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .elementary import atan2_quadrant, divide, sincos, sqrt
 from .launch import launch, tracing
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- r, b's part across a ----------------------------------------------------------
@@ -346,6 +346,8 @@ class _Pairs:
         self.programs = ceil_div(self.rows, blocks["LINES"]) if self.points != 0 else 0
         self.constants: dict[str, Any] = {"NUMBER": number, **blocks}
 
+        self.y_shape = a.shape if t.ndim == 0 else (*self.batch, self.points, self.d)
+
     @property
     def strides(self) -> tuple[Any, ...]:
         """Of a, b and t."""
@@ -355,8 +357,7 @@ class _Pairs:
 def forward(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """The points: (*batch, D) where `t` has no dimension, else (*batch, T, D)."""
     pairs = _Pairs(a, b, t)
-    shape = a.shape if t.ndim == 0 else (*pairs.batch, pairs.points, pairs.d)
-    y = torch.empty(shape, dtype=a.dtype, device=a.device)
+    y = torch.empty(pairs.y_shape, dtype=a.dtype, device=a.device)
     launch(
         forward_kernel, pairs.programs, a,
         pairs.a, pairs.b, pairs.t, y, pairs.number, pairs.rows, pairs.d, pairs.points, pairs.count,
@@ -368,6 +369,7 @@ def forward(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 def backward(grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of a, b and t; that of `t` summed over the pairs that share it."""
     pairs = _Pairs(a, b, t)
+    check_gradients("slerp", (grad_y,), [(pairs.y_shape, a.dtype)], a, b, t)
     if pairs.points == 0:
         return torch.zeros_like(a), torch.zeros_like(b), torch.zeros_like(t)
     grads = grad_y.reshape(pairs.rows, pairs.points, pairs.d)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .elementary import divide, log1p, sqrt
 from .launch import launch
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- sums ------------------------------------------------------------------------
@@ -206,6 +206,7 @@ class _Rows:
         self.rows = math.prod(self.batch)
         self.x = x.reshape(self.rows, x.shape[-1])
         self.d = x.shape[-1] - extra
+        self.width = self.d if inverse else self.d + 1  # of the image
         blocks = row_blocks(self.rows, self.d, x.dtype == torch.float64)
         self.count = ceil_div(self.d, blocks["ELEMENTS"])
         self.programs = ceil_div(self.rows, blocks["LINES"])
@@ -214,13 +215,11 @@ class _Rows:
 
 def _forward(op: str, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
     rows = _Rows(op, x, inverse)
-    width = rows.d if inverse else rows.d + 1
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
-    out = torch.empty((*rows.batch, width), dtype=x.dtype, device=x.device)
-    log_det = torch.empty(rows.batch, dtype=wide, device=x.device)
+    out = torch.empty((*rows.batch, rows.width), dtype=x.dtype, device=x.device)
+    log_det = torch.empty(rows.batch, dtype=wide_of(x.dtype), device=x.device)
     launch(
         forward_kernel, rows.programs, x,
-        rows.x, out, log_det, rows.rows, rows.d, rows.count, *rows.x.stride(), width,
+        rows.x, out, log_det, rows.rows, rows.d, rows.count, *rows.x.stride(), rows.width,
         **rows.constants,
     )  # fmt: skip
     return out, log_det
@@ -228,6 +227,8 @@ def _forward(op: str, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
 
 def _backward(op: str, grad: Tensor, grad_log_det: Tensor, x: Tensor, inverse: bool) -> Tensor:
     rows = _Rows(op, x, inverse)
+    outputs = ((*rows.batch, rows.width), x.dtype), (rows.batch, wide_of(x.dtype))
+    check_gradients(op, (grad, grad_log_det), outputs, x)
     grad = grad.reshape(rows.rows, grad.shape[-1])
     grad_log_det = grad_log_det.reshape(rows.rows)
     grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)

@@ -18,7 +18,7 @@ from torch import Tensor
 from .elementary import divide, sqrt
 from .launch import launch
 from .philox import normal_tile, row_keys
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import PROGRAMS, ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- kernels ---------------------------------------------------------------------
@@ -207,6 +207,8 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The gradients of loc, cosine and sine; the seed's is 0."""
     call = _Call(loc, cosine, sine, seed)
+    outputs = [((*cosine.shape, call.n + 1), loc.dtype)]
+    check_gradients("tangent_normal", (grad,), outputs, loc, cosine, sine, seed)
     shared = call.one_axis and call.count == 1
     repeat = ceil_div(call.blocks, PROGRAMS) if shared else 1
     programs = ceil_div(call.blocks, repeat) if call.blocks != 0 else 0

@@ -30,7 +30,7 @@ from .bessel_ratio import bessel_ratio_complement
 from .body import body_of, read_beside, read_body, write_body
 from .launch import launch
 from .log_0f1 import bessel_peak
-from .refuse import FLOATING, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .stereographic import point, row_sums
 from .tile import PROGRAMS, ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
@@ -308,6 +308,7 @@ def _backward(
     op: str, grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool, latent: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     call = _Call(op, x, loc, kappa, latent)
+    check_gradients(op, (grad,), [(call.batch, call.wide)], x, loc, kappa, want_loc)
     width = loc.shape[-1]
     shared = loc.numel() == width and call.count == 1
     of_loc = ("sum" if shared else "each") if want_loc else "none"
@@ -319,7 +320,7 @@ def _backward(
     grad_loc = torch.empty((*lead, width), dtype=call.wide, device=x.device)
     launch(
         backward_kernel, programs, x,
-        grad.expand(call.batch).contiguous(), *call.tensors, grad_x, grad_loc, grad_kappa,
+        grad.contiguous(), *call.tensors, grad_x, grad_loc, grad_kappa,
         call.rows, call.d, call.count, repeat, *call.strides, LOC=of_loc, **call.constants,
     )  # fmt: skip
     if of_loc == "none":

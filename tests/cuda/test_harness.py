@@ -21,7 +21,7 @@ RARE = (
     "image_and_log_det or inverse_and_its or poles or nan_and_infinity or equal_points"
     " or opposite_points or length_0 or cosines_and_paths or precisions_share"
 )
-PARITY = f"(parity or strides or empty_batch or autocast) and ({OPS})"
+PARITY = f"(parity or strides or empty_batch or autocast or backward_refuses) and ({OPS})"
 # test_bessel_functions has each of these functions in float32 and float64.
 TWICE = "bessel and parity and not bfloat16"
 SELECTED = f"layouts or bessel_functions or {RARE} or {PARITY} and not ({TWICE})"

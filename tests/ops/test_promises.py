@@ -349,6 +349,59 @@ def test_bad_input(case: Case) -> None:
             assert word in str(caught.value), f"{bad.label}: {word!r} not in {caught.value}"
 
 
+def spoilt(t: Tensor) -> list[tuple[str, Tensor]]:
+    """Tensors that a kernel which reads them as `t` would read beyond, or as something else."""
+    return [
+        ("empty", t.new_empty(0)),
+        ("one element", t.new_ones(1)),
+        ("one more dimension", t.unsqueeze(0)),
+        ("one row more", torch.cat([t.reshape(-1), t.new_ones(1)])),
+        ("integers", t.to(torch.int32)),
+        ("another precision", t.to(torch.float16 if t.dtype == torch.float64 else torch.float64)),
+        ("on another device", t.to("meta")),
+    ]
+
+
+@each_case
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=["float64", "bfloat16"])
+def test_backward_refuses_other_gradients(case: Case, dtype: torch.dtype) -> None:
+    """Of other shapes, dtypes or devices than those of the op's outputs."""
+    if case.arguments is not None:
+        pytest.skip(f"{case.op} consists of other ops: it has no backward in the dispatcher")
+    tried = 0
+    for sample in case.small():
+        with Recorder() as recorder:
+            gradients(case, case.call, sample.to(dtype))
+        backward, args = next(
+            (f, a) for f, a in recorder.calls if f.name() == f"flowkernels::{case.op}_backward"
+        )
+        names = [a.name for a in backward._schema.arguments]
+        count = len(names) - len(getattr(torch.ops.flowkernels, case.op).default._schema.arguments)
+        for position, name in enumerate(names[:count]):
+            given = args[position]
+            assert isinstance(given, Tensor)
+            for what, wrong in spoilt(given):
+                if wrong.shape == given.shape and wrong.dtype == given.dtype == wrong.dtype:
+                    if wrong.device == given.device:
+                        continue  # a gradient of one element
+                changed = (*args[:position], wrong, *args[position + 1 :])
+                for mode in (torch.enable_grad, torch.inference_mode):
+                    with mode(), pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
+                        backward(*changed)
+                    message = str(caught.value)
+                    assert "_backward" in message, f"{name} {what}: {message}"
+                    if wrong.device == given.device:
+                        assert f"`{name}`" in message, f"{name} {what}: {message}"
+                    tried += 1
+        for position, given in enumerate(args):
+            if isinstance(given, Tensor) and given.numel():
+                changed = (*args[:position], given.new_empty(0), *args[position + 1 :])
+                with torch.inference_mode(), pytest.raises((ValueError, TypeError)):
+                    backward(*changed)
+                tried += 1
+    assert tried
+
+
 @pytest.mark.parametrize("isa", ["baseline", "avx2"])
 def test_other_instruction_sets(isa: str) -> None:
     """The copies of the kernels that this processor would not choose agree as well."""

@@ -19,7 +19,7 @@ SAMPLER = "paths_are or precisions or repeat_draws or narrow or extremes or vmap
 RUNS = {
     "values": [PROMISES, "-k", "value_parity"],
     "gradients": [PROMISES, "-k", "gradient_parity"],
-    "layouts": [PROMISES, "-k", "strides or empty or bad_input"],
+    "layouts": [PROMISES, "-k", "strides or empty or bad_input or backward_refuses"],
     "elementary": ["tests/triton/elementary_checks.py"],
     "random numbers": ["tests/triton/random_checks.py"],
     "sampler": ["tests/ops/test_vmf_sample.py", "-k", SAMPLER],

@@ -14,7 +14,6 @@ using slerp::Call;
 
 // A number lies on the CPU: its value travels with the launch.
 Call call_of(const Tensor& a, const Tensor& b, const Tensor& t) {
-  slerp::check(a, b, t);
   Call call(a, b, t);
   if (t.dim() == 0 && t.is_cpu()) {
     call.args.number = t.item<double>();
@@ -26,7 +25,7 @@ Call call_of(const Tensor& a, const Tensor& b, const Tensor& t) {
 Tensor forward_cuda(const Tensor& a, const Tensor& b, const Tensor& t) {
   const Device device(a);
   Call call = call_of(a, b, t);
-  Tensor y = call.make_y(a, t);
+  Tensor y = call.make_y(a);
   if (call.args.points > 0) cuda::slerp_forward(call.args, device.queue());
   device.check_launch();
   return y;
@@ -44,6 +43,7 @@ std::tuple<Tensor, Tensor, Tensor> backward_cuda(const Tensor& grad_y, const Ten
                                                  const Tensor& b, const Tensor& t) {
   const Device device(a);
   Call call = call_of(a, b, t);
+  call.check_grad(grad_y, a);
   if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
   Call::Gradients grads = call.make_gradients(grad_y, a, b);
   cuda::slerp_backward(call.args, device.queue());

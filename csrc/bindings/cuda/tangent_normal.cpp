@@ -27,7 +27,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward_cuda(const Tensor& grad, con
                                                          const Tensor& seed) {
   const Device device(loc);
   Call call(loc, cosine, sine, seed);
-  call.set_grad(grad);
+  call.set_grad(grad, loc, cosine);
   call.args.block_rows = cuda::tangent_normal_block(call.args, device.queue());
   call.prepare_backward(loc, cosine);
   cuda::tangent_normal_backward(call.args, device.queue());
