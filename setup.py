@@ -11,7 +11,6 @@ TORCH_CUDA_ARCH_LIST, MAX_JOBS and CXX as for any torch extension.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import re
@@ -19,6 +18,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from setuptools import setup
 
@@ -29,6 +33,22 @@ INSTALL = "pip install --no-build-isolation ."
 def fail(problem: str, remedy: str) -> None:
     sys.exit(f"\nflowkernels cannot be built: {problem}\n  {remedy}\n")
 
+
+def toolkit(nvcc: str) -> str | None:
+    """Where the CUDA toolkit of an nvcc lies, which may be a script or a link elsewhere."""
+    dry = subprocess.run(
+        [nvcc, "--dryrun", "-E", "-x", "cu", os.devnull], capture_output=True, text=True
+    )
+    top = re.search(r"^#\$ TOP=(.+)$", dry.stderr, re.MULTILINE)
+    return str(Path(top[1].strip()).resolve()) if top else None
+
+
+# torch takes the directory above the nvcc on PATH, wrong where that is a script or a link.
+NVCC = shutil.which("nvcc")
+if NVCC and not (os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")):
+    home = toolkit(NVCC)
+    if home:
+        os.environ["CUDA_HOME"] = home
 
 try:
     import torch
@@ -61,7 +81,10 @@ KERNEL_FLAGS = [
     "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-uninitialized",
     "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
 ]  # fmt: skip
-BINDING_FLAGS = ["-std=c++20", "-O2", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-g0"]
+# NDEBUG as Python's own flags have it on most systems: torch's headers check more without.
+BINDING_FLAGS = [
+    "-std=c++20", "-O2", "-DNDEBUG", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-g0",
+]  # fmt: skip
 if platform.system() == "Linux":
     # at::parallel_for is a plain loop without it.  At link time the flag stays away: the
     # runtime must be the one that torch brings, or torch.set_num_threads would not reach it.
@@ -82,6 +105,23 @@ def sources(*patterns: str) -> list[str]:
     return sorted(str(p.relative_to(ROOT)) for pattern in patterns for p in ROOT.glob(pattern))
 
 
+def cpu_kernels() -> list[str]:
+    """Compiled once per instruction set; dispatch.cpp chooses among the copies."""
+    return [s for s in sources("csrc/cpu/*.cpp") if not s.endswith("dispatch.cpp")]
+
+
+def cpu_bindings() -> list[str]:
+    return [*sources("csrc/bindings/*.cpp"), "csrc/cpu/dispatch.cpp"]
+
+
+def cuda_kernels() -> list[str]:
+    return sources("csrc/cuda/*.cu")
+
+
+def cuda_bindings() -> list[str]:
+    return [*sources("csrc/bindings/cuda/*.cpp"), *SHARED_BINDINGS]
+
+
 class Build(cpp_extension.BuildExtension):
     """Compiles csrc/cpu once per instruction set and links every copy into _C."""
 
@@ -89,7 +129,8 @@ class Build(cpp_extension.BuildExtension):
         # Two builds at once in one checkout would write each other's objects.
         Path(self.build_temp).mkdir(parents=True, exist_ok=True)
         with (Path(self.build_temp) / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
             super().build_extensions()
 
     def build_extension(self, ext):
@@ -100,9 +141,8 @@ class Build(cpp_extension.BuildExtension):
     def kernel_objects(self) -> list[str]:
         objects = []
         for isa, flags in ISA_FLAGS.items():
-            kernels = [s for s in sources("csrc/cpu/*.cpp") if not s.endswith("dispatch.cpp")]
             objects += self.compiler.compile(
-                kernels,
+                cpu_kernels(),
                 output_dir=str(Path(self.build_temp).resolve() / isa),
                 include_dirs=[],
                 extra_postargs={"cxx": [*KERNEL_FLAGS, f"-DFK_ISA={isa}", *flags]},
@@ -112,7 +152,7 @@ class Build(cpp_extension.BuildExtension):
 
 def cuda_problem() -> str | None:
     """Why _C_cuda cannot be built here, if so."""
-    nvcc = shutil.which("nvcc") or (
+    nvcc = NVCC or (
         cpp_extension.CUDA_HOME and shutil.which("nvcc", path=f"{cpp_extension.CUDA_HOME}/bin")
     )
     if torch.version.cuda is None:
@@ -123,6 +163,11 @@ def cuda_problem() -> str | None:
     release = re.search(r"release (\d+)\.", text)
     if release and release.group(1) != torch.version.cuda.split(".")[0]:
         return f"nvcc is of CUDA {release.group(1)}, torch of CUDA {torch.version.cuda}"
+    if not os.environ.get("TORCH_CUDA_ARCH_LIST") and not torch.cuda.is_available():
+        return (
+            "torch sees no GPU to compile for, and TORCH_CUDA_ARCH_LIST names no architecture"
+            " (TORCH_CUDA_ARCH_LIST=9.0 for an H100)"
+        )
     return None
 
 
@@ -133,16 +178,15 @@ def cuda_extension():
     if problem and wanted == "1":
         fail(
             f"FLOWKERNELS_CUDA=1, but {problem}.",
-            "Install a CUDA build of torch and the CUDA toolkit of the same major version, or"
-            " unset FLOWKERNELS_CUDA to build for the CPU.",
+            "_C_cuda needs a CUDA build of torch, the CUDA toolkit of the same major version and an"
+            " architecture; unset FLOWKERNELS_CUDA to build for the CPU.",
         )
-    kernels = sources("csrc/cuda/*.cu", "csrc/bindings/cuda/*.cpp", *SHARED_BINDINGS)
-    if wanted == "0" or problem or not kernels:
+    if wanted == "0" or problem:
         return []
     return [
         cpp_extension.CUDAExtension(
             "flowkernels._C_cuda",
-            kernels,
+            [*cuda_kernels(), *cuda_bindings()],
             extra_compile_args={"cxx": BINDING_FLAGS, "nvcc": NVCC_FLAGS},
         )
     ]
@@ -166,7 +210,7 @@ def main() -> None:
         ext_modules=[
             cpp_extension.CppExtension(
                 "flowkernels._C",
-                [*sources("csrc/bindings/*.cpp"), "csrc/cpu/dispatch.cpp"],
+                cpu_bindings(),
                 extra_compile_args={"cxx": BINDING_FLAGS},
             ),
             *cuda_extension(),

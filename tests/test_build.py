@@ -62,6 +62,55 @@ def test_setup_asked_for_cuda_that_is_not_there() -> None:
     assert "built without CUDA" in message
 
 
+def fake_nvcc(folder: Path) -> str:
+    """A PATH whose nvcc is a script beside no toolkit, as some distributions install it."""
+    (folder / "bin").mkdir()
+    nvcc = folder / "bin" / "nvcc"
+    nvcc.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in\n'
+        f'--dryrun) echo "#$ _HERE_=x" >&2; echo "#$ TOP={folder}/cuda/bin/.." >&2;;\n'
+        '*) echo "Cuda compilation tools, release 13.0, V13.0.88";;\n'
+        "esac\n"
+    )
+    nvcc.chmod(0o755)
+    (folder / "cuda" / "bin").mkdir(parents=True)
+    return f"{nvcc.parent}:{os.environ['PATH']}"
+
+
+# A torch for CUDA 13.0 on a machine without a GPU.
+CUDA_TORCH = "import torch; torch.version.cuda = '13.0'; torch.cuda.is_available = lambda: False;"
+
+
+def test_setup_asked_for_cuda_without_a_gpu_or_architecture(tmp_path: Path) -> None:
+    path = fake_nvcc(tmp_path)
+    code = CUDA_TORCH + SETUP
+    message = refusal(run(code, PATH=path, FLOWKERNELS_CUDA="1", TORCH_CUDA_ARCH_LIST=""))
+    assert "sees no GPU to compile for" in message
+    assert "TORCH_CUDA_ARCH_LIST=9.0" in message
+
+
+def test_setup_for_a_named_architecture_needs_no_gpu(tmp_path: Path) -> None:
+    code = CUDA_TORCH + "import setup; print(setup.cuda_problem())"
+    result = run(code, PATH=fake_nvcc(tmp_path), TORCH_CUDA_ARCH_LIST="9.0")
+    assert result.stdout.strip() == "None", result.stderr
+
+
+def test_setup_finds_the_toolkit_of_a_script_on_path(tmp_path: Path) -> None:
+    code = "import os; import setup; print(os.environ['CUDA_HOME'])"
+    result = run(code, PATH=fake_nvcc(tmp_path), CUDA_HOME="", CUDA_PATH="")
+    assert result.stdout.strip() == str((tmp_path / "cuda").resolve()), result.stderr
+    result = run(code, PATH=os.environ["PATH"], CUDA_HOME="/chosen")
+    assert result.stdout.strip() == "/chosen", result.stderr
+
+
+def test_setup_without_file_locks() -> None:
+    """As on Windows."""
+    result = run(f"import sys; sys.modules['fcntl'] = None; {SETUP}")
+    assert result.returncode == 0, result.stderr
+    assert "flowkernels" in result.stdout
+
+
 def test_extension_of_another_torch() -> None:
     result = run("import torch; torch.__version__ = '2.9.1'; import flowkernels.ops")
     assert result.returncode != 0
