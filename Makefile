@@ -3,6 +3,8 @@
 # make lint   formatting, lint and types
 # make bench  speed against plain torch, eager and compiled
 # make check-gpu  compiles every CUDA and Triton kernel for every GPU, with none at hand
+# make check-link builds and loads both extensions with torch 2.11 for CUDA (downloads 2.5 GB once)
+# make gpu-objects compiles here what a machine with a GPU will link
 # make gpu    builds, tests and times on this machine's GPU, with its own Python and torch
 #
 # Each makes its own environment in .venv, with the versions of constraints.txt.
@@ -14,9 +16,11 @@ TOOLS := $(VENV)/.tools
 READY := $(VENV)/.ready
 SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+LINK_PYTHON ?= $(PYTHON)
+LINK := build/link-2.11/venv/bin/python
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
-.PHONY: demo test lint format types bench check-gpu gpu clean
+.PHONY: demo test lint format types bench check-gpu check-link gpu-objects gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -33,7 +37,15 @@ check-gpu: $(READY)
 	@status=0; \
 	$(BIN)/python -m tests.cuda.compile_all || status=1; \
 	$(BIN)/python -m tests.triton.compile_all || status=1; \
+	$(BIN)/python -m tests.cuda.check_link --if-there || status=1; \
 	exit $$status
+
+check-link:
+	$(PYTHON) -m tests.cuda.check_link --python $(LINK_PYTHON)
+
+# With the environment of check-link, where it is there: the bindings for its torch, too.
+gpu-objects: $(TOOLS)
+	$$(test -x $(LINK) && echo $(LINK) || echo $(BIN)/python) -m benchmarks.gpu.objects
 
 # Installs nothing: where there is a GPU there may be no network.
 gpu:

@@ -1,13 +1,16 @@
 """Builds both extensions into the tree that the stages run from.
 
-    python -m benchmarks.gpu.build
+    python -m benchmarks.gpu.build [--full] [--jobs N] [--architecture sm_90] [--tree DIR]
 
-By setup.py, as every installation; where ninja is missing, which torch compiles in
-parallel with, by the same commands in threads.
+Takes the objects of build/gpu-objects that are up to date, compiles the rest in parallel, links,
+and loads the result. --full compiles everything. Writes build.json into the tree: what was
+taken and what compiled, with seconds. Without a GPU the architecture must be given.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import shutil
@@ -15,137 +18,192 @@ import subprocess
 import sys
 import sysconfig
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch.utils import cpp_extension
+from . import objects, tree
+from .compilation import Result, Step, binding_steps, compile_all, kernel_steps, say, setup
 
-from . import tree
-
-JOBS = int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
-
-
-def _architecture() -> str:
-    """Of the GPU at hand."""
-    major, minor = torch.cuda.get_device_capability()
-    return f"{major}.{minor}"
-
-
-def _by_setup(environment: dict[str, str]) -> int:
-    command = [sys.executable, "setup.py", "build_ext", "--inplace"]
-    return subprocess.run(command, cwd=tree.TREE, env=environment, check=False).returncode
+EXTENSIONS = ("_C", "_C_cuda")
+# What each links, beside torch.
+LIBRARIES = {
+    "_C": ["-lc10", "-ltorch_cpu", "-ltorch", "-ltorch_python"],
+    "_C_cuda": [
+        "-lc10", "-ltorch_cpu", "-ltorch", "-ltorch_python", "-lc10_cuda", "-ltorch_cuda",
+        "-lcudart",
+    ],
+}  # fmt: skip
 
 
-class _Direct:
-    """Compiles and links what setup.py would."""
+def architecture() -> str | None:
+    """Of the GPU at hand, or the only one that TORCH_CUDA_ARCH_LIST names."""
+    torch = setup().torch
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        return f"sm_{major}{minor}"
+    named = os.environ.get("TORCH_CUDA_ARCH_LIST", "").replace(".", "")
+    return f"sm_{named}" if named.isdigit() else None
 
-    def __init__(self) -> None:
-        sys.path.insert(0, str(tree.ROOT))
-        import setup as flags
 
-        self.flags = flags
-        self.objects = tree.TREE / "objects"
-        self.objects.mkdir(exist_ok=True)
-        home = cpp_extension.CUDA_HOME or str(Path(shutil.which("nvcc") or "").parents[1])
-        self.nvcc = f"{home}/bin/nvcc" if Path(f"{home}/bin/nvcc").exists() else "nvcc"
-        includes = [*cpp_extension.include_paths("cuda"), sysconfig.get_path("include")]
-        self.includes = [f"-isystem{p}" for p in (*includes, f"{home}/include")]
-        self.libraries = [*cpp_extension.library_paths("cuda"), f"{home}/lib64"]
+def problem(arch: str | None) -> str | None:
+    """Why nothing can be built here, if so."""
+    torch = setup().torch
+    if shutil.which("nvcc") is None:
+        return "nvcc was not found on PATH"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is not built for CUDA"
+    if setup().cpp_extension.CUDA_HOME is None:
+        return "the CUDA toolkit was not found through nvcc; CUDA_HOME names it"
+    if arch is None:
+        return (
+            f"torch {torch.__version__} sees no GPU; --architecture sm_90 builds for one elsewhere"
+        )
+    return None
 
-    def _cxx(self, source: str, flags: list[str], module: str, name: str) -> tuple[Path, list[str]]:
-        to = self.objects / f"{name}_{Path(source).stem}.o"
-        define = f"-DTORCH_EXTENSION_NAME={module}"
-        return to, ["c++", *flags, "-fPIC", define, *self.includes, "-c", source, "-o", str(to)]
 
-    def commands(self) -> dict[str, list[tuple[Path, list[str]]]]:
-        """What to compile for each extension."""
-        f = self.flags
-        cpu = [
-            self._cxx(s, [*f.KERNEL_FLAGS, f"-DFK_ISA={isa}", *flags], "_C", f"cpu_{isa}")
-            for isa, flags in f.ISA_FLAGS.items()
-            for s in f.sources("csrc/cpu/*.cpp")
-            if not s.endswith("dispatch.cpp")
-        ]
-        bindings = [*f.sources("csrc/bindings/*.cpp"), "csrc/cpu/dispatch.cpp"]
-        cpu += [self._cxx(s, f.BINDING_FLAGS, "_C", "binding") for s in bindings]
-        cuda = [
-            self._cxx(s, f.BINDING_FLAGS, "_C_cuda", "cuda_binding")
-            for s in (*f.sources("csrc/bindings/cuda/*.cpp"), *f.SHARED_BINDINGS)
-        ]
-        arch = "sm_" + _architecture().replace(".", "")
-        for source in f.sources("csrc/cuda/*.cu"):
-            to = self.objects / f"cuda_{Path(source).stem}.o"
-            command = [self.nvcc, *f.NVCC_FLAGS, f"-arch={arch}", "-Xcompiler", "-fPIC"]
-            cuda.append((to, [*command, "-c", source, "-o", str(to)]))
-        return {"_C": cpu, "_C_cuda": cuda}
+@dataclass
+class Build:
+    """One build into a tree: its choices, and what it did."""
 
-    def _link(self, module: str, objects: list[str]) -> list[str]:
+    where: Path
+    arch: str
+    jobs: int
+    full: bool
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def wanted(self) -> dict[str, list[Step]]:
+        """What each extension is linked from."""
+        kernels = kernel_steps(self.arch)
+        cpu, cuda = binding_steps()
+        return {
+            "_C": [s for s in kernels if s.name.startswith("cpu/")] + cpu,
+            "_C_cuda": [s for s in kernels if s.name.startswith("cuda/")] + cuda,
+        }
+
+    def object_for(self, step: Step, carried: bool) -> Path | None:
+        """An object that is up to date: of an earlier build in this tree, or carried here."""
+        if self.full:
+            return None
+        kept = self.where / "objects" / step.object_name(step.digest())
+        if kept.exists():
+            self.steps.append({"name": step.name, "how": "kept"})
+            return kept
+        found, why = objects.lookup(step) if carried else (None, "not asked for")
+        if found:
+            self.steps.append({"name": step.name, "how": "carried"})
+        elif why != "absent":
+            print(f"{step.name}: the carried object does not serve: {why}", flush=True)
+        return found
+
+    def compile(self, wanted: dict[str, list[Step]], carried_bindings: bool) -> dict[str, Path]:
+        """The object of every step, by name; empty if one failed."""
+        found: dict[str, Path] = {}
+        missing = []
+        for step in {s.name: s for each in wanted.values() for s in each}.values():
+            path = self.object_for(step, carried_bindings or not step.against)
+            if path:
+                found[step.name] = path
+            else:
+                missing.append(step)
+        print(f"{len(found)} objects taken, {len(missing)} to compile", flush=True)
+
+        def note(result: Result) -> None:
+            say(result)
+            found[result.step.name] = result.path
+            entry = {"name": result.step.name, "how": "compiled"}
+            entry |= {"seconds": round(result.seconds, 1)}
+            entry |= {"cpu_seconds": round(result.cpu_seconds, 1)}
+            self.steps.append(entry | ({"problem": result.problem} if result.problem else {}))
+
+        start = time.monotonic()
+        results = compile_all(missing, self.where / "objects", self.jobs, note)
+        self.facts["compile_seconds"] = round(time.monotonic() - start, 1)
+        return {} if any(r.problem for r in results) else found
+
+    def link(self, module: str, from_: list[Path]) -> str:
+        """Links one extension; returns the linker's message if it failed."""
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        libraries = ["-lc10", "-ltorch_cpu", "-ltorch", "-ltorch_python"]
-        if module == "_C_cuda":
-            libraries += ["-lc10_cuda", "-ltorch_cuda", "-lcudart"]
-        found = [flag for p in self.libraries for flag in (f"-L{p}", f"-Wl,-rpath,{p}")]
-        target = tree.TREE / "flowkernels" / f"{module}{suffix}"
-        return ["c++", "-shared", *objects, *found, *libraries, "-o", str(target)]
+        extension = setup().cpp_extension
+        directories = [*extension.library_paths("cuda"), f"{extension.CUDA_HOME}/lib64"]
+        found = [flag for p in directories for flag in (f"-L{p}", f"-Wl,-rpath,{p}")]
+        target = self.where / "flowkernels" / f"{module}{suffix}"
+        command = [os.environ.get("CXX", "c++"), "-shared", *map(str, from_), *found]
+        command += [*LIBRARIES[module], "-o", str(target)]
+        start = time.monotonic()
+        run = subprocess.run(command, cwd=tree.ROOT, capture_output=True, text=True, check=False)
+        self.facts[f"link{module}_seconds"] = round(time.monotonic() - start, 1)
+        return "" if run.returncode == 0 else (run.stdout + run.stderr)[-6000:] or "no message"
+
+    def load(self) -> int:
+        """Imports what was built and counts its kernels."""
+        start = time.monotonic()
+        command = [sys.executable, "-m", "benchmarks.gpu.registered"]
+        code = subprocess.run(command, cwd=self.where, check=False).returncode
+        self.facts["load_seconds"] = round(time.monotonic() - start, 1)
+        return code
+
+    def attempt(self, carried_bindings: bool) -> int:
+        """Compiles, links, loads."""
+        self.steps.clear()
+        wanted = self.wanted()
+        found = self.compile(wanted, carried_bindings)
+        if not found:
+            return 1
+        for module in EXTENSIONS:
+            if message := self.link(module, [found[s.name] for s in wanted[module]]):
+                print(f"{module} does not link:\n{message}", flush=True)
+                return 1
+        return self.load()
 
     def run(self) -> int:
-        """Everything in parallel, the slowest first."""
-        wanted = self.commands()
-        pending = [c for commands in wanted.values() for c in commands]
-        pending.sort(key=lambda c: Path(c[1][-3]).suffix != ".cu")
-        failed = 0
-        with ThreadPoolExecutor(JOBS) as pool:
-            jobs = {pool.submit(_quietly, command): to for to, command in pending}
-            for job in as_completed(jobs):
-                code, seconds, text = job.result()
-                print(f"{jobs[job].stem}: {seconds:.0f} s{'' if code == 0 else ' FAILED'}")
-                if code:
-                    failed += 1
-                    print(text)
-        if failed:
-            return 1
-        for module, commands in wanted.items():
-            code, _, text = _quietly(self._link(module, [str(to) for to, _ in commands]))
-            if code:
-                print(text)
-                return code
-        return 0
-
-
-def _quietly(command: list[str]) -> tuple[int, float, str]:
-    start = time.monotonic()
-    run = subprocess.run(command, cwd=tree.ROOT, capture_output=True, text=True, check=False)
-    return run.returncode, time.monotonic() - start, (run.stdout + run.stderr)[-6000:]
-
-
-def _check() -> int:
-    """Imports what was built."""
-    code = "import flowkernels, flowkernels._C_cuda as c\n"
-    code += "print(flowkernels.__file__, c.build_info(), flowkernels.backends())"
-    return subprocess.run([sys.executable, "-c", code], cwd=tree.TREE, check=False).returncode
+        """Builds; once more with bindings compiled here if carried ones do not load."""
+        code = self.attempt(carried_bindings=True)
+        bindings = {s.name for each in binding_steps() for s in each}
+        taken = [s["name"] for s in self.steps if s["how"] == "carried"]
+        if code and bindings & set(taken):
+            print("with carried bindings it failed: compiling them here", flush=True)
+            self.facts["carried_bindings_failed"] = True
+            code = self.attempt(carried_bindings=False)
+        return code
 
 
 def main() -> int:
     """Builds; the compilers' messages go to the standard output."""
-    if shutil.which("nvcc") is None and cpp_extension.CUDA_HOME is None:
-        print("nvcc was not found: neither on PATH nor through CUDA_HOME")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="take no object, compile everything")
+    parser.add_argument(
+        "--jobs", type=int, default=int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
+    )
+    parser.add_argument("--architecture", default=architecture(), help="default: this GPU's")
+    parser.add_argument("--tree", type=Path, default=tree.TREE, help="where to build")
+    chosen = parser.parse_args()
+    if why := problem(chosen.architecture):
+        print(why)
         return 1
-    if torch.version.cuda is None or not torch.cuda.is_available():
-        print(f"torch {torch.__version__} sees no GPU (built for CUDA {torch.version.cuda})")
-        return 1
-    tree.make()
-    environment = {
-        **os.environ,
-        "FLOWKERNELS_CUDA": "1",
-        "TORCH_CUDA_ARCH_LIST": _architecture(),
-        "MAX_JOBS": str(JOBS),
-    }
-    ninja = cpp_extension.is_ninja_available()
-    machine = f"{platform.machine()}, {JOBS} jobs, {'ninja' if ninja else 'no ninja: in threads'}"
-    print(f"building for sm_{_architecture().replace('.', '')} on {machine}", flush=True)
-    code = _by_setup(environment) if ninja else _Direct().run()
-    return code or _check()
+    start = time.monotonic()
+    where = tree.make(where=chosen.tree.resolve())
+    build = Build(where, chosen.architecture, chosen.jobs, chosen.full)
+    print(f"building for {build.arch} on {platform.machine()} with {build.jobs} jobs", flush=True)
+    code = 1
+    try:
+        code = build.run()
+    finally:
+        build.facts |= {
+            "succeeded": code == 0,
+            "seconds": round(time.monotonic() - start, 1),
+            "jobs": build.jobs,
+            "cores": os.cpu_count(),
+            "architecture": build.arch,
+            "full": build.full,
+            "torch": setup().torch.__version__,
+            "python": platform.python_version(),
+        }
+        text = json.dumps({**build.facts, "steps": build.steps}, indent=1)
+        (where / "build.json").write_text(text + "\n")
+    print(f"{'built' if code == 0 else 'FAILED'} in {build.facts['seconds']} s")
+    return code
 
 
 if __name__ == "__main__":

@@ -19,16 +19,17 @@ def _link(to: Path, target: Path) -> None:
     to.symlink_to(target.resolve(), target_is_directory=target.is_dir())
 
 
-def make(built_elsewhere: bool = False) -> Path:
+def make(built_elsewhere: bool = False, where: Path | None = None) -> Path:
     """Makes the tree anew; extensions built in it earlier stay.
 
     With `built_elsewhere` it takes the extensions that lie in the checkout.
     """
-    package = TREE / "flowkernels"
+    root = where or TREE
+    package = root / "flowkernels"
     package.mkdir(parents=True, exist_ok=True)
     for name in LINKED:
         if (ROOT / name).exists():
-            _link(TREE / name, ROOT / name)
+            _link(root / name, ROOT / name)
     for old in package.glob("*.so"):
         if old.is_symlink():  # a build would write through it
             old.unlink()
@@ -39,4 +40,4 @@ def make(built_elsewhere: bool = False) -> Path:
             continue
         _link(package / entry.name, entry)
     _link(package / "ops", ROOT / "python_ops")
-    return TREE
+    return root

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.utils import cpp_extension
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import peers
-from benchmarks.gpu import build, glow_step, parity, tree
-from benchmarks.gpu.rows import HUGE, rows
+from benchmarks.gpu import call, glow_step, parity, plan
+from benchmarks.gpu.rows import HUGE, SIZES, rows, tensors_on
 from benchmarks.gpu.timing import Bench, Effort, turns_for
 from benchmarks.plain_glow import PlainGlow
-from benchmarks.steps import have, images, our_glow
+from benchmarks.steps import images, our_glow
 from flowkernels import ops
 from tests.ops.case import Case, Sample
 from tests.ops.cases import CASES
@@ -27,48 +22,60 @@ from tests.ops.cases import CASES
 ROOT = Path(__file__).parents[2]
 
 
-def test_rehearsal(tmp_path: Path) -> None:
-    """Stages end as they should, whatever others do; one file holds it all."""
-    wanted = ["build", "bench eager", "bench cuda", "bench normflows"]
-    wanted += ["times out", "fails", "needs it", "lacks something"]
-    command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", "--output", str(tmp_path)]
-    run = subprocess.run(
-        [*command, "--only", *wanted], cwd=ROOT, capture_output=True, text=True, timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert run.returncode == 1, run.stdout + run.stderr  # a stage that fails is not hidden
-    (path,) = tmp_path.glob("*.json")
-    result = json.loads(path.read_text())
-    assert {s["name"]: s["status"] for s in result["stages"]} == {
-        "build": "passed",
-        "bench eager": "passed",
-        "bench cuda": "passed",
-        "bench normflows": "passed" if have("normflows") else "skipped",
-        "times out": "timed out",
-        "fails": "failed",
-        "needs it": "skipped",
-        "lacks something": "skipped",
-    }, run.stdout
-    timed = [r for r in result["rows"] if "op" in r]
-    for contestant in ("eager", "cuda"):
-        own = [r for r in timed if r["contestant"] == contestant]
-        assert len(own) == len(rows(tiny=True)) + 1
-        assert all(r["us"] > 0 for r in own)
-        assert all(r["fraction_of_copy"] > 0 for r in own if r["op"] != "glow")
-    steps = {r["contestant"] for r in timed if r["op"] == "glow"}
-    assert steps == {"eager", "cuda", *(["normflows"] if have("normflows") else [])}
-    assert "as it should" in run.stdout
-
-
 def test_rows_are_those_of_the_goals() -> None:
     huge = {row.subject.op for row, _ in rows() if row.size == HUGE}
     assert {"affine_coupling", "log_det_diagonal", "stereographic", "slerp", "vmf_log_prob"} <= huge
     assert {"tangent_normal", "vmf_sample", "stereographic_inverse"} <= huge
-    longest = {row.subject.op for row, _ in rows(few=True) if row.size == (100_000_000,)}
+    longest = {row.subject.op for row, _ in rows() if row.size == (100_000_000,)}
     assert {"vmf_log_normalizer", "vmf_mean_resultant"} <= longest
     assert any(note for _, note in rows())
-    sizes = [row.size for row, _ in rows(few=True) if row.subject.op == "affine_coupling"]
-    assert set(sizes) == {(64, 8), HUGE}
+    sizes = [row.size for row, _ in rows(ops=["affine_coupling"])]
+    assert set(sizes) == set(SIZES)
+    assert {row.direction for row, _ in rows()} == {"forward", "backward", "forward+backward"}
+
+
+def test_rows_may_be_cut_off_anywhere() -> None:
+    """Every op has its smallest size before any has its next."""
+
+    def labels(**chosen: Any) -> list[str]:
+        return [f"{row.label} {note}" for row, note in rows(**chosen)]
+
+    everything, first = labels(), labels(ranks=[0])
+    assert everything[: len(first)] == first
+    assert {r.subject.op for r, _ in rows(ranks=[0])} == {r.subject.op for r, _ in rows()}
+    assert [n for rank in range(plan.ROUNDS) for n in labels(ranks=[rank])] == everything
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward", "forward+backward"])
+def test_calls_do_what_they_are_timed_for(direction: str) -> None:
+    row = next(r for r, _ in rows(tiny=True, ops=["stereographic"]) if r.direction == direction)
+    first = tensors_on(row, "cpu")
+    made = call.calls_of(row, call.function_of(row, "cuda", "cpu"), [first])
+    s, log_det = ops.stereographic(first[0])
+    out = made.calls[0]()
+    size, result = call.bytes_of(first), call.bytes_of((s, log_det))
+    if direction == "forward":
+        assert torch.equal(out[0], s)
+        assert made.moved == size + result
+    else:
+        assert made.calls[0]()[0].shape == first[0].shape  # again: the graph is kept
+        assert made.moved == 2 * size + result + (size + result) * (direction != "backward")
+
+
+def test_wrong_rows_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for row, _ in rows(tiny=True):
+        if row.direction == "forward+backward":
+            function = call.function_of(row, "cuda", "cpu")
+            assert call.problem(row, function, tensors_on(row, "cpu"), "cpu") is None, row.label
+    row = next(r for r, _ in rows(tiny=True, ops=["slerp"]) if r.direction == "backward")
+    slerp = call.function_of(row, "cuda", "cpu")
+    inputs = tensors_on(row, "cpu")
+    found = call.problem(row, lambda a, b: slerp(a, b) * (1 + 1e-4), inputs, "cpu")
+    assert found is not None
+    assert found.startswith("output 0: error")
+    found = call.problem(row, lambda a, b: slerp(a, b.detach()) + 0 * b, inputs, "cpu")
+    assert found is not None
+    assert found.startswith("gradient 1: error")
 
 
 def test_samplers_in_plain_torch() -> None:
@@ -163,46 +170,3 @@ def test_parity_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         (problems,) = parity.check("cpu", ["float32"]).values()
         assert bool(problems) == bool(word)
         assert word is None or word in problems[0]
-
-
-FAKE = """#!/bin/sh
-while [ $# -gt 0 ]; do
-  case "$1" in
-    -c) test -f "$2" || exit 3; shift;;
-    -o) touch "$2"; shift;;
-  esac
-  shift
-done
-"""
-
-
-def test_build_without_ninja(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every source is compiled and linked into the tree: with compilers that only pretend."""
-    (tmp_path / "bin").mkdir()
-    for name in ("c++", "nvcc"):
-        tool = tmp_path / "bin" / name
-        tool.write_text(FAKE)
-        tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    monkeypatch.setattr(tree, "TREE", tmp_path / "tree")
-    tree.make()
-    direct = build._Direct()
-    assert direct.run() == 0
-    objects = {p.name for p in direct.objects.glob("*.o")}
-    sources = [p for p in ROOT.glob("csrc/**/*") if p.suffix in (".cpp", ".cu")]
-    for source in sources:
-        assert any(o.endswith(f"_{source.stem}.o") for o in objects), source
-    built = {p.name.split(".")[0] for p in (tree.TREE / "flowkernels").glob("*.so")}
-    assert built == {"_C", "_C_cuda"}
-    assert not any(p.is_symlink() for p in (tree.TREE / "flowkernels").glob("*.so"))
-
-
-def test_build_says_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(cpp_extension, "CUDA_HOME", None)
-    monkeypatch.setattr("shutil.which", lambda name: None)
-    assert build.main() == 1
-    assert "nvcc was not found" in capsys.readouterr().out

@@ -1,0 +1,42 @@
+"""Loads both extensions and tells which ops have kernels for CUDA; needs no GPU.
+
+    python -m benchmarks.gpu.registered
+
+An op with a kernel for the CPU must have one for CUDA, its backward too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ["FLOWKERNELS_BACKEND"] = "cuda"  # a missing or broken _C_cuda is an error
+
+
+def kernels(key: str) -> set[str]:
+    """The library's ops that have a kernel of their own for a dispatch key."""
+    import torch
+
+    find = torch._C._dispatch_has_kernel_for_dispatch_key
+    names = torch._C._dispatch_get_all_op_names()
+    return {n for n in names if n.startswith("flowkernels::") and find(n, key)}
+
+
+def main() -> int:
+    """0 if nothing is missing."""
+    import flowkernels
+    from flowkernels import _C_cuda, ops
+
+    cpu, cuda = kernels("CPU"), kernels("CUDA")
+    missing = sorted(cpu - cuda)
+    print(f"{_C_cuda.__file__}\n{flowkernels.build_info()}\n{_C_cuda.build_info()}")
+    named = ", ".join(sorted(n.removeprefix("flowkernels::") for n in cuda))
+    print(f"{len(ops.__all__)} public ops; kernels for the CPU {len(cpu)}, for CUDA {len(cuda)}:")
+    print(named)
+    for name in missing:
+        print(f"FAILED {name} has a kernel for the CPU and none for CUDA")
+    return 1 if missing or not cuda else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
