@@ -11,7 +11,16 @@ from typing import Any
 import torch
 
 from ..plain_glow import PlainGlow
-from ..steps import IMAGE, IMAGES, Step, flow_step, images, normflows_glow, our_glow, training_step
+from ..steps import (
+    IMAGE,
+    IMAGES,
+    Step,
+    flow_step,
+    images,
+    normflows_glow,
+    our_glow,
+    training_step,
+)
 from .timing import Bench
 
 CONTESTANTS = ("cuda", "triton", "eager", "compiled", "normflows")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -14,9 +13,11 @@ LAUNCH: Size = (64, 8)  # the cost of a call is all there is
 NARROW: Size = (1048576, 6)
 WIDE: Size = (8192, 784)
 HUGE: Size = (65536, 1024)  # 64 Mi elements
+# In the order of the rounds; see `rows`.
+SIZES: tuple[Size, ...] = (LAUNCH, HUGE, WIDE, NARROW)
 TINY: tuple[Size, ...] = ((64, 8), (16, 32))
 
-ELEMENTWISE: tuple[Size, ...] = ((512,), (1048576,), (100_000_000,))
+ELEMENTWISE: tuple[Size, ...] = ((512,), (100_000_000,), (65536,), (1048576,))
 MATRICES: tuple[Size, ...] = ((64, 8), (65536, 32))
 POINTS = 16
 # The registry's op -> the name that the tests know it by.
@@ -28,7 +29,9 @@ TESTED_AS = {
     "log_iv": "bessel",
     "vmf_sample": "tangent_normal",
 }
-DIRECTIONS = {"vmf_sample": ("forward",)}  # the draws of the peer have no gradient
+# Both together only where the cost of the calls is all there is.
+FORWARD, BACKWARD, BOTH = "forward", "backward", "forward+backward"
+WITHOUT_GRADIENT = ("vmf_sample",)  # the draws of the peer have none
 
 
 def _around(size: Size) -> Inputs:
@@ -58,42 +61,52 @@ def subjects() -> list[Subject]:
     return chosen
 
 
-def _sizes(subject: Subject, few: bool) -> tuple[Size, ...]:
-    sizes: tuple[Size, ...] = (LAUNCH, NARROW, WIDE, HUGE)
-    if TESTED_AS.get(subject.op) == "bessel":
-        sizes = ELEMENTWISE
-    elif subject.op == "log_det_triangular":
-        sizes = MATRICES
-    return (sizes[0], sizes[-1]) if few else sizes
+def is_many_points(subject: Subject) -> bool:
+    """Whether it is slerp with many points a pair."""
+    return isinstance(subject.options(LAUNCH).get("t"), torch.Tensor)
 
 
-def _tiny(subject: Subject) -> tuple[Size, ...]:
-    return ((64,), (1000,)) if TESTED_AS.get(subject.op) == "bessel" else TINY
+def _sizes(subject: Subject, tiny: bool) -> tuple[Size, ...]:
+    elementwise = TESTED_AS.get(subject.op) == "bessel"
+    if tiny:
+        return ((64,), (1000,)) if elementwise else TINY
+    if is_many_points(subject):
+        return (LAUNCH, (65536, 64))
+    if subject.op == "log_det_triangular":
+        return MATRICES
+    return ELEMENTWISE if elementwise else SIZES
 
 
-def rows(*, few: bool = False, tiny: bool = False) -> list[tuple[Row, str]]:
-    """Every row and what sets it apart, the largest first: the time may not be enough for all.
+def _of(subject: Subject, size: Size, rank: int) -> Iterator[Row]:
+    dtypes = ["float32"]
+    if size == HUGE and "bfloat16" in subject.dtypes:
+        dtypes.append("bfloat16")
+    directions = [FORWARD]
+    if subject.op not in WITHOUT_GRADIENT:
+        directions += [BACKWARD, *([BOTH] if rank == 0 else [])]
+    for dtype in dtypes:
+        for direction in directions:
+            yield Row(subject, size, dtype, direction, 1)
 
-    `few` leaves the smallest and the largest sizes.
+
+def rows(
+    *, tiny: bool = False, ranks: Sequence[int] | None = None, ops: Sequence[str] | None = None
+) -> list[tuple[Row, str]]:
+    """Every row and what sets it apart, in an order that may be cut off anywhere.
+
+    First every op at its smallest size, whose time is the cost of a call; then every op at its
+    largest; then the others. `ranks` chooses among these rounds, `ops` among the ops.
     """
-    found = list(_rows(few, tiny))
-    found.sort(key=lambda each: -math.prod(each[0].size))
-    return found
-
-
-def _rows(few: bool, tiny: bool) -> Iterator[tuple[Row, str]]:
+    found: list[tuple[int, Row, str]] = []
     for subject in subjects():
-        many = isinstance(subject.options(LAUNCH).get("t"), torch.Tensor)
-        note = f"{POINTS} points" if many else ""
-        sizes = ((65536, 64),) if many else _sizes(subject, few)
-        sizes = _tiny(subject) if tiny else sizes
-        for size in sizes:
-            dtypes = ["float32"]
-            if size == HUGE and not few and "bfloat16" in subject.dtypes:
-                dtypes.append("bfloat16")
-            for dtype in dtypes:
-                for direction in DIRECTIONS.get(subject.op, ("forward", "forward+backward")):
-                    yield Row(subject, size, dtype, direction, 1), note
+        if ops and subject.op not in ops:
+            continue
+        note = f"{POINTS} points" if is_many_points(subject) else ""
+        for rank, size in enumerate(_sizes(subject, tiny)):
+            if ranks is None or rank in ranks:
+                found += [(rank, row, note) for row in _of(subject, size, rank)]
+    found.sort(key=lambda each: each[0])
+    return [(row, note) for _, row, note in found]
 
 
 def tensors_on(row: Row, device: str) -> Inputs:

@@ -50,17 +50,18 @@ class Bench:
         return statistics.median(times) / (per_repeat * len(calls))
 
     def graph_seconds(self, calls: Sequence[Call]) -> float:
-        """Median time of one call inside a CUDA graph: no launches from the host."""
+        """Median time of one call inside a CUDA graph: no launches from the host.
+
+        The current stream must not be the default one, which cannot be captured.
+        """
         count = max(len(calls), 8 if self._once(lambda n: calls[0](), 1) < 1e-3 else 2)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for call in calls:
-                call()
-        torch.cuda.current_stream().wait_stream(side)
+        # On the current stream: a backward runs where its forward ran.
+        stream = torch.cuda.current_stream()
+        for call in calls:
+            call()
         graph = torch.cuda.CUDAGraph()
         kept = []
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream):
             for i in range(count):
                 kept.append(calls[i % len(calls)]())
         graph.replay()
@@ -81,6 +82,27 @@ class Bench:
         end.record()
         end.synchronize()
         return max(begin.elapsed_time(end) / 1e3, 1e-9)
+
+
+def spin(seconds: float) -> None:
+    """Keeps the GPU busy until its clocks are up."""
+    x = torch.randn(4096, 4096, device="cuda")
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for _ in range(8):
+            x = (x @ x).tanh()
+        torch.cuda.synchronize()
+
+
+def host_seconds(calls: Sequence[Call], count: int = 50) -> float:
+    """Time of a call on the host alone: how long it takes until the next can be made."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for i in range(count):
+        calls[i % len(calls)]()
+    taken = time.perf_counter() - start
+    torch.cuda.synchronize()
+    return taken / count
 
 
 def l2_bytes() -> int:

@@ -1,144 +1,165 @@
-"""Times one contestant on a GPU, one JSON line a row, as soon as it is known.
+"""Times one contestant, one JSON line a row, as soon as it is known.
 
-    python -m benchmarks.gpu.worker --contestant cuda --rows rows.jsonl
+    python -m benchmarks.gpu.worker --contestant cuda --lines rows.jsonl --seconds 60
 
-Contestants: cuda and triton (ours, FLOWKERNELS_BACKEND says which), eager and compiled
-(what users write in plain torch, ../peers.py), normflows (a Glow's training step only).
+Contestants: cuda and triton (ours, FLOWKERNELS_BACKEND says which), eager and compiled (what
+users write in plain torch, ../peers.py). `--glow NAMES` times the training steps of a Glow
+(glow_step.py), before the rows or, with `--glow-last`, after them. `--warm` calls everything
+once and times nothing: it fills the caches of compilers.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from flowkernels import ops
+from ..registry import Row
+from ..steps import have
+from . import call, glow_step
+from .rows import rows, tensors_on
+from .timing import Bench, Effort, copy_gigabytes, host_seconds, l2_bytes, spin, turns_for
 
-from .. import peers
-from ..registry import Inputs, Row
-from . import glow_step, parity
-from .rows import TESTED_AS, rows, tensors_on
-from .timing import Bench, Call, Effort, copy_gigabytes, l2_bytes, turns_for
-
-Function = Callable[..., Any]
+SETTLE_SECONDS = 0.5  # until clocks are up
 
 
-def _as_tuple(out: Any) -> tuple[Any, ...]:
-    return out if isinstance(out, tuple) else (out,)
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:300]
 
 
-def _bytes(tensors: Any) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors)
-
-
-def function_of(row: Row, contestant: str, device: str) -> Function:
-    """What a contestant calls in a row."""
-    with torch.device(device):
-        options = row.subject.options(row.size)
-    module = ops if contestant in ("cuda", "triton") else peers
-    call = functools.partial(getattr(module, row.subject.op), *row.subject.before, **options)
-    if contestant != "compiled":
-        return call
-    torch._dynamo.reset()
-    compiled: Function = torch.compile(lambda *tensors: call(*tensors), dynamic=False)
-    return compiled
-
-
-def calls_of(row: Row, function: Function, inputs: list[Inputs]) -> tuple[list[Call], int]:
-    """A call for each set of inputs, and the bytes that one has to read and write."""
-    outputs = _as_tuple(function(*inputs[0]))
-    moved = _bytes(inputs[0]) + _bytes(outputs)
-    if row.direction == "forward":
-        return [functools.partial(function, *tensors) for tensors in inputs], moved
-    cotangents = [torch.randn_like(o) for o in outputs]
-    moved += _bytes(cotangents) + 2 * _bytes(inputs[0])
-
-    def both(leaves: Inputs) -> object:
-        return torch.autograd.grad(_as_tuple(function(*leaves)), leaves, cotangents)
-
-    leaves = [tuple(t.detach().requires_grad_() for t in tensors) for tensors in inputs]
-    return [functools.partial(both, x) for x in leaves], moved
+def _is_lost(error: BaseException) -> bool:
+    """Whether nothing runs on the GPU in this process any more."""
+    text = str(error)
+    return "CUDA error" in text and "out of memory" not in text
 
 
 def time_row(row: Row, contestant: str, device: str, bench: Bench, copy: float) -> dict[str, Any]:
-    """Microseconds, GB/s and the fraction of a copy's speed."""
-    function = function_of(row, contestant, device)
+    """Microseconds, GB/s and the fraction of a copy's speed; what is wrong is not timed."""
+    function = call.function_of(row, contestant, device)
     first = tensors_on(row, device)
-    turns = turns_for(_bytes(first), l2_bytes()) if bench.on_gpu else 2
+    if contestant in call.OURS and (wrong := call.problem(row, function, first, device)):
+        return {"not_timed": f"wrong results: {wrong}"}
+    turns = turns_for(call.bytes_of(first), l2_bytes()) if bench.on_gpu else 2
     inputs = [first, *(tuple(t.clone() for t in first) for _ in range(turns - 1))]
-    calls, moved = calls_of(row, function, inputs)
-    facts: dict[str, Any] = {"us": 1e6 * bench.seconds(calls), "bytes": moved, "turns": turns}
+    made = call.calls_of(row, function, inputs)
+    facts: dict[str, Any] = {"us": 1e6 * bench.seconds(made.calls), "bytes": made.moved}
     best = facts["us"]
     if bench.on_gpu:
+        facts["host_us"] = 1e6 * host_seconds(made.calls)
         try:
-            facts["graph_us"] = 1e6 * bench.graph_seconds(calls)
+            facts["graph_us"] = 1e6 * bench.graph_seconds(made.calls)
             best = min(best, facts["graph_us"])
         except Exception as error:
-            facts["no_graph"] = f"{type(error).__name__}: {error}"[:300]
-    facts["gigabytes_per_second"] = moved / best / 1e3
+            if _is_lost(error):
+                raise
+            facts["no_graph"] = _short(error)
+    facts["gigabytes_per_second"] = made.moved / best / 1e3
     facts["fraction_of_copy"] = facts["gigabytes_per_second"] / copy
     return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in facts.items()}
 
 
-def _glow(contestant: str, device: str, bench: Bench) -> dict[str, Any]:
-    try:
-        return glow_step.FACTS | glow_step.timed(contestant, device, bench)
-    except Exception as error:
-        return glow_step.FACTS | {"not_timed": f"{type(error).__name__}: {error}"[:300]}
+def warm_row(row: Row, contestant: str, device: str) -> dict[str, Any]:
+    """Calls a row once."""
+    function = call.function_of(row, contestant, device)
+    inputs = tensors_on(row, device)
+    call.calls_of(row, function, [inputs]).calls[0]()
+    return {"warm": True}
+
+
+class Worker:
+    """What is timed in one process, until its time is over."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self.chosen = chosen
+        self.end = time.monotonic() + chosen.seconds
+        effort = Effort(3, 1e-4, 0.01) if chosen.tiny else Effort()
+        self.bench = Bench(chosen.device, effort)
+        self.file = chosen.lines.open("w")
+
+    def write(self, contestant: str, facts: dict[str, Any]) -> None:
+        """Adds a line."""
+        self.file.write(json.dumps({"contestant": contestant, **facts}) + "\n")
+        self.file.flush()
+        print(contestant, json.dumps(facts), flush=True)
+
+    def glow(self) -> None:
+        """The training steps asked for."""
+        for name in self.chosen.glow:
+            facts: dict[str, Any] = dict(glow_step.FACTS)
+            if time.monotonic() > self.end:
+                facts["not_timed"] = "the time was over"
+            elif name == "normflows" and not have("normflows"):
+                facts["not_timed"] = "normflows is not installed"
+            else:
+                try:
+                    facts |= glow_step.timed(name, self.chosen.device, self.bench)
+                except Exception as error:
+                    facts["not_timed"] = _short(error)
+                    if _is_lost(error):
+                        self.write(name, facts)
+                        raise
+            self.write(name, facts)
+
+    def rows(self) -> None:
+        """The rows of the contestant."""
+        chosen, name = self.chosen, self.chosen.contestant
+        copy = 1.0
+        if not chosen.warm:
+            if self.bench.on_gpu:
+                spin(SETTLE_SECONDS)
+            copy = copy_gigabytes(self.bench, chosen.device, 4 if chosen.tiny else 256)
+            self.write(name, {"copy_gigabytes_per_second": round(copy, 1)})
+        for row, note in rows(tiny=chosen.tiny, ranks=chosen.ranks, ops=chosen.ops):
+            facts = {k: v for k, v in row.facts().items() if k not in ("threads", "device")}
+            facts |= {"note": note} if note else {}
+            if time.monotonic() > self.end:
+                self.write(name, {**facts, "not_timed": "the time was over"})
+                continue
+            try:
+                if chosen.warm:
+                    timed = warm_row(row, name, chosen.device)
+                else:
+                    timed = time_row(row, name, chosen.device, self.bench, copy)
+            except Exception as error:
+                self.write(name, {**facts, "not_timed": _short(error)})
+                if _is_lost(error):
+                    raise
+                continue
+            self.write(name, {**facts, **timed})
 
 
 def main() -> None:
-    """Checks, then times row by row until the time is over."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--contestant", choices=glow_step.CONTESTANTS)
-    parser.add_argument("--rows", type=Path, required=True)
+    """Times what is asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--contestant", choices=("cuda", "triton", "eager", "compiled"))
+    parser.add_argument("--glow", nargs="*", choices=glow_step.CONTESTANTS, default=[])
+    parser.add_argument("--glow-last", action="store_true")
+    parser.add_argument("--lines", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--ops", nargs="+")
+    parser.add_argument("--ranks", nargs="+", type=int, help="rounds of sizes, see rows.py")
+    parser.add_argument("--warm", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     chosen = parser.parse_args()
-    end = time.monotonic() + chosen.seconds
-    effort = Effort(3, 1e-4, 0.01) if chosen.tiny else Effort()
-    bench = Bench(chosen.device, effort)
-    ours = chosen.contestant in ("cuda", "triton")
-    wrong: dict[str, list[str]] = {}
-    if ours:
-        wrong = parity.check(chosen.device, ["float32", "bfloat16"], 5 if chosen.tiny else 3)
-    with chosen.rows.open("w") as file:
+    # Of a compiled function, the backward is timed alone and again and again.
+    import torch._functorch.config as functorch
 
-        def write(facts: dict[str, Any]) -> None:
-            file.write(json.dumps({"contestant": chosen.contestant, **facts}) + "\n")
-            file.flush()
-            print(json.dumps(facts), flush=True)
-
-        if problems := {op: found for op, found in wrong.items() if found}:
-            write({"wrong_results": problems})
-        if chosen.contestant != "compiled":  # which has its say below, where there is time
-            write(_glow(chosen.contestant, chosen.device, bench))
-        if chosen.contestant == "normflows":
-            return
-        copy = copy_gigabytes(bench, chosen.device, 4 if chosen.tiny else 256)
-        write({"copy_gigabytes_per_second": round(copy, 1)})
-        for row, note in rows(few=chosen.contestant == "compiled", tiny=chosen.tiny):
-            facts = {k: v for k, v in row.facts().items() if k not in ("threads", "device")}
-            facts |= {"note": note} if note else {}
-            if time.monotonic() > end:
-                write({**facts, "not_timed": "the time was over"})
-            elif problems := wrong.get(TESTED_AS.get(row.subject.op, row.subject.op)):
-                write({**facts, "not_timed": f"wrong results: {problems[0]}"})
-            else:
-                try:
-                    timed = time_row(row, chosen.contestant, chosen.device, bench, copy)
-                except Exception as error:
-                    timed = {"not_timed": f"{type(error).__name__}: {error}"[:300]}
-                write({**facts, **timed})
-        if chosen.contestant == "compiled" and time.monotonic() < end:
-            write(_glow(chosen.contestant, chosen.device, bench))
+    functorch.donated_buffer = False  # type: ignore[assignment]
+    if chosen.device.startswith("cuda"):
+        # A graph is captured on a stream of its own, and backward runs where forward ran.
+        torch.cuda.set_stream(torch.cuda.Stream())
+    worker = Worker(chosen)
+    if not chosen.glow_last:
+        worker.glow()
+    if chosen.contestant:
+        worker.rows()
+    if chosen.glow_last:
+        worker.glow()
 
 
 if __name__ == "__main__":

@@ -162,9 +162,9 @@ def test_parity_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     def few() -> list[Sample]:
         return slerp.samples()[:1]
 
-    for call, word in ((slerp.call, None), (wrong, "error"), (raises, "no kernel")):
+    for function, word in ((slerp.call, None), (wrong, "error"), (raises, "no kernel")):
         case = Case(
-            slerp.op, call, slerp.reference, few, slerp.small, slerp.empty, slerp.bad
+            slerp.op, function, slerp.reference, few, slerp.small, slerp.empty, slerp.bad
         )  # fmt: skip
         monkeypatch.setattr(parity, "CASES", [case])
         (problems,) = parity.check("cpu", ["float32"]).values()

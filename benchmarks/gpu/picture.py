@@ -1,0 +1,45 @@
+"""A run in one picture: how near every row comes to a copy of its bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .table import by_label
+
+SHOWN = ("cuda", "triton", "compiled")
+
+
+def draw(rows: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> str | None:
+    """Writes the picture; why there is none, if so."""
+    found = {
+        name: each
+        for name, each in by_label(rows).items()
+        if any("fraction_of_copy" in r for r in each.values())
+    }
+    if not found:
+        return "no rows were timed"
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot as plt
+    except ImportError as error:
+        return str(error)
+    height = 1.5 + 0.2 * len(found)
+    figure, axes = plt.subplots(figsize=(10, height), layout="constrained")
+    for shift, contestant in enumerate(SHOWN):
+        values = [each.get(contestant, {}).get("fraction_of_copy", 0) for each in found.values()]
+        places = [i + 0.28 * (shift - 1) for i in range(len(found))]
+        axes.barh(places, values, height=0.26, label=contestant)
+    axes.set_yticks(range(len(found)), list(found), fontsize=6)
+    axes.invert_yaxis()
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel("fraction of the speed of a copy of the same bytes")
+    axes.set_title(f"{machine['gpu'].split(',')[0]}, {machine['commit'][:7]}", fontsize=9)
+    axes.legend(loc="lower right")
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, format="png", dpi=110)
+    plt.close(figure)
+    partial.replace(path)
+    return None

@@ -1,0 +1,274 @@
+"""`python -m benchmarks.gpu` from end to end, as far as it goes without a GPU.
+
+In a copy of the checkout without a repository, with the packages of the GPU's machine alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu import plan, profile, results, table
+from benchmarks.gpu.stages import Interrupted, Outcome, Stage, run
+
+ROOT = Path(__file__).parents[2]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that travel to another machine, and the extension built here."""
+    copy = tmp_path_factory.mktemp("checkout")
+    for name in ("benchmarks", "csrc", "flowkernels", "python_ops", "tests"):
+        hidden = shutil.ignore_patterns("__pycache__", "results")
+        shutil.copytree(ROOT / name, copy / name, ignore=hidden)
+    for name in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, copy / name)
+    if not list((copy / "flowkernels").glob("_C.*.so")):
+        pytest.skip("flowkernels is not built in this checkout: there is nothing to rehearse with")
+    return copy
+
+
+def _command(output: Path, *arguments: str) -> list[str]:
+    command = [sys.executable, "-m", "benchmarks.gpu", "--rehearse", "--output", str(output)]
+    return [*command, "--commit", COMMIT, *arguments]
+
+
+def _environment(checkout: Path) -> dict[str, str]:
+    environment = {**os.environ, "PYTHONPATH": str(checkout / "benchmarks/gpu/rehearsal")}
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"):
+        environment.pop(name, None)
+    return environment
+
+
+def _one(output: Path, pattern: str) -> Path:
+    (path,) = output.glob(pattern)
+    return path
+
+
+@pytest.mark.slow
+def test_rehearsal(checkout: Path, tmp_path: Path) -> None:
+    """Every stage ends as it should inside its limit; what comes back is all there."""
+    ran = subprocess.run(
+        _command(tmp_path), cwd=checkout, env=_environment(checkout), capture_output=True,
+        text=True, timeout=800,
+    )  # fmt: skip
+    report = ran.stdout + ran.stderr
+    assert ran.returncode == 1, report  # a stage that fails is not hidden
+    assert "as it should" in ran.stdout
+    assert "would not come back" not in ran.stdout
+    assert results.problems_with(tmp_path) == []
+    day = _one(tmp_path, "*.json").name[:10]
+    stem = f"{day}-{COMMIT[:7]}-rehearsal"
+    wanted = {f"{stem}.json", f"{stem}.png", f"{stem}-logs.tar.gz"}
+    assert {p.name for p in tmp_path.iterdir()} == wanted
+
+    result = json.loads((tmp_path / f"{stem}.json").read_text())
+    assert result["machine"]["commit"] == COMMIT
+    ended = {s["name"]: s for s in result["stages"]}
+    passed = {"build", "smoke cuda", "tests cuda", "rows cuda", "rows eager", "glow cuda"}
+    assert {n for n, s in ended.items() if s["status"] == "passed"} >= passed, report
+    assert ended["times out"]["status"] == "timed out"
+    assert ended["fails"]["status"] == "failed"
+    for name in ("needs it", "lacks something", "profile", "sanitizer memcheck"):
+        assert ended[name]["status"] == "skipped"
+        assert ended[name]["reason"]
+    assert all(s.get("seconds", 0) <= s.get("limit", 0) + 10 for s in ended.values())
+
+    timed = [r for r in result["rows"] if "op" in r]
+    for contestant in ("cuda", "eager"):
+        own = [r for r in timed if r["contestant"] == contestant]
+        assert len(own) == len(table.by_label(own)) > 60
+        assert all(r["us"] > 0 for r in own), [r for r in own if "us" not in r]
+    normflows = next(r for r in timed if r["contestant"] == "normflows")
+    assert normflows["not_timed"] == "normflows is not installed"
+    assert {line["result"] for line in result["smoke_cuda"] if "op" in line} == {"right"}
+    assert {line["outcome"] for line in result["tests"]} <= {"passed", "skipped"}
+    with tarfile.open(tmp_path / f"{stem}-logs.tar.gz") as logs:
+        assert "rows-cuda.log" in logs.getnames()
+        assert "warm-eager-0.log" in logs.getnames()
+
+
+def test_only_what_is_named(checkout: Path, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        _command(tmp_path, "--only", "rows", "--ops", "slerp"), cwd=checkout,
+        env=_environment(checkout), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    result = json.loads(_one(tmp_path, "*.json").read_text())
+    assert [s["name"] for s in result["stages"]] == ["rows cuda", "rows eager"]
+    assert {r["op"] for r in result["rows"] if "op" in r} == {"slerp"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_what_was_known_survives(checkout: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """Whenever the run is ended, the JSON is whole and has the rows so far."""
+    process = subprocess.Popen(
+        _command(tmp_path, "--only", "build", "rows"), cwd=checkout, start_new_session=True,
+        env=_environment(checkout), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        end = time.monotonic() + 200
+        known: list[Any] = []
+        while len(known) < 5 and time.monotonic() < end:
+            time.sleep(0.2)
+            for path in tmp_path.glob("*.json"):
+                known = json.loads(path.read_text()).get("rows", [])  # whole at every moment
+        assert len(known) >= 5
+        process.send_signal(number)
+        process.wait(timeout=30)
+    finally:
+        subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)
+    result = json.loads(_one(tmp_path, "*.json").read_text())
+    assert result["rows"][: len(known)] == known
+    assert results.problems_with(tmp_path) == []
+    if number == signal.SIGTERM:
+        assert result["stages"][-1] == {
+            "name": "rows cuda", "status": "interrupted", "reason": "SIGTERM",
+        }  # fmt: skip
+
+
+def test_the_limits_fit_into_one_call() -> None:
+    """All but the build and the tests at the end, whose time is what is left."""
+    stages = plan.Plan(Path("work"), Path("driver")).whole()
+    names = [s.name for s in stages]
+    must = stages[: names.index("tests triton")]
+    seconds = sum(s.seconds for s in must if "build" not in s.name)
+    assert seconds <= 460, seconds
+    assert {"rows cuda", "rows triton", "rows compiled", "profile", "sanitizer memcheck"} <= {
+        s.name for s in must
+    }
+    assert not any(s.beside for s in stages if s.section in ("rows", "driver", "profile"))
+
+
+@pytest.mark.parametrize(
+    ("commit", "name"),
+    [
+        (COMMIT, "2026-01-02-0123456-gpu"),
+        ("(exit status 128)", "2026-01-02-unknown-gpu"),
+        ("../escape", "2026-01-02-unknown-gpu"),
+        ("", "2026-01-02-unknown-gpu"),
+    ],
+)
+def test_names_are_legal(commit: str, name: str) -> None:
+    assert results.stem("2026-01-02T03:04:05", commit, "gpu") == name
+    assert results.LEGAL_NAME.fullmatch(name)
+
+
+def test_what_would_not_come_back(tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / f"{i}.json").write_text("{}")
+    assert results.problems_with(tmp_path) == []
+    (tmp_path / "a b.json").write_text("{}")
+    with (tmp_path / "9.json").open("wb") as file:
+        file.truncate(results.MOST_BYTES + 1)
+    found = " ".join(results.problems_with(tmp_path))
+    assert "10 files" in found
+    assert "a b.json" in found
+    assert "9.json" in found
+
+
+def test_a_line_cut_off_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text('{"a": 1}\nnot json\n{"a": 2}\n{"a": ')
+    assert results.read_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_a_stage_ends_with_what_it_started(tmp_path: Path) -> None:
+    """Those beside it, too, and the children of both."""
+    beside = tmp_path / "beside"
+    code = f"import os, time; open({str(beside)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    other = Stage("beside", [sys.executable, "-c", code], 60, in_tree=False)
+    wait = f"import os, time\nwhile not os.path.getsize({str(beside)!r}): time.sleep(0.05)"
+    beside.touch()
+    main = Stage("main", [sys.executable, "-c", wait], 30, beside=(other,), in_tree=False)
+    outcome = run(main, tmp_path, 30, {})
+    assert outcome.status == "passed", outcome
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(beside.read_text()), 0)
+
+
+def test_an_interrupted_stage_ends(tmp_path: Path) -> None:
+    def watch() -> None:
+        raise Interrupted("SIGTERM")
+
+    stage = Stage("s", [sys.executable, "-c", "import time; time.sleep(60)"], 60, in_tree=False)
+    start = time.monotonic()
+    with pytest.raises(Interrupted):
+        run(stage, tmp_path, 60, {}, watch, poll=0.1)
+    assert time.monotonic() - start < 20
+
+
+def test_no_stage_starts_without_time_or_need(tmp_path: Path) -> None:
+    stage = Stage("s", ["false"], 60, needs=("build",))
+    failed = {"build": Outcome("build", "failed")}
+    assert "needs 'build'" in run(stage, tmp_path, 60, failed).reason
+    passed = {"build": Outcome("build", "passed")}
+    assert "time was over" in run(stage, tmp_path, 1, passed).reason
+
+
+NAMES = [
+    "ID",
+    "Process ID",
+    "Process Name",
+    "Kernel Name",
+    "gpu__time_duration.sum",
+    "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+    "launch__registers_per_thread",
+]
+UNITS = ["", "", "", "", "nsecond", "%", "register/thread"]
+KERNELS = ["void fk::cuda::(anonymous namespace)::slerp_forward_tiles<float>(fk::cuda::Args)",
+           "void fk::cuda::(anonymous namespace)::slerp_backward_tiles<float>(int)"]  # fmt: skip
+VALUES = [["0", "42", "driver", KERNELS[0], "412,640", "71.25", "63"],
+          ["1", "42", "driver", KERNELS[1], "512,640", "n/a", "80"]]  # fmt: skip
+REPORT = "==PROF== Connected to process 42\n" + "\n".join(
+    ",".join(f'"{value}"' for value in row) for row in (NAMES, UNITS, *VALUES)
+)
+
+
+def test_counters_are_read() -> None:
+    assert set(NAMES[4:]) <= set(profile.METRICS)
+    first, second = profile.kernels(REPORT)
+    assert first["kernel"] == "slerp_forward_tiles<float>"
+    assert first["nanoseconds"] == 412640
+    assert first["dram_percent"] == 71.25
+    assert first["registers"] == 63
+    assert second["dram_percent"] is None
+    assert first["issue_percent"] is None  # this report has no such column
+    assert list(profile.kernels("==ERROR== nothing was profiled")) == []
+
+
+def _row(contestant: str, us: float, **facts: Any) -> dict[str, Any]:
+    base = {"op": "slerp", "size": [64, 8], "dtype": "float32", "direction": "forward"}
+    return {"contestant": contestant, **base, "us": us, "fraction_of_copy": 0.5, **facts}
+
+
+def test_the_table_of_the_readme(tmp_path: Path) -> None:
+    rows = [_row("eager", 30.0), _row("compiled", 20.0), _row("cuda", 8.0, graph_us=5.0)]
+    machine = {"gpu": "NVIDIA H100, 1", "commit": COMMIT, "date": "2026-01-02T00:00:00",
+               "packages": {"torch": "2.11.0"}}  # fmt: skip
+    result = {"kind": "gpu", "machine": machine, "rows": rows}
+    assert table.geometric_mean(result, "cuda") == pytest.approx(4.0)
+    assert table.geometric_mean(result, "triton") is None
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    table.publish(result, readme)
+    text = readme.read_text()
+    assert "| `slerp` | 64 x 8 | forward | 5.0 (4.00) 0.50 | not timed |" in text
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "slerp 64x8 float32 forward" in table.text({"rows": rows})
+    readme.write_text("no marks")
+    with pytest.raises(SystemExit, match="lacks the marks"):
+        table.publish(result, readme)
