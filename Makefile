@@ -46,6 +46,7 @@ check-link:
 # With the environment of check-link, where it is there: the bindings for its torch, too.
 gpu-objects: $(TOOLS)
 	$$(test -x $(LINK) && echo $(LINK) || echo $(BIN)/python) -m benchmarks.gpu.objects
+	$(BIN)/python -m benchmarks.gpu.wheels
 
 # Installs nothing: where there is a GPU there may be no network.
 gpu:

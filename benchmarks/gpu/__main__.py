@@ -25,6 +25,7 @@ from .results import Results, problems_with, stem
 from .stages import Interrupted, Outcome, Stage, run
 
 WORK = tree.TREE / "run"
+BUILD = tree.TREE / "build.json"  # what the build took and compiled
 DRIVER = tree.TREE / "driver"
 
 
@@ -71,6 +72,8 @@ def _run_all(stages: list[Stage], results: Results, clocks: facts.Clocks, end: f
             results.add(Outcome(stage.name, "interrupted", reason=str(signalled)))
             raise
         done[stage.name] = outcome
+        if stage.name == "build" and BUILD.exists():
+            results.head["build"] = json.loads(BUILD.read_text())
         results.add(outcome, **clocks.since_last())
         what = f"{outcome.name}: {outcome.status}, {outcome.seconds:.0f} s"
         print(f"{what} {outcome.reason}".rstrip(), flush=True)
