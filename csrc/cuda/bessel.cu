@@ -18,38 +18,50 @@ struct Elements {
   const void* order;  // null where there is a plan
   void* out;
   DType x_dtype, out_dtype;
-  bool packs;  // x and out are of the compute type and aligned
+  bool packs;  // all are of the compute type and aligned
 };
 
-// function(i, x) of every element, times its gradient where there is one.
-template <class T, class Function>
+// function(x, order) of every element, in the backward times its gradient.
+template <bool Backward, bool EachOrder, class T, class Function>
 FK_DEVICE void map(const Elements& e, T upper, Function function) {
   constexpr int N = pack_elements<T>;
   const T* grad = static_cast<const T*>(e.grad);
+  const T* order = static_cast<const T*>(e.order);
   const int64_t thread = int64_t(blockIdx.x) * block_threads + threadIdx.x;
   const int64_t threads = int64_t(gridDim.x) * block_threads;
-  const auto value = [&](int64_t i, T x) {
-    T r = function(i, x);
-    if (!(x >= T(0) && x <= upper)) r = T(NAN);
-    return grad != nullptr ? r * grad[i] : r;
+  const auto value = [&](T x, T v) {
+    const T r = function(x, v);
+    return x >= T(0) && x <= upper ? r : T(NAN);
   };
   const int64_t packed = e.packs ? e.n / N : 0;
   for (int64_t p = thread; p < packed; p += threads) {
-    Values<T, N> v;
-    load_pack(static_cast<const T*>(e.x) + p * N, v);
+    Values<T, N> x, v = {};
+    load_pack(static_cast<const T*>(e.x) + p * N, x);
+    if constexpr (EachOrder) load_pack(order + p * N, v);
 #pragma unroll
-    for (int m = 0; m < N; ++m) v.at[m] = value(p * N + m, v.at[m]);
-    store_pack(static_cast<T*>(e.out) + p * N, v);
+    for (int m = 0; m < N; ++m) x.at[m] = value(x.at[m], v.at[m]);
+    if constexpr (Backward) {
+      // No sooner: four registers more would cost a block in six.
+      load_pack(grad + p * N, v);
+#pragma unroll
+      for (int m = 0; m < N; ++m) x.at[m] *= v.at[m];
+    }
+    store_pack(static_cast<T*>(e.out) + p * N, x);
   }
-  for (int64_t i = packed * N + thread; i < e.n; i += threads)
-    store_element<T>(e.out, e.out_dtype, i, value(i, load_element<T>(e.x, e.x_dtype, i)));
+#pragma unroll 1  // the last elements, and all where there are no packs
+  for (int64_t i = packed * N + thread; i < e.n; i += threads) {
+    const T x = load_element<T>(e.x, e.x_dtype, i);
+    T r = value(x, EachOrder ? order[i] : T(0));
+    if constexpr (Backward) r *= grad[i];
+    store_element<T>(e.out, e.out_dtype, i, r);
+  }
 }
 
 template <BesselFunction F, bool Backward, class T>
 __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
     bessel_planned(const __grid_constant__ Elements e, const __grid_constant__ BesselPlan<T> plan,
                    T offset) {
-  map<T>(e, is_concentration(F) ? T(1) : T(INFINITY), [&](int64_t, T x) {
+  map<Backward, false>(e, is_concentration(F) ? T(1) : T(INFINITY), [&](T x, T) {
     if constexpr (Backward) return bessel_derivative<F>(plan, x);
     return offset + bessel_value<F>(plan, x);
   });
@@ -58,10 +70,9 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
 template <BesselFunction F, bool Backward, class T>
 __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
     bessel_each_order(const __grid_constant__ Elements e) {
-  const T* order = static_cast<const T*>(e.order);
-  map<T>(e, T(INFINITY), [&](int64_t i, T x) {
-    if constexpr (Backward) return order_derivative<F>(order[i], x);
-    return order_value<F>(order[i], x);
+  map<Backward, true>(e, T(INFINITY), [&](T x, T order) {
+    if constexpr (Backward) return order_derivative<F>(order, x);
+    return order_value<F>(order, x);
   });
 }
 
@@ -69,7 +80,8 @@ template <bool Backward, class T>
 void run(const BesselArgs& a, int64_t n, const Queue& queue) {
   Elements e{n, a.x, a.grad, a.order, a.out, a.dtype, Backward ? a.dtype : a.wide, false};
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  e.packs = a.dtype == a.wide && aligned(a.x) && aligned(a.out);
+  e.packs =
+      a.dtype == a.wide && aligned(a.x) && aligned(a.grad) && aligned(a.order) && aligned(a.out);
   const int64_t per_block = int64_t(block_threads) * (e.packs ? pack_elements<T> : 1);
   const Grid grid{persistent_blocks(queue, (n + per_block - 1) / per_block), 0};
   with_function(a.function, [&](auto function) {

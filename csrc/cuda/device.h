@@ -114,22 +114,61 @@ struct Values<Half, N> : HalfValues<Half, N> {};
 template <int N>
 struct Values<Bfloat16, N> : HalfValues<Bfloat16, N> {};
 
+// One access for all of `v`.  The compiler takes a struct's or a uint4's apart into four
+// narrow ones where its parts come from different computations.  What is loaded so is
+// written by nobody while the kernel runs, so that loads may be moved across stores.
+#if defined(__CUDA_ARCH__)
+FK_DEVICE void load_words(const void* from, float (&v)[4]) {
+  asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];"
+      : "=f"(v[0]), "=f"(v[1]), "=f"(v[2]), "=f"(v[3])
+      : "l"(from));
+}
+FK_DEVICE void load_words(const void* from, double (&v)[2]) {
+  asm("ld.global.nc.v2.f64 {%0, %1}, [%2];" : "=d"(v[0]), "=d"(v[1]) : "l"(from));
+}
+FK_DEVICE void load_words(const void* from, uint32_t (&v)[4]) {
+  asm("ld.global.nc.v4.b32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+      : "l"(from));
+}
+FK_DEVICE void load_words(const void* from, uint32_t (&v)[2]) {
+  asm("ld.global.nc.v2.b32 {%0, %1}, [%2];" : "=r"(v[0]), "=r"(v[1]) : "l"(from));
+}
+FK_DEVICE void store_words(void* to, const float (&v)[4]) {
+  asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(v[0]), "f"(v[1]),
+               "f"(v[2]), "f"(v[3]));
+}
+FK_DEVICE void store_words(void* to, const double (&v)[2]) {
+  asm volatile("st.global.v2.f64 [%0], {%1, %2};" ::"l"(to), "d"(v[0]), "d"(v[1]));
+}
+FK_DEVICE void store_words(void* to, const uint32_t (&v)[4]) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(v[0]), "r"(v[1]),
+               "r"(v[2]), "r"(v[3]));
+}
+FK_DEVICE void store_words(void* to, const uint32_t (&v)[2]) {
+  asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(v[0]), "r"(v[1]));
+}
+#else
+template <class Word, int N>
+FK_DEVICE void load_words(const void* from, Word (&v)[N]) {
+  const auto words = *static_cast<const Pack<Word, N>*>(from);
+  for (int i = 0; i < N; ++i) v[i] = words.at[i];
+}
+template <class Word, int N>
+FK_DEVICE void store_words(void* to, const Word (&v)[N]) {
+  Pack<Word, N> words;
+  for (int i = 0; i < N; ++i) words.at[i] = v[i];
+  *static_cast<Pack<Word, N>*>(to) = words;
+}
+#endif
+
 template <class S, int N>
 FK_DEVICE void load_pack(const S* from, Values<S, N>& v) {
-  using Word = __typeof__(v.at[0] + v.at[0]);
-  using Words = Pack<Word, sizeof(v.at) / sizeof(Word)>;
-  const Words words = *reinterpret_cast<const Words*>(from);
-#pragma unroll
-  for (size_t i = 0; i < sizeof(v.at) / sizeof(Word); ++i) v.at[i] = words.at[i];
+  load_words(from, v.at);
 }
 template <class S, int N>
 FK_DEVICE void store_pack(S* to, const Values<S, N>& v) {
-  using Word = __typeof__(v.at[0] + v.at[0]);
-  using Words = Pack<Word, sizeof(v.at) / sizeof(Word)>;
-  Words words;
-#pragma unroll
-  for (size_t i = 0; i < sizeof(v.at) / sizeof(Word); ++i) words.at[i] = v.at[i];
-  *reinterpret_cast<Words*>(to) = words;
+  store_words(to, v.at);
 }
 
 // One element of a dtype known at run time; T is float for all but float64.

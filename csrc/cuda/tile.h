@@ -49,6 +49,7 @@ FK_DEVICE S* tile_in(unsigned char* region, const S* from, int n) {
   for (int i = threadIdx.x; i < packs; i += block_threads)
     copy16_async(to + head + i * pack_elements<S>, from + head + i * pack_elements<S>);
   const int tail = head + packs * pack_elements<S>;
+#pragma unroll 1  // a turn at most, as a rule
   for (int i = threadIdx.x; i < head + n - tail; i += block_threads) {
     const int at = i < head ? i : tail + i - head;
     to[at] = from[at];
@@ -72,6 +73,7 @@ FK_DEVICE void tile_out(S* to, const S* tile, int n) {
     *reinterpret_cast<Word*>(to + head + i * pack_elements<S>) =
         *reinterpret_cast<const Word*>(tile + head + i * pack_elements<S>);
   const int tail = head + packs * pack_elements<S>;
+#pragma unroll 1  // a turn at most, as a rule
   for (int i = threadIdx.x; i < head + n - tail; i += block_threads) {
     const int at = i < head ? i : tail + i - head;
     to[at] = tile[at];

@@ -69,12 +69,32 @@ def test_an_order_each(function: str, dtype: torch.dtype) -> None:
     _compare("bessel_order", function, x, (60 * torch.rand(x.shape) + 0.5).to(DEVICE, dtype))
 
 
-def _compare(op: str, function: str, x: Tensor, order: Any) -> None:
+@each_dtype
+@pytest.mark.parametrize("odd", ["x", "order", "grad"])
+def test_odd_addresses(odd: str, dtype: torch.dtype) -> None:
+    """Where one of the tensors begins between two packs."""
+    x = _arguments("log_iv", dtype)
+    _compare("bessel_order", "log_iv", x, torch.linspace(0.5, 9, len(x)).to(x), odd)
+    if odd != "order":
+        _compare("bessel", "log_iv", x, 11.0, odd)
+
+
+def _odd(t: Tensor) -> Tensor:
+    buffer = t.new_zeros(len(t) + 1)
+    buffer[1:] = t
+    return buffer[1:]
+
+
+def _compare(op: str, function: str, x: Tensor, order: Any, odd: str = "") -> None:
     what = f"{function}, order {order if isinstance(order, float) else 'each'}"
     exact = order if isinstance(order, float) else order.double()
+    grad = torch.linspace(0.5, 1.5, len(x)).to(x)
+    if odd:
+        given = {"x": x, "order": order, "grad": grad}
+        given[odd] = _odd(given[odd])
+        x, order, grad = given.values()
     want = getattr(OPS, f"{op}_reference")(x.double(), exact, function)
     _near(getattr(OPS, op)(x, order, function), want, what)
-    grad = torch.linspace(0.5, 1.5, len(x)).to(x)
     got = getattr(OPS, f"{op}_backward")(grad, x, order, function)
     want = getattr(OPS, f"{op}_backward_reference")(grad.double(), x.double(), exact, function)
     if op == "bessel_order":
