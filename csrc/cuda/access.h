@@ -64,10 +64,10 @@ struct PackAccess {
   struct Operand {
     using Loaded = Values<S, N>;
     S* row;
-    int64_t stride[2];
+    Index stride[2];  // in packs: see packs_fit
 
     FK_DEVICE S* at(const Place& p) const {
-      return row + (p.at.i * stride[0] + p.at.j * stride[1] + int64_t(p.at.k) * N);
+      return row + int64_t(p.at.i * stride[0] + p.at.j * stride[1] + p.at.k) * N;
     }
     FK_DEVICE Loaded load(const Place& p) const {
       Loaded v;
@@ -78,9 +78,29 @@ struct PackAccess {
   };
   template <class S>
   static FK_DEVICE Operand<S> operand(const RowOperand& o, int64_t row) {
-    return {static_cast<S*>(o.base) + row * o.stride[0], {o.stride[1], o.stride[2]}};
+    return {static_cast<S*>(o.base) + row * o.stride[0],
+            {static_cast<Index>(o.stride[1] / N), static_cast<Index>(o.stride[2] / N)}};
   }
 
+  // Calls body(place, ...): places by fours, then one by one, so that four loads can be on
+  // their way at once.
+  template <class Body>
+  static FK_DEVICE void walk_by_four(const Nest<Index>& nest, Index begin, Index end,
+                                     const Team& team, Body body) {
+    Place p{Cursor<Index>(nest, begin + team.lane)};
+    const Cursor<Index> step(nest, team.size);
+    const auto next = [&] {
+      const Place here = p;
+      p.at.advance(step, nest);
+      return here;
+    };
+    Index e = begin + team.lane;
+    for (; e + 3 * team.size < end; e += 4 * team.size) {
+      const Place a = next(), b = next(), c = next(), d = next();
+      body(a, b, c, d);
+    }
+    for (; e < end; e += team.size) body(next());
+  }
   template <class Body>
   static FK_DEVICE void walk(const Nest<Index>& nest, Index begin, Index end, const Team& team,
                              Body body) {
@@ -104,6 +124,12 @@ struct ScatterAccess {
     FK_DEVICE bool holds(int m) const { return m < count; }
   };
 
+  // An access has N loads on their way as it is.
+  template <class Body>
+  static FK_DEVICE void walk_by_four(const Nest<Index>& nest, Index begin, Index end,
+                                     const Team& team, Body body) {
+    walk(nest, begin, end, team, body);
+  }
   template <class Body>
   static FK_DEVICE void walk(const Nest<Index>& nest, Index begin, Index end, const Team& team,
                              Body body) {

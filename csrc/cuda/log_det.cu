@@ -15,11 +15,10 @@ namespace {
 template <class A, class T, class D>
 FK_DEVICE T forward_row(const Nest<typename A::Index>& nest, typename A::Index begin,
                         typename A::Index end, const Team& team, const D& diag) {
-  constexpr int G = D::Loaded::G;
   T total = 0;
-  A::walk(nest, begin, end, team, [&](const typename A::Place& place) {
-    // Where there is no element, 1 is loaded: its logarithm adds nothing.
-    const auto d = diag.load(place);
+  // Where there is no element, 1 is loaded: its logarithm adds nothing.
+  const auto add = [&](const typename D::Loaded& d) {
+    constexpr int G = D::Loaded::G;
 #pragma unroll
     for (int group = 0; group < A::N / G; ++group) {
       T v[G], sum = 0;
@@ -28,6 +27,11 @@ FK_DEVICE T forward_row(const Nest<typename A::Index>& nest, typename A::Index b
       for (int m = 0; m < G; ++m) sum += log(abs(v[m]));
       total += sum;
     }
+  };
+  A::walk_by_four(nest, begin, end, team, [&](const auto&... places) {
+    const typename D::Loaded loaded[] = {diag.load(places)...};
+#pragma unroll
+    for (size_t i = 0; i < sizeof...(places); ++i) add(loaded[i]);
   });
   return total;
 }
@@ -36,9 +40,8 @@ template <class A, class T, class D>
 FK_DEVICE void backward_row(T grad, const Nest<typename A::Index>& nest, typename A::Index begin,
                             typename A::Index end, const Team& team, const D& diag,
                             const D& grad_diag) {
-  constexpr int G = D::Loaded::G;
-  A::walk(nest, begin, end, team, [&](const typename A::Place& place) {
-    auto d = diag.load(place);
+  const auto divide = [&](typename D::Loaded d) {
+    constexpr int G = D::Loaded::G;
 #pragma unroll
     for (int group = 0; group < A::N / G; ++group) {
       T v[G];
@@ -47,7 +50,12 @@ FK_DEVICE void backward_row(T grad, const Nest<typename A::Index>& nest, typenam
       for (int m = 0; m < G; ++m) v[m] = grad / v[m];
       d.put(group, v);
     }
-    grad_diag.store(place, d);
+    return d;
+  };
+  A::walk_by_four(nest, begin, end, team, [&](const auto&... places) {
+    const typename D::Loaded loaded[] = {diag.load(places)...};
+    int i = 0;
+    (grad_diag.store(places, divide(loaded[i++])), ...);
   });
 }
 

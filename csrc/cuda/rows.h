@@ -60,14 +60,20 @@ void with_storage(DType dtype, Body body) {
 #define FK_SHORT_INDEX (int64_t(1) << 30)
 #endif
 
-// Whether all of an operand's accesses can be packs of `elements`.
+// Whether all of an operand's accesses can be packs of `elements`, counted in 32 bits from
+// the row's first.
 inline bool packs_fit(const RowOperand& o, const RowShape& shape, int elements) {
   const int64_t bytes = elements * static_cast<int64_t>(size_of(o.dtype));
   bool fit = o.stride[3] == 1 && shape.n[2] % elements == 0 &&
              reinterpret_cast<uintptr_t>(o.base) % bytes == 0;
   fit = fit && (shape.rows == 1 || o.stride[0] % elements == 0);
-  for (int d = 0; d < 2; ++d) fit = fit && (shape.n[d] == 1 || o.stride[1 + d] % elements == 0);
-  return fit;
+  int64_t span = shape.n[2];
+  for (int d = 0; d < 2; ++d) {
+    if (shape.n[d] == 1) continue;
+    fit = fit && o.stride[1 + d] % elements == 0;
+    span += (shape.n[d] - 1) * (o.stride[1 + d] < 0 ? -o.stride[1 + d] : o.stride[1 + d]);
+  }
+  return fit && span / elements < FK_SHORT_INDEX;
 }
 
 // As many threads a row as leave each several units, but no fewer than fill the device.
