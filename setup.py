@@ -181,6 +181,8 @@ def cuda_extension():
             "_C_cuda needs a CUDA build of torch, the CUDA toolkit of the same major version and an"
             " architecture; unset FLOWKERNELS_CUDA to build for the CPU.",
         )
+    if problem:
+        print(f"flowkernels._C_cuda is not built: {problem}")
     if wanted == "0" or problem:
         return []
     return [

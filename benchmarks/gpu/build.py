@@ -49,11 +49,12 @@ def architecture() -> str | None:
 def problem(arch: str | None) -> str | None:
     """Why nothing can be built here, if so."""
     torch = setup().torch
-    if shutil.which("nvcc") is None:
-        return "nvcc was not found on PATH"
+    home = setup().cpp_extension.CUDA_HOME
+    if home is None and shutil.which("nvcc") is None:
+        return "nvcc was not found: neither on PATH nor through CUDA_HOME"
     if torch.version.cuda is None:
         return f"torch {torch.__version__} is not built for CUDA"
-    if setup().cpp_extension.CUDA_HOME is None:
+    if home is None:
         return "the CUDA toolkit was not found through nvcc; CUDA_HOME names it"
     if arch is None:
         return (
@@ -155,6 +156,9 @@ class Build:
             if message := self.link(module, [found[s.name] for s in wanted[module]]):
                 print(f"{module} does not link:\n{message}", flush=True)
                 return 1
+        for path in (self.where / "objects").glob("*.o"):
+            if path not in found.values():  # of sources as they were earlier
+                path.unlink()
         return self.load()
 
     def run(self) -> int:
@@ -183,6 +187,8 @@ def main() -> int:
         print(why)
         return 1
     start = time.monotonic()
+    if shutil.which("nvcc") is None:
+        os.environ["PATH"] += f":{setup().cpp_extension.CUDA_HOME}/bin"
     where = tree.make(where=chosen.tree.resolve())
     build = Build(where, chosen.architecture, chosen.jobs, chosen.full)
     print(f"building for {build.arch} on {platform.machine()} with {build.jobs} jobs", flush=True)

@@ -149,7 +149,7 @@ def compile_one(step: Step, folder: Path) -> Result:
     """Compiles into `folder`; nothing partial is left under the object's name."""
     files = step.files()
     path = folder / step.object_name(step.digest(files))
-    partial = path.with_suffix(".partial.o")
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     start = time.monotonic()
     code, cpu, text = _run(step.command(partial))
     spent = (time.monotonic() - start, cpu)

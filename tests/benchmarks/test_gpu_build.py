@@ -200,6 +200,7 @@ def test_build_says_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["build"])
+    monkeypatch.setattr(compilation.setup().cpp_extension, "CUDA_HOME", None)
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert build.main() == 1
     assert "nvcc was not found" in capsys.readouterr().out
