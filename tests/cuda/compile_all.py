@@ -2,9 +2,11 @@
 
     python -m tests.cuda.compile_all [--jobs N]
 
-Prints registers, spills, local and shared memory of each kernel. A spill or a local array
-is a failure unless allowed.toml lists it with its reason; so is a binding that does not
-compile. What has not changed since it last compiled is not compiled again.
+Prints registers, spills, local and shared memory of each kernel, and the width of its
+accesses as its machine code has them. A spill or a local array is a failure unless
+allowed.toml lists it with its reason; so are an access narrower than widths.toml allows and
+a binding that does not compile. What has not changed since it last compiled is not compiled
+again.
 """
 
 from __future__ import annotations
@@ -24,10 +26,13 @@ from pathlib import Path
 
 import tomllib
 
+from . import machine_code, widths
 from .kernels import ROOT, SOURCES, short_name
+from .machine_code import Code
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
 BUILD = ROOT / "build" / "check-gpu"
+SHOWN = "sm_90"  # whose accesses are printed
 ALLOWED = Path(__file__).with_name("allowed.toml")
 
 _ENTRY = re.compile(
@@ -50,6 +55,7 @@ class Kernel:
     spills: int
     local: int
     shared: int
+    symbol: str
 
     def needs_reason(self) -> bool:
         """Whether it uses local memory: spilled registers or arrays indexed at run time."""
@@ -78,6 +84,7 @@ def parse(log: str, file: str, arch: str) -> list[Kernel]:
                 spills=int(match["stores"]) + int(match["loads"]),
                 local=int(match["stack"]),
                 shared=int(shared[1]) if shared else 0,
+                symbol=match["symbol"],
             )
         )
     return kernels
@@ -108,9 +115,10 @@ def compile_kernels(nvcc: str, source: Path, arch: str, flags: list[str]) -> lis
     command = [nvcc, *flags, f"-arch={arch}", "-Xptxas", "-v", "-cubin", str(source)]
     cache = BUILD / f"{source.stem}.{arch}.json"
     key = digest(command, (".cu", ".h"))
-    if cache.exists() and (stored := json.loads(cache.read_text()))["key"] == key:
-        return [Kernel(**k) for k in stored["kernels"]]
     output = BUILD / f"{source.stem}.{arch}.cubin"
+    stored = json.loads(cache.read_text()) if cache.exists() and output.exists() else {}
+    if stored.get("key") == key:
+        return [Kernel(**k) for k in stored["kernels"]]
     run = subprocess.run([*command, "-o", str(output)], capture_output=True, text=True)
     if run.returncode:
         raise RuntimeError(f"{source.name} for {arch}:\n{run.stderr}")
@@ -119,6 +127,22 @@ def compile_kernels(nvcc: str, source: Path, arch: str, flags: list[str]) -> lis
     temporary.write_text(json.dumps({"key": key, "kernels": [asdict(k) for k in kernels]}))
     temporary.replace(cache)
     return kernels
+
+
+def read_code(tool: str, source: Path, arch: str) -> dict[str, Code]:
+    """The machine code of one compiled file, by mangled names."""
+    cubin = BUILD / f"{source.stem}.{arch}.cubin"
+    cache = BUILD / f"{source.stem}.{arch}.code.json"
+    value = hashlib.sha256(Path(machine_code.__file__).read_bytes())
+    value.update(tool.encode() + cubin.read_bytes())
+    key = value.hexdigest()
+    if not cache.exists() or json.loads(cache.read_text())["key"] != key:
+        codes = {name: asdict(code) for name, code in machine_code.read(cubin, tool).items()}
+        temporary = cache.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"key": key, "codes": codes}))
+        temporary.replace(cache)
+    stored = json.loads(cache.read_text())["codes"]
+    return {name: Code.of(code) for name, code in stored.items()}
 
 
 def compile_bindings(nvcc: str, flags: list[str]) -> list[str]:
@@ -179,6 +203,47 @@ def table(kernels: list[Kernel]) -> str:
     return "\n".join(lines)
 
 
+def width_table(kernels: list[tuple[Kernel, Code]]) -> str:
+    """One line a kernel of one architecture: what it is made of, and its accesses by bits."""
+    columns = ("LDG", "LDGSTS", "STG", "LDS", "STS")
+    lines = [["kernel", "reg", "instr", "float64", "mufu", *columns]]
+    for kernel, code in sorted(kernels, key=lambda k: (k[0].file, k[0].name)):
+        counts = (kernel.registers, code.instructions, code.float64, code.special)
+        lines.append([kernel.name, *map(str, counts), *(code.by_width(c) for c in columns)])
+    wide = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{w}}" if i in (0, *range(5, 10)) else f"{cell:>{w}}"
+            for i, (cell, w) in enumerate(zip(line, wide, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def check_widths(kernels: list[Kernel]) -> list[str]:
+    """Prints the accesses of every kernel; returns those that should be wider."""
+    tool = machine_code.disassembler()
+    if tool is None:
+        return ["nvdisasm was neither on PATH, nor beside nvcc, nor in Triton's package"]
+    among = widths.rules()
+    problems, shown = [], []
+    files = {(k.file, k.arch) for k in kernels}
+    codes = {
+        (source.name, arch): read_code(tool, source, arch)
+        for source in SOURCES
+        for arch in ARCHITECTURES
+        if (source.name, arch) in files
+    }
+    for kernel in kernels:
+        code = codes[kernel.file, kernel.arch][kernel.symbol]
+        problems += widths.check(kernel.name, kernel.arch, code, among)
+        if kernel.arch == SHOWN:
+            shown.append((kernel, code))
+    print(f"\nmachine code for {SHOWN}; accesses as bits x number of instructions")
+    print(width_table(shown))
+    return problems
+
+
 def main() -> int:
     """Compiles, prints, and returns the number of problems."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -208,6 +273,7 @@ def main() -> int:
                 problems.append(str(error))
     if kernels:
         print(table(kernels))
+        problems += check_widths(kernels)
     rules = tomllib.loads(ALLOWED.read_text()).get("allowed", [])
     for kernel in kernels:
         if kernel.needs_reason():
