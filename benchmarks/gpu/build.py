@@ -91,7 +91,7 @@ class Build:
         if kept.exists():
             self.steps.append({"name": step.name, "how": "kept"})
             return kept
-        found, why = objects.lookup(step) if carried else (None, "not asked for")
+        found, why = objects.lookup(step) if carried else (None, "absent")
         if found:
             self.steps.append({"name": step.name, "how": "carried"})
         elif why != "absent":

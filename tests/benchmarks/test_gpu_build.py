@@ -238,3 +238,30 @@ def test_every_header_that_a_compiler_reads_is_known() -> None:
         }
         assert (ROOT / source).resolve() in read
         assert read <= set(compilation.read_by(ROOT / source)), source
+
+
+def test_carried_bindings_that_do_not_load_are_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compilers: Path
+) -> None:
+    monkeypatch.setattr(objects, "FOLDER", tmp_path / "objects")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    objects.make(jobs=2)
+    made = build.Build(tree.make(where=tmp_path / "tree"), "sm_90", jobs=2, full=False)
+    codes = [1, 0]
+    monkeypatch.setattr(made, "load", lambda: codes.pop(0))
+    assert made.run() == 0
+    assert codes == []
+    assert made.facts["carried_bindings_failed"]
+    how = {s["name"]: s["how"] for s in made.steps}
+    assert {name.split("/")[0] for name, h in how.items() if h == "carried"} == {"cpu", "cuda"}
+    assert {how[s.name] for each in compilation.binding_steps() for s in each} == {"compiled"}
+
+
+def test_fault_of_what_was_compiled_here_is_not_tried_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compilers: Path
+) -> None:
+    monkeypatch.setattr(objects, "FOLDER", tmp_path / "objects")
+    made = build.Build(tree.make(where=tmp_path / "tree"), "sm_90", jobs=2, full=False)
+    codes = [1]
+    monkeypatch.setattr(made, "load", lambda: codes.pop(0))
+    assert made.run() == 1
