@@ -87,7 +87,7 @@ def read_by(source: Path) -> list[Path]:
         if path in found:
             continue
         found[path] = None
-        for name in _INCLUDE.findall(path.read_text()):
+        for name in _INCLUDE.findall(path.read_text(encoding="utf-8")):
             header = (path.parent / name).resolve()
             if header.exists():
                 pending.append(header)

@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,9 @@ done
 case "$source" in *refused*) echo "error: as it should"; exit 1;; esac
 test -z "$output" || echo "$source" > "$output"
 """
+
+
+_MAKE_DRIVER = objects._make_driver
 
 
 @pytest.fixture
@@ -136,6 +141,39 @@ def test_bindings_serve_only_their_own_torch(
     assert objects.lookup(compilation.binding_steps()[0][0])[0] is not None
     monkeypatch.setattr(torch, "__version__", "2.10.0")
     assert "stale: it is for torch" in objects.lookup(compilation.binding_steps()[0][0])[1]
+
+
+def test_driver_serves_as_long_as_it_and_the_kernels_are_the_same(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkout / "tests/cuda/driver"
+    folder.mkdir(parents=True)
+    (folder / "build.py").write_text("")
+    (folder / "main.cpp").write_text('#include "../../../csrc/math/light.h"\n')
+    given: list[list[str]] = []
+
+    def build_cuda(to: Path, linked: list[Path], arch: str, jobs: int) -> Path:
+        given.append([p.name.split(".")[0] for p in linked])
+        to.mkdir(parents=True, exist_ok=True)
+        (to / "driver").write_text("a program")
+        return to / "driver"
+
+    fake = types.SimpleNamespace(build_cuda=build_cuda)
+    monkeypatch.setitem(sys.modules, "tests.cuda.driver.build", fake)
+    monkeypatch.setattr(objects, "_make_driver", _MAKE_DRIVER)
+    assert objects.driver() is None
+    objects.make(jobs=1)
+    assert objects.driver() == objects.FOLDER / "driver" / "driver"
+    objects.make(jobs=1)
+    assert given == [["cuda-star"]], "it is built once"
+    for name in ("tests/cuda/driver/main.cpp", "csrc/cuda/engine.h", "csrc/math/light.h"):
+        with (checkout / name).open("a") as file:
+            file.write("// changed\n")
+        assert objects.driver() is None, name
+        objects.make(jobs=1)
+        assert objects.driver() is not None
+    (objects.FOLDER / "driver" / "driver").write_text("half of")
+    assert objects.driver() is None
 
 
 def test_failing_source_ends_with_its_message(
