@@ -25,7 +25,8 @@ def kernels(key: str) -> set[str]:
 def main() -> int:
     """0 if nothing is missing."""
     import flowkernels
-    from flowkernels import _C_cuda, ops
+    from flowkernels import ops  # first: it brings the libraries of torch
+    from flowkernels import _C_cuda  # isort: skip
 
     cpu, cuda = kernels("CPU"), kernels("CUDA")
     missing = sorted(cpu - cuda)
