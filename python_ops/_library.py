@@ -55,15 +55,19 @@ def folding_vmap(op: Function) -> Function:
     return rule
 
 
-def _on_one_device(name: str, fake: Function) -> Function:
-    """`fake`, refusing arguments that a real kernel could not read together."""
+def _on_one_device(name: str, fake: Function, numbers: tuple[str, ...]) -> Function:
+    """`fake`, refusing arguments that a real kernel could not read together.
+
+    `numbers` may be 0-d on the CPU, whatever the device: their values travel with the launch.
+    """
     names = [a.name for a in getattr(torch.ops.flowkernels, name).default._schema.arguments]
 
     def checked(*args: Any) -> Any:
         tensors = [(n, a) for n, a in zip(names, args, strict=False) if isinstance(a, Tensor)]
         first, reference = tensors[0]
         for argument, tensor in tensors[1:]:
-            if tensor.device != reference.device:
+            by_value = argument in numbers and tensor.ndim == 0 and tensor.is_cpu
+            if tensor.device != reference.device and not by_value:
                 raise ValueError(
                     f"{name}: `{argument}` must be on the device of `{first}` "
                     f"({reference.device}), got {tensor.device}"
@@ -110,6 +114,7 @@ def register(
     fake: Function,
     fake_backward: Function,
     vmap: Callable[[Function], Function] = leading_vmap,
+    numbers: tuple[str, ...] = (),
 ) -> None:
     """Completes op `name`; all functions take the arguments of the dispatcher's schema.
 
@@ -117,6 +122,7 @@ def register(
     backward_reference  its backward, f_backward(grads..., args...), in plain torch
     fake, fake_backward empty results of the right shapes
     vmap                makes a vmap rule of an op: leading_vmap or folding_vmap
+    numbers             arguments that may be 0-d tensors on the CPU beside others on a GPU
     """
     formulas = {
         f"{name}_reference": reference,
@@ -125,7 +131,7 @@ def register(
     for formula, function in formulas.items():
         LIBRARY.impl(formula, function, "CompositeImplicitAutograd")
     for op, empty in ((name, fake), (f"{name}_backward", fake_backward)):
-        torch.library.register_fake(f"flowkernels::{op}", _on_one_device(op, empty))
+        torch.library.register_fake(f"flowkernels::{op}", _on_one_device(op, empty, numbers))
         torch.library.register_vmap(
             f"flowkernels::{op}", vmap(getattr(torch.ops.flowkernels, op).default)
         )

@@ -143,10 +143,10 @@ def _bessel_order(x: Tensor, order: Tensor, function: str) -> Tensor:
     return out
 
 
-def number(op: str, argument: str, value: object) -> Tensor:
-    """A Python number as a 0-d float64 tensor."""
+def number(op: str, argument: str, value: object) -> float:
+    """A Python number as a float."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return torch.tensor(float(value), dtype=torch.float64)
+        return float(value)
     raise TypeError(
         f"{op}: `{argument}` must be a torch.Tensor or a number, got {type(value).__name__}"
     )
@@ -156,13 +156,14 @@ def _evaluate(op: str, v: Tensor | float, x: Tensor | float, lowest: float) -> T
     """The function `op` at order v, or v - 1 where it is a ratio with I_v on top."""
     shift = 1.0 if op == "iv_ratio" else 0.0
     if not isinstance(x, Tensor):
-        x = number(op, "x", x).to(v.device if isinstance(v, Tensor) else "cpu")
+        device = v.device if isinstance(v, Tensor) else "cpu"
+        x = torch.full((), number(op, "x", x), dtype=torch.float64, device=device)
     if isinstance(v, Tensor):
         # As torch promotes: a 0-d order does not widen an x with dimensions.
         dtype = x.dtype if x.ndim and not v.ndim else torch.promote_types(v.dtype, x.dtype)
         orders, points = torch.broadcast_tensors(v.to(dtype), x.to(dtype))
         return _bessel_order(points, orders - shift, op)
-    order = number(op, "v", v).item()
+    order = number(op, "v", v)
     if not (math.isfinite(order) and order >= lowest):
         raise ValueError(f"{op}: `v` must be a finite number >= {lowest:g}, got {order}")
     return bessel(x, order - shift, op)

@@ -58,6 +58,7 @@ register(
     fake=_fake,
     fake_backward=_fake_backward,
     vmap=_vmap,
+    numbers=("t",),
 )
 _slerp = entry("slerp", "a", "b")
 
@@ -98,7 +99,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
             lengths must not leave the range of float32 (of float64 in float64).
         b: of the shape of `a` (nothing is broadcast); of two dtypes the wider is used.
         t: a number or 0-d tensor; (T,), the same for all pairs; or (\*batch, T). Values
-            outside [0, 1] continue the great circle.
+            outside [0, 1] continue the great circle. On the device of `a`; a 0-d `t` may also
+            lie on the CPU, from where its value travels with the launch. Where it then wants a
+            gradient, the backward pass copies that from the GPU and so waits for it.
 
     Returns:
         y, contiguous, in the dtype of `a` and `b`: (\*batch, D) for a number or 0-d `t`,

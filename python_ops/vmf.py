@@ -17,7 +17,7 @@ from .log_iv import bessel, number
 def _radial(op: str, argument: str, value: Tensor | float, dim: int, function: str) -> Tensor:
     """A function of the concentration (or of its inverse's argument) alone."""
     if not isinstance(value, Tensor):
-        value = number(op, argument, value)
+        value = torch.tensor(number(op, argument, value), dtype=torch.float64)
     return bessel(value, checked_dim(op, dim) / 2 - 1, function)
 
 
@@ -268,7 +268,8 @@ def _concentration(op: str, x: Any, concentration: Tensor | float) -> Tensor:
         return concentration
     if not isinstance(x, Tensor):
         return torch.tensor(0.0)  # the op itself says what is wrong with x
-    return torch.as_tensor(concentration, dtype=x.dtype, device=x.device)
+    # Filled in: `as_tensor` would copy it to the device.
+    return torch.full((), float(concentration), dtype=x.dtype, device=x.device)
 
 
 def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor | float) -> Tensor:

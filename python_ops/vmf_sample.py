@@ -97,7 +97,12 @@ def vmf_sample(
     """
     _check(loc, concentration, sample_shape)
     wide = torch.promote_types(loc.dtype, torch.float32)
-    kappa = torch.as_tensor(concentration, dtype=wide, device=loc.device)
+    kappa = (
+        concentration.to(wide)
+        if isinstance(concentration, Tensor)
+        # Filled in: `as_tensor` would copy it to the device.
+        else torch.full((), float(concentration), dtype=wide, device=loc.device)
+    )
     try:
         batch = torch.broadcast_shapes(loc.shape[:-1], kappa.shape)
     except RuntimeError:

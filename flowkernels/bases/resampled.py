@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowkernels.precision import full_precision
+from flowkernels.reading import reads_freely
+
 from .acceptance import GroupedAcceptance
 from .base import Base, as_shape
 
@@ -17,6 +20,9 @@ __all__ = ["ResampledBase", "factor_size"]
 # Numbers in a block of proposals: large enough to finish most rows at once, small enough to stay
 # in a cache's reach.
 _BLOCK = 1 << 18
+# The same where the proposals are made without looking at what has been accepted: a few launches
+# for all of them, and 64 MiB.
+_UNSEEN_BLOCK = 1 << 24
 _EVALUATION_SEED = 21_101_528
 # Where T is infinite, a row that has seen so many proposals means an acceptance of nothing.
 _PATIENCE = 1_000_000
@@ -41,7 +47,8 @@ class ResampledBase(Base):
       Z_batch - sg(Z_batch) + Z_ema.
     - in evaluation mode it is the mean over ``num_eval_samples`` proposals of a fixed seed,
       estimated when it is first asked for after the weights have changed and kept; torch's random
-      state is not touched. Gradients then go to z, loc and scale, not through Z.
+      state is not touched. Gradients then go to z, loc and scale, not through Z. The proposals
+      are made on the CPU: ask for :attr:`normalizer` before capturing a CUDA graph.
 
     The accepted value is no differentiable function of the parameters, so there is no ``rsample``;
     :func:`flowkernels.training.reverse_kl.reverse_kl` takes the score function's gradient instead.
@@ -124,7 +131,7 @@ class ResampledBase(Base):
             raise ValueError(f"z must have shape (*batch, {self.dim}), got {tuple(z.shape)}")
         dtype = torch.promote_types(z.dtype, torch.float32)
         # The tails of the acceptance are lost in half precision.
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z):
             log_scale = self.log_scale.to(dtype)
             e = (z.to(dtype) - self.loc.to(dtype)) * torch.exp(-log_scale)
             log_proposal = -0.5 * e.square().sum(-1) - log_scale.sum()
@@ -155,12 +162,13 @@ class ResampledBase(Base):
 
         A round draws a block of k proposals for all groups of all rows that are still open and
         takes the first accepted of each; k grows as rows close, so that T = 100 is a handful of
-        rounds and never more than T.
+        rounds and never more than T. A GPU is not asked how many are open, for which it would
+        have to be waited for: there every row sees all of its T proposals, if T is finite.
         """
+        if not reads_freely(self.loc) and not math.isinf(self.truncation):
+            return self._draw_unseen(count)
         size = self.dim // self.groups
-        dtype = torch.promote_types(self.loc.dtype, torch.float32)
-        options: dict[str, Any] = {"dtype": dtype, "device": self.loc.device}
-        out = torch.empty(self.groups, count, size, **options)
+        out = self.loc.new_empty(self.groups, count, size, dtype=self._wide)
         taken = torch.zeros(self.groups, count, dtype=torch.long, device=self.loc.device)
         seen = 0
         while most := int((taken == 0).sum(1).max()) if count else 0:
@@ -170,20 +178,49 @@ class ResampledBase(Base):
             rows = (taken > 0).long().argsort(dim=1, stable=True)[:, :most]
             k = max(1, _BLOCK // (self.groups * most * size))
             k = int(min(k, max(16, 4 * seen), self.truncation - seen))
-            e = torch.randn(self.groups, most, k, size, **options)
-            logits = self.acceptance(e.reshape(self.groups, -1, size).transpose(0, 1))
-            uniform = torch.rand(self.groups, most, k, **options)
-            accepted = uniform < logits.T.sigmoid().reshape(uniform.shape)
-            if seen + k == self.truncation:
-                accepted[..., -1] = True
-            first = accepted.long().argmax(-1)
-            chosen = e.gather(2, first[..., None, None].expand(-1, -1, 1, size)).squeeze(2)
-            settles = accepted.any(-1) & (taken.gather(1, rows) == 0)
+            chosen, first, any_ = self._propose(most, k, final=seen + k == self.truncation)
+            settles = any_ & (taken.gather(1, rows) == 0)
             where = rows[settles], torch.nonzero(settles)[:, 0]
             out[where[1], where[0]] = chosen[settles]
             taken[where[1], where[0]] = seen + 1 + first[settles]
             seen += k
         return out.transpose(0, 1).reshape(count, self.dim), taken.T
+
+    def _draw_unseen(self, count: int) -> tuple[Tensor, Tensor]:
+        """As `draw`, all T proposals for every row, block by block."""
+        size, last = self.dim // self.groups, int(self.truncation)
+        out = self.loc.new_zeros(self.groups, count, size, dtype=self._wide)
+        taken = torch.zeros(self.groups, count, dtype=torch.long, device=self.loc.device)
+        widest = max(size, *(w.shape[-1] for w in self.acceptance.weights))
+        block = max(1, _UNSEEN_BLOCK // max(1, self.groups * count * widest))
+        for seen in range(0, last, block):
+            k = min(block, last - seen)
+            chosen, first, any_ = self._propose(count, k, final=seen + k == last)
+            settles = any_ & (taken == 0)
+            out = torch.where(settles.unsqueeze(-1), chosen, out)
+            taken = torch.where(settles, seen + 1 + first, taken)
+        return out.transpose(0, 1).reshape(count, self.dim), taken.T
+
+    def _propose(self, rows: int, k: int, final: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Of k proposals a row and group the first that is accepted, its place, and if any is.
+
+        (G, rows, s), (G, rows) and (G, rows); where `final`, the last one is accepted anyway.
+        """
+        size = self.dim // self.groups
+        options: dict[str, Any] = {"dtype": self._wide, "device": self.loc.device}
+        e = torch.randn(self.groups, rows, k, size, **options)
+        logits = self.acceptance(e.reshape(self.groups, -1, size).transpose(0, 1))
+        uniform = torch.rand(self.groups, rows, k, **options)
+        accepted = uniform < logits.T.sigmoid().reshape(uniform.shape)
+        if final:
+            accepted[..., -1].fill_(True)
+        first = accepted.long().argmax(-1)
+        chosen = e.gather(2, first[..., None, None].expand(-1, -1, 1, size)).squeeze(2)
+        return chosen, first, accepted.any(-1)
+
+    @property
+    def _wide(self) -> torch.dtype:
+        return torch.promote_types(self.loc.dtype, torch.float32)
 
     def train(self, mode: bool = True) -> ResampledBase:
         """As every module's; the Z of evaluation is estimated anew when it is next needed."""
@@ -205,14 +242,13 @@ class ResampledBase(Base):
         # On the CPU whatever the device, so that the proposals are the same everywhere.
         generator = torch.Generator().manual_seed(_EVALUATION_SEED)
         size = self.dim // self.groups
-        dtype = torch.promote_types(self.loc.dtype, torch.float32)
         total = torch.zeros(self.groups, dtype=torch.float64, device=self.loc.device)
         step = max(1, 4 * _BLOCK // self.dim)
-        with torch.autocast(self.loc.device.type, enabled=False):
+        with full_precision(self.loc):
             for start in range(0, self.num_eval_samples, step):
                 rows = min(step, self.num_eval_samples - start)
                 e = torch.randn(rows, self.groups, size, generator=generator, dtype=torch.float32)
-                logits = self.acceptance(e.to(self.loc.device, dtype))
+                logits = self.acceptance(e.to(self.loc.device, self._wide))
                 total += logits.sigmoid().sum(0, dtype=torch.float64)
         return total / self.num_eval_samples
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flowkernels.reading import reads_freely
+
 from .base import Bijection, check_channels, constant_log_det, positions
 
 
@@ -26,7 +28,8 @@ class ActNorm(Bijection):
 
     Raises:
         ValueError: the input has another number of channels, or the first
-            training batch is not finite.
+            training batch, on the CPU, is not finite. Elsewhere raising would have to
+            wait for the device: what comes out is then not finite either.
 
     Example:
         >>> layer = ActNorm(3)
@@ -64,9 +67,11 @@ class ActNorm(Bijection):
         """Set scale and bias from the statistics of x (B, C, *S); an empty x changes nothing."""
         check_channels(type(self).__name__, x, self.channels)
         count, mean, std = _channel_statistics(x)
-        if count == 0:
+        # Only a rank whose batch is empty needs to look whether the others' are.
+        if not x.shape[0] * positions(x) and (count is None or not bool(count > 0)):
             return
-        if not (mean.isfinite() & std.isfinite()).all():
+        finite = mean.isfinite() & std.isfinite()
+        if reads_freely(finite) and not finite.all():
             raise ValueError("ActNorm: the first training batch must be finite, got nan or inf")
         # Rounding leaves a channel that does not vary with a tiny variance,
         # which must not become a scale of a million.
@@ -101,16 +106,23 @@ def _read_started(module: nn.Module, _: object) -> None:
     module._started = bool(module.initialized)
 
 
-def _channel_statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, mean and standard deviation of every channel over all ranks, in float64."""
+def _channel_statistics(x: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Mean and standard deviation of every channel over all ranks, in float64.
+
+    First the count over all ranks, None where there are no others.
+    """
     x = x.double().transpose(0, 1).flatten(1)
-    total = _sum_over_ranks(torch.cat([x.sum(1), x.new_tensor([x.shape[1]])]))
+    total = _sum_over_ranks(torch.cat([x.sum(1), x.new_full((1,), x.shape[1])]))
     mean, count = total[:-1] / total[-1], total[-1]
     variance = _sum_over_ranks((x - mean[:, None]).square().sum(1)) / count
-    return count, mean, variance.sqrt()
+    return count if _has_ranks() else None, mean, variance.sqrt()
+
+
+def _has_ranks() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _sum_over_ranks(x: Tensor) -> Tensor:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _has_ranks():
         torch.distributed.all_reduce(x)
     return x

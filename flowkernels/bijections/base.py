@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .recompute import (
+    Chain,
     Layer,
     Pulled,
     Tensors,
@@ -54,7 +55,9 @@ class Bijection(nn.Module):
 def constant_log_det(x: Tensor, value: Tensor | float) -> Tensor:
     """A log-det that is the same for every row of x, as (B,), at least float32."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    return torch.as_tensor(value, dtype=dtype, device=x.device).expand(x.shape[0])
+    # A number made a tensor by filling it: `torch.tensor` would copy it to the device.
+    constant = value.to(dtype) if isinstance(value, Tensor) else x.new_full((), value, dtype=dtype)
+    return constant.expand(x.shape[0])
 
 
 def total_log_det(x: Tensor, log_dets: Sequence[Tensor]) -> Tensor:
@@ -102,6 +105,7 @@ class Compose(Bijection):
         super().__init__()
         self.bijections = nn.ModuleList(bijections)
         self.recompute = False
+        self._chain = Chain()
 
     def __len__(self) -> int:
         return len(self.bijections)
@@ -109,7 +113,7 @@ class Compose(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.recompute and keeps_activations() and len(self):
             layers = [Layer(b, b.pull, trainable(b)) for b in self.bijections]  # type: ignore[arg-type]
-            return run_chain(layers, x)
+            return run_chain(layers, x, self._chain)
         log_dets = []
         for bijection in self.bijections:
             x, log_det = bijection(x)

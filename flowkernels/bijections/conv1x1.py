@@ -3,17 +3,21 @@
 Kingma & Dhariwal, "Glow" (2018), section 3.2. Each layer is one affine map of
 the C channels of (B, C, *S) at every position, so that its log-det is a
 constant times the number of positions.
+
+Without autocast: the maps invert each other and have the stated log-det only in the
+precision of their parameters; they are a percent of a step's work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from flowkernels.precision import full_precision
 
 from .actnorm import ActNorm
 from .base import Bijection, check_channels, constant_log_det, positions
@@ -206,17 +210,3 @@ def mix_channels_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tens
         grad, x, matrix, [weight.shape[0]], ones, zeros, ones, False, zeros, 1, [True] * 3
     )
     return of_x, of_weight.reshape(weight.shape), of_bias
-
-
-def full_precision(x: Tensor) -> AbstractContextManager[None]:
-    """No autocast on x's device.
-
-    The maps here invert each other and have the stated log-det only in the
-    precision of their parameters; they are a percent of a step's work.
-    """
-    device = x.device.type
-    return (
-        torch.autocast(device, enabled=False)
-        if torch.is_autocast_enabled(device)
-        else nullcontext()
-    )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .base import Bijection, check_channels, constant_log_det, positions, total_log_det
 from .conv1x1 import ActNormConv1x1, fold, fold_inverse, mix_channels, mix_channels_backward
 from .coupling import AffineCoupling
-from .recompute import Layer, Pulled, Tensors, keeps_activations, run_chain, trainable
+from .recompute import Chain, Layer, Pulled, Tensors, keeps_activations, run_chain, trainable
 
 
 class GlowStep(Bijection):
@@ -67,6 +67,7 @@ class GlowSteps(Bijection):
     def __init__(self, steps: Iterable[GlowStep]) -> None:
         super().__init__()
         self.recompute = False
+        self._chain = Chain()
         self.steps = nn.ModuleList(steps)
         if len({mix.actnorm.channels for mix in self._mixes}) != 1:
             raise ValueError("steps must be at least one step, all of the same number of channels")
@@ -88,7 +89,7 @@ class GlowSteps(Bijection):
         log_det = constant_log_det(x, positions(x) * affine.log_det)
         weights, biases = affine.weight.unbind(), affine.bias.unbind()
         if self.recompute and keeps_activations():
-            z, rest = run_chain(self._layers(weights, biases), x)
+            z, rest = run_chain(self._layers(weights, biases), x, self._chain)
             return z, log_det + rest
         log_dets = [log_det]
         for coupling, weight, bias in zip(self._couplings, weights, biases, strict=True):

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowkernels.reading import reads_freely
+
 from .base import Bijection, constant_log_det, sum_event
 
 
@@ -28,8 +30,9 @@ class Dequantize(Bijection):
         shape, in x's dtype where that is floating, else in the default dtype.
 
     Raises:
-        ValueError: x holds something else than the levels 0, ..., levels-1
-            (not checked under ``torch.compile``).
+        ValueError: x, on the CPU, holds something else than the levels 0, ..., levels-1.
+            Elsewhere and under ``torch.compile``, where raising would have to wait for the
+            device, z is NaN there.
 
     Example:
         >>> z, log_det = Dequantize(noise=False)(torch.tensor([[0, 255]], dtype=torch.uint8))
@@ -56,22 +59,30 @@ class Dequantize(Bijection):
         return level, constant_log_det(z, z[0:1].numel() * math.log(self.levels))
 
     def _spread(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
-        if (x.dtype != torch.uint8 or self.levels < 256) and not torch.compiler.is_compiling():
-            self._check_levels(x)
+        within = None
+        if x.dtype != torch.uint8 or self.levels < 256:
+            within = self._within(x)
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
         # Half precision cannot hold a level and its fraction together.
         level = x.to(torch.promote_types(dtype, torch.float32))
         z = (level + (torch.rand_like(level) if noise else 0.5)) / self.levels
+        if within is not None:
+            z = torch.where(within, z, math.nan)
         return z.to(dtype), constant_log_det(z, -x[0:1].numel() * math.log(self.levels))
 
-    def _check_levels(self, x: Tensor) -> None:
-        wrong = ~((x >= 0) & (x < self.levels) & (x == x.floor()))
-        if wrong.any():
+    def _within(self, x: Tensor) -> Tensor | None:
+        """Where x holds levels; on the CPU, which need not wait to see it, None or an error."""
+        right = (x >= 0) & (x < self.levels) & (x == x.floor())
+        if not reads_freely(right):
+            return right
+        if not right.all():
+            wrong = x[~right]
             hint = " (images scaled to [0, 1]? multiply by 255)" if x.max() <= 1 else ""
             raise ValueError(
                 f"Dequantize: x must hold whole levels 0, ..., {self.levels - 1}, "
-                f"got {x[wrong][0].item():.6g}{hint}"
+                f"got {wrong[0].item():.6g}{hint}"
             )
+        return None
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}, noise={self.noise}"

@@ -7,7 +7,7 @@ a chain of layers is its last output, whatever their number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -44,6 +44,18 @@ class Layer(NamedTuple):
     tensors: Tensors
 
 
+class Chain:
+    """What a chain keeps from one run to the next.
+
+    Attributes:
+        draws: whether a layer drew random numbers in the last run; None before the first. The
+            generator's state cannot be had while a CUDA graph is captured, so this is what tells
+            there that it need not be brought back.
+    """
+
+    draws: bool | None = None
+
+
 def trainable(module: nn.Module) -> Tensors:
     """The parameters of a module that take gradients."""
     return tuple(p for p in module.parameters() if p.requires_grad)
@@ -54,32 +66,47 @@ def keeps_activations() -> bool:
     return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
-def run_chain(layers: Sequence[Layer], x: Tensor) -> tuple[Tensor, Tensor]:
+def run_chain(layers: Sequence[Layer], x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
     """The layers one after another: (z, sum of their log-dets), keeping only z.
 
     Gradients are those of the plain chain, of first order only. Random numbers that a
     layer draws (dropout) and autocast are in the second run what they were in the first; a
     layer that counts its calls (batch normalisation's statistics) counts two.
+
+    Raises:
+        RuntimeError: a CUDA graph is captured, and a layer draws random numbers or the chain
+            has not run before.
     """
     tensors = [t for layer in layers for t in layer.tensors]
-    z, log_det = _Chain.apply(layers, x, *tensors)  # type: ignore[no-untyped-call]
+    z, log_det = _Run.apply(layers, x, chain, *tensors)  # type: ignore[no-untyped-call]
     return z, log_det
 
 
-class _Chain(torch.autograd.Function):
+class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, layers: Sequence[Layer], x: Tensor, *tensors: Tensor) -> Any:
+    def forward(
+        ctx: Any, layers: Sequence[Layer], x: Tensor, chain: Chain, *tensors: Tensor
+    ) -> Any:
         ctx.layers, ctx.states, ctx.autocast = layers, [], _autocast(x.device.type)
+        capturing = x.is_cuda and torch.cuda.is_current_stream_capturing()
+        if capturing and chain.draws is not False:
+            raise RuntimeError(
+                "recompute: a CUDA graph can be captured after a first step without one, of layers "
+                "that draw no random numbers (as dropout does)"
+            )
         total: Tensor | None = None
-        before = _random_state(x.device)
+        # Tensors without values draw none.
+        remembers = not (capturing or x.is_meta or type(x) not in (Tensor, nn.Parameter))
+        before = _random_state(x.device) if remembers else []
         for layer in layers:
             x, log_det = layer.forward(x)
             total = log_det if total is None else total + log_det
-            after = _random_state(x.device)
+            after = _random_state(x.device) if remembers else []
             # Most layers draw nothing: there is nothing to bring back.
             drew = not all(map(torch.equal, before, after))
             ctx.states.append(before if drew else None)
             before = after
+        chain.draws = any(state is not None for state in ctx.states)
         ctx.save_for_backward(x, *tensors)
         return x, total
 
@@ -88,7 +115,8 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, grad_z: Tensor, grad_log_det: Tensor) -> Any:
         z, *tensors = ctx.saved_tensors
         grads: list[Tensor] = []
-        with _as_it_was(z.device, ctx.autocast):
+        drew = any(state is not None for state in ctx.states)
+        with _as_it_was(z.device, ctx.autocast, drew):
             for layer, state in zip(reversed(ctx.layers), reversed(ctx.states), strict=True):
                 if state is not None:
                     _set_random_state(z.device, state)
@@ -96,7 +124,7 @@ class _Chain(torch.autograd.Function):
                 del tensors[len(tensors) - len(own) :]
                 z, grad_z, of_own = layer.pull(z.detach(), grad_z, grad_log_det, own)
                 grads = [*of_own, *grads]
-        return None, grad_z, *grads
+        return None, grad_z, None, *grads
 
 
 def pull_by_inverse(
@@ -124,7 +152,9 @@ def _gradients(outputs: Tensors, inputs: Tensors, grads: Tensors) -> Tensors:
     )
 
 
-def _autocast(device: str) -> dict[str, Any]:
+def _autocast(device: str) -> dict[str, Any] | None:
+    if not torch.amp.is_autocast_available(device):
+        return None
     return {
         "device_type": device,
         "enabled": torch.is_autocast_enabled(device),
@@ -145,8 +175,12 @@ def _set_random_state(device: torch.device, state: list[Tensor]) -> None:
 
 
 @contextmanager
-def _as_it_was(device: torch.device, autocast: dict[str, Any]) -> Iterator[None]:
+def _as_it_was(device: torch.device, autocast: dict[str, Any] | None, drew: bool) -> Iterator[None]:
     """The first run's autocast, with gradients; the random state comes back afterwards."""
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.autocast(**autocast), torch.enable_grad():
+    with (
+        torch.random.fork_rng(devices=devices, enabled=drew),
+        nullcontext() if autocast is None else torch.autocast(**autocast),
+        torch.enable_grad(),
+    ):
         yield

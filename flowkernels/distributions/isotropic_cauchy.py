@@ -90,9 +90,9 @@ class IsotropicCauchy(LocatedDistribution):
     def entropy(self) -> Tensor:
         """In nats."""
         scale = self.scale.to(torch.promote_types(self.scale.dtype, torch.float32))
-        half = torch.tensor((1 + self.event_shape[0]) / 2, dtype=torch.float64)
+        half = scale.new_full((), (1 + self.event_shape[0]) / 2, dtype=torch.float64)
         gap = torch.digamma(half) - torch.digamma(torch.full_like(half, 0.5))
-        return ((half * gap).item() - self._log_peak(scale)).to(scale.dtype)
+        return (half * gap - self._log_peak(scale)).to(scale.dtype)
 
     def _log_peak(self, scale: Tensor) -> Tensor:
         """The log density at `loc`, in float64."""

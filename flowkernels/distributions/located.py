@@ -36,7 +36,12 @@ class LocatedDistribution(Distribution):
                 f"{name}: loc must be (*batch, p) with p >= {self.least_dim}, got shape "
                 f"{tuple(loc.shape)}"
             )
-        number = torch.as_tensor(number, dtype=loc.dtype, device=loc.device)
+        # A number is filled in: `as_tensor` would copy it to the device.
+        number = (
+            number.to(loc.device, loc.dtype)
+            if isinstance(number, Tensor)
+            else loc.new_full((), float(number))
+        )
         try:
             batch_shape = torch.broadcast_shapes(loc.shape[:-1], number.shape)
         except RuntimeError:

@@ -17,7 +17,11 @@ _WEIGHTS: list[float] = (_MASSES / 2).tolist()
 
 def unit_interval(like: Tensor) -> tuple[Tensor, Tensor]:
     """16 nodes and weights in the dtype and on the device of `like`."""
-    return (
-        torch.tensor(_NODES, dtype=like.dtype, device=like.device),
-        torch.tensor(_WEIGHTS, dtype=like.dtype, device=like.device),
-    )
+    return _vector(_NODES, like), _vector(_WEIGHTS, like)
+
+
+def _vector(numbers: list[float], like: Tensor) -> Tensor:
+    if like.is_cpu or torch.compiler.is_compiling():
+        return torch.tensor(numbers, dtype=like.dtype, device=like.device)
+    # Filled in one by one: a list would be copied to the device, which waits for it.
+    return torch.stack([like.new_full((), number) for number in numbers])

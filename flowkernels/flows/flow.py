@@ -13,6 +13,7 @@ from flowkernels.bases import Base
 from flowkernels.bases.base import as_shape
 from flowkernels.bijections import Bijection, Compose, Dequantize, GlowSteps
 from flowkernels.interpolation import Path
+from flowkernels.precision import autocasts
 
 CPU = torch.device("cpu")
 
@@ -170,7 +171,7 @@ class Flow(nn.Module):
     def _encode(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
         rows, batch = self._rows("x", x, self.event_shape)
         if self.dequantize is None:
-            if rows.dtype != self.dtype and not torch.is_autocast_enabled(x.device.type):
+            if rows.dtype != self.dtype and not autocasts(x.device.type):
                 raise TypeError(
                     f"x must have the flow's dtype {self.dtype}, got {x.dtype}; "
                     "convert it, or the flow with flow.to(dtype)"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flowkernels import ops
+from flowkernels.reading import reads_freely
 
 from .marginals import Chi, FarTails, Marginal, StandardCauchy, StandardNormal
 from .paths import Path, aligned, norm, register_path
@@ -44,11 +45,11 @@ def line_through_cauchy(a: Tensor, b: Tensor, t: Tensor, marginal: Marginal) -> 
         line = (1 - t) * to_cauchy(a, marginal) + t * to_cauchy(b, marginal)
         return from_cauchy(line, marginal)
     far = torch.maximum(_log_size(a, marginal), _log_size(b, marginal)) > _FAR
-    middle = marginal.icdf(a.new_tensor(0.5))
+    middle = marginal.icdf(a.new_full((), 0.5))
     near_a, near_b = torch.where(far, middle, a), torch.where(far, middle, b)
     line = (1 - t) * to_cauchy(near_a, marginal) + t * to_cauchy(near_b, marginal)
     near = from_cauchy(line, marginal)
-    if not torch.compiler.is_compiling() and not far.any():
+    if reads_freely(far) and not far.any():
         return near
     far_a, far_b = torch.where(far, a, middle), torch.where(far, b, middle)
     return torch.where(far, _far_line(far_a, far_b, t, marginal), near)
