@@ -21,6 +21,7 @@ from .elementary import divide, log1p_nonnegative, poly3, poly4, sqrt
 from .launch import launch
 from .log_iv import debye_log_iv, log_power, order_over
 from .refuse import FLOATING, check_gradients, refuse, wide_of
+from .table import make_table
 from .tile import ceil_div, fetch, positions, power_of_two, warps
 
 ELEMENTS = 512
@@ -35,7 +36,7 @@ M = tl.constexpr(378)
 def tables(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The tables of Debye's expansion as memory of the device."""
     numbers = [c for name in ("d", "e", "m") for row in _C.debye_table(name) for c in row]
-    return torch.tensor(numbers, dtype=dtype, device=device)
+    return make_table(numbers, dtype, device)
 
 
 # ---- series ----------------------------------------------------------------------

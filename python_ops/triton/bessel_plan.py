@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .._extension import _C
+from .table import make_table
 
 HEADER = ("v", "sigma", "inv_two_m", "offset", "log_gamma", "y_scale", "log_uniform", "factored")
 DEBYE_PLACE, SERIES_PLACE, SQUARES_PLACE = 28, 48, 72
@@ -90,4 +91,4 @@ def plan_at(order: float, double: bool, device: torch.device) -> Plan:
         "SQUARES": _step(plan, SQUARES, 8) if series else 0,
     }
     dtype = torch.float64 if double else torch.float32
-    return Plan(torch.tensor(numbers, dtype=dtype, device=device), constants)
+    return Plan(make_table(numbers, dtype, device), constants)

@@ -24,6 +24,7 @@ from .elementary import atan2, log1p, sincos, tanh
 from .launch import launch
 from .philox import COSINE, row_keys, uniform, words
 from .refuse import FLOATING, refuse
+from .table import make_table
 from .tile import ceil_div, positions
 
 ROUNDS = tl.constexpr(32)  # a proposal fails with probability at most 0.34: all below 1e-14
@@ -144,7 +145,7 @@ def _nodes(device: torch.device) -> Tensor:
     """Gauss and Legendre's nodes on (0, 1), then their weights."""
     node, weight = np.polynomial.legendre.leggauss(NODES.value)
     both = np.concatenate([(node + 1) / 2, weight / 2])
-    return torch.tensor(both.tolist(), dtype=torch.float64, device=device)
+    return make_table(both.tolist(), torch.float64, device)
 
 
 def forward(
