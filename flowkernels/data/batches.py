@@ -122,7 +122,7 @@ class TensorBatches:
             resume_epoch, resume_batch = self._resume_at
             start = resume_batch if resume_epoch == epoch else 0
             self._resume_at = None
-        indices = self.order(epoch)
+        indices = self.order(epoch).to(self.images.device)
         for batch in range(start, len(self)):
             first = batch * self.batch_size
             self._delivered = batch + 1

@@ -70,8 +70,15 @@ class ImageDataModule(pl.LightningDataModule):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def train_dataloader(self) -> TensorBatches:
-        """Shuffled batches of the training images; a smaller last one is left out."""
-        return self._training(*self._processes())
+        """Shuffled batches of the training images; a smaller last one is left out.
+
+        The images go to the trainer's device whole: a batch is then a selection there, for which
+        no step waits.
+        """
+        batches = self._training(*self._processes())
+        if self.trainer is not None:
+            batches.images = batches.images.to(self.trainer.strategy.root_device)
+        return batches
 
     def steps_in_epoch(self, world_size: int = 1) -> int:
         """How many batches an epoch of training has in each of ``world_size`` processes."""

@@ -103,6 +103,8 @@ class RunCheckpoints(Checkpoint):
     ) -> None:
         """Save in the middle of an epoch."""
         if trainer.global_step % self.every == 0 and not trainer.is_last_batch:
+            assert isinstance(pl_module, FlowModule)
+            pl_module.check_finite()
             self._save_last(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -117,8 +119,9 @@ class RunCheckpoints(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Take back a state whose loss turned out not to be finite."""
-        suspect = self._saved_at == trainer.global_step
-        if isinstance(exception, NonFiniteError) and suspect and trainer.is_global_zero:
+        if not isinstance(exception, NonFiniteError) or not trainer.is_global_zero:
+            return
+        if self._saved_at == exception.good_steps:
             if self.run.previous.exists():
                 self.run.previous.replace(self.run.last)
             else:

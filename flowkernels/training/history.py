@@ -89,9 +89,10 @@ class History(pl.Callback):
             return
         mean = trainer.strategy.reduce(self._sum / self._count, reduce_op="mean")
         self._sum, self._count = torch.zeros_like(self._sum), 0
+        pl_module.train_score = float(mean)
         self._write(
             trainer,
-            train_bpd=float(mean),
+            train_bpd=pl_module.train_score,
             gradient_norm=float(pl_module.gradient_norm),
             learning_rate=pl_module.step_learning_rate,
         )

@@ -71,6 +71,18 @@ class LineProgress(pl.Callback):
             )
 
 
+class LiveBar(RichProgressBar):
+    """Lightning's, with the scores as they were last read, not read for it at every step."""
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Bits per dimension of training and of the last validation, once there are any."""
+        assert isinstance(pl_module, FlowModule)
+        scores = {"bpd": pl_module.train_score, "val_bpd": pl_module.val_score}
+        return {name: score for name, score in scores.items() if not math.isnan(score)}
+
+
 def progress_callback() -> pl.Callback:
     """A live bar with bits per dimension on a terminal, else lines."""
-    return RichProgressBar(leave=True) if sys.stdout.isatty() else LineProgress()
+    return LiveBar(leave=True) if sys.stdout.isatty() else LineProgress()

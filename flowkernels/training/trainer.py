@@ -91,6 +91,7 @@ def fit(
         schedule=config.schedule,
         warmup_steps=config.warmup_steps,
         total_steps=config.epochs * data.steps_in_epoch(config.devices),
+        look_every=config.log_every,
     )
     trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
     # Only now: what cannot be trained leaves no folder behind.
@@ -104,7 +105,7 @@ def fit(
             _silence_lightning()
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except NonFiniteError as error:
-        raise NonFiniteError(f"{error}.\n{_what_is_left(run)}") from error
+        raise NonFiniteError(f"{error}.\n{_what_is_left(run)}", error.good_steps) from error
     except SystemExit as error:
         # Lightning turns Ctrl-C into exit(1).
         raise KeyboardInterrupt from error
