@@ -23,11 +23,16 @@ namespace mlp {
 
 namespace {
 
+// On a type of device that has no autocast (meta) torch raises when asked.
+bool autocasts(const Tensor& x) {
+  const at::DeviceType device = x.device().type();
+  return at::autocast::is_autocast_available(device) && at::autocast::is_autocast_enabled(device);
+}
+
 bool layer_fits(const Tensor& x, const Tensor& weight, const Tensor& bias,
                 const c10::SymInt& width) {
   const auto is_like_x = [&](const Tensor& t) {
-    return t.device() == x.device() && (t.scalar_type() == x.scalar_type() ||
-                                        at::autocast::is_autocast_enabled(x.device().type()));
+    return t.device() == x.device() && (t.scalar_type() == x.scalar_type() || autocasts(x));
   };
   return weight.dim() == 2 && weight.sym_size(1) == width && bias.dim() == 1 &&
          bias.sym_size(0) == weight.sym_size(0) && is_like_x(weight) && is_like_x(bias);
@@ -114,7 +119,7 @@ Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases) {
 }
 
 bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases) {
-  if (!nobody_watches() || at::autocast::is_autocast_enabled(x.device().type())) return false;
+  if (!nobody_watches() || autocasts(x)) return false;
   bool plain = is_plain(x);
   for (const Tensor& w : weights) plain = plain && is_plain(w);
   for (const Tensor& b : biases) plain = plain && is_plain(b);
