@@ -263,13 +263,15 @@ register(
 _vmf_log_prob = entry("vmf_log_prob", "x", "loc")
 
 
-def _concentration(op: str, x: Any, concentration: Tensor | float) -> Tensor:
+def _concentration(op: str, x: Any, concentration: Any) -> Tensor:
     if isinstance(concentration, Tensor):
         return concentration
     if not isinstance(x, Tensor):
         return torch.tensor(0.0)  # the op itself says what is wrong with x
-    # Filled in: `as_tensor` would copy it to the device.
-    return torch.full((), float(concentration), dtype=x.dtype, device=x.device)
+    if isinstance(concentration, (int, float)):
+        # Filled in: `as_tensor` would copy it to the device.
+        return torch.full((), float(concentration), dtype=x.dtype, device=x.device)
+    return torch.as_tensor(concentration, dtype=x.dtype, device=x.device)
 
 
 def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor | float) -> Tensor:

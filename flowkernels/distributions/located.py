@@ -38,9 +38,9 @@ class LocatedDistribution(Distribution):
             )
         # A number is filled in: `as_tensor` would copy it to the device.
         number = (
-            number.to(loc.device, loc.dtype)
-            if isinstance(number, Tensor)
-            else loc.new_full((), float(number))
+            loc.new_full((), float(number))
+            if isinstance(number, (int, float))
+            else torch.as_tensor(number, dtype=loc.dtype, device=loc.device)
         )
         try:
             batch_shape = torch.broadcast_shapes(loc.shape[:-1], number.shape)

@@ -135,7 +135,8 @@ def aligned(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Te
             f"and {tuple(b.shape)}"
         )
     # A number is filled in: `as_tensor` would copy it to the device.
-    t = t.to(a.device, a.dtype) if isinstance(t, Tensor) else a.new_full((), float(t))
+    number = isinstance(t, (int, float))
+    t = a.new_full((), float(t)) if number else torch.as_tensor(t, dtype=a.dtype, device=a.device)
     if t.ndim == 0:
         return a, b, t
     if t.ndim > 1 and t.shape[:-1] != a.shape[:-1]:

@@ -1,6 +1,10 @@
 """A GPU's training: steps that are not finite are found later, and have changed nothing."""
 
+import json
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -135,3 +139,42 @@ def test_the_bar_shows_what_was_read(tiny):
     assert LiveBar().get_metrics(None, module) == {}
     module.train_score, module.val_score = 4.5, 4.25
     assert LiveBar().get_metrics(None, module) == {"bpd": 4.5, "val_bpd": 4.25}
+
+
+# Lightning starts the second process by running this file again.
+TWO_PROCESSES = """
+import json, sys
+from pathlib import Path
+import torch
+from flowkernels.training import FlowModule, NonFiniteError, RunConfig, fit
+
+torch.set_num_threads(1)
+FlowModule._fuses = lambda self: True
+step = FlowModule.training_step
+
+def poisoned(self, batch, index):
+    loss = step(self, batch, index)
+    if self.trainer.global_rank == 1 and self.global_step == 2:
+        self._loss = loss.detach() * float("nan")  # of one process, and of none's gradient
+    poisoned.rank = self.trainer.global_rank
+    return loss
+
+FlowModule.training_step = poisoned
+try:
+    fit(RunConfig(**json.loads(sys.argv[2])), sys.argv[1], progress=False)
+except NonFiniteError as error:
+    Path(sys.argv[3], f"rank{poisoned.rank}").write_text(str(error))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_stop_at_the_same_step(tmp_path, tiny):
+    script = tmp_path / "train.py"
+    script.write_text(TWO_PROCESSES)
+    settings = json.dumps(tiny(devices=2, log_every=4, checkpoint_every=100).to_dict())
+    subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "run"), settings, str(tmp_path)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300, check=False,
+    )  # fmt: skip
+    for rank in (0, 1):
+        assert (tmp_path / f"rank{rank}").read_text().startswith("step 3 (epoch 1): ")

@@ -1,0 +1,388 @@
+"""A whole step of every flow with every base, watched; run by test_no_copies.py."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Laplace, MultivariateNormal, Normal
+
+from flowkernels import bases, bijections, flows
+from flowkernels.bases import Base, FromDistribution, ResampledBase, base_names
+from flowkernels.flows import Flow
+from flowkernels.interpolation import CauchyLength, Chi, path_names
+from flowkernels.training.module import FlowModule
+from flowkernels.training.reverse_kl import reverse_kl
+
+from .watch import Refused, fake_device, like, to_device, watched
+
+ROWS, DIM, IMAGE = 6, 16, (1, 4, 4)
+
+# How each flow is built around a base, and its data.
+FLOWS: dict[str, Callable[..., Flow]] = {
+    "realnvp": lambda **options: flows.realnvp(DIM, layers=3, hidden=8, **options),
+    "glow": lambda **options: flows.glow(IMAGE, levels=2, steps=2, hidden=8, **options),
+}
+
+
+def _laplace() -> FromDistribution:
+    return FromDistribution(Independent(Laplace(torch.zeros(DIM), torch.ones(DIM)), 1))
+
+
+class LearnableNormal(Base):
+    """A user's own base, with Parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(DIM)
+        self.loc = nn.Parameter(torch.zeros(DIM))
+        self.log_scale = nn.Parameter(torch.zeros(DIM))
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        law = Normal(self.loc, self.log_scale.exp(), validate_args=False)
+        return law.log_prob(z).sum(-1)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        noise = torch.randn(*sample_shape, DIM, device=self.loc.device)
+        return self.loc + self.log_scale.exp() * noise
+
+
+def _learnable_concentration() -> Base:
+    base = bases.SphericalVonMisesFisher(DIM)
+    for name in ("loc", "concentration"):
+        value = base._buffers.pop(name)
+        assert value is not None
+        base.register_parameter(name, nn.Parameter(value))
+    return base
+
+
+# Every name, and what has none or takes options.
+BASES: dict[str, Callable[[], str | Base]] = {
+    **{name: lambda name=name: name for name in base_names()},  # type: ignore[misc]
+    "from_distribution": _laplace,
+    "multivariate_normal": lambda: FromDistribution(
+        MultivariateNormal(torch.zeros(DIM), torch.eye(DIM))
+    ),
+    "resampled_trainable": lambda: ResampledBase(DIM, hidden=(8,), groups=4, trainable=True),
+    "resampled_small_truncation": lambda: ResampledBase(DIM, hidden=(8,), truncation=5),
+    "vmf_other_mean": lambda: bases.SphericalVonMisesFisher(DIM, loc=torch.eye(DIM + 1)[0]),
+    "vmf_trainable": _learnable_concentration,
+    "learnable_normal": LearnableNormal,
+}
+# Couplings in every way, on the flow's own base.
+COUPLINGS: list[dict[str, Any]] = [
+    {"scale_fn": fn, "layout": layout, "order": order}
+    for fn, layout, order in (
+        ("exp", "scale_shift", "shift_then_scale"),
+        ("sigmoid", "interleaved", "scale_then_shift"),
+        ("softplus", "shift_scale", "scale_then_shift"),
+    )
+]
+
+each_flow = pytest.mark.parametrize("kind", FLOWS)
+each_base = pytest.mark.parametrize("base", BASES)
+
+
+@pytest.fixture(autouse=True)
+def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Newton's method: every one of them calls the same ops."""
+    for law in (CauchyLength, Chi):
+        monkeypatch.setattr(law, "rounds", 2)
+
+
+def build(kind: str, base: str = "normal", **options: Any) -> Flow:
+    flow = FLOWS[kind](base=BASES[base](), **options)
+    for parameter in flow.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return flow
+
+
+def data(flow: Flow) -> Tensor:
+    shape = (ROWS, *flow.event_shape)
+    if flow.dequantize is None:
+        return torch.randn(shape, device="cuda")
+    return torch.randint(256, shape, dtype=torch.uint8, device="cuda")
+
+
+class OneDevice:
+    """As much of Lightning's trainer as a step asks for."""
+
+    world_size, global_rank, global_step, current_epoch = 1, 0, 0, 0
+
+
+def step(module: FlowModule, x: Tensor, optimizer: Any, scheduler: Any) -> None:
+    """What Lightning does with a batch, in its order."""
+    loss = module.training_step(x, 0)
+    optimizer.zero_grad()
+    loss.backward()
+    module.configure_gradient_clipping(optimizer, 50.0, "norm")
+    optimizer.step()
+    scheduler.step()
+
+
+def training(flow: Flow, monkeypatch: pytest.MonkeyPatch, autocast: bool = False) -> None:
+    """A first step, which starts actnorms and makes tables, and a second, watched."""
+    module = FlowModule(flow, warmup_steps=2, total_steps=10, look_every=10)
+    monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
+    with fake_device():
+        to_device(module)
+        module._trainer = OneDevice()
+        monkeypatch.setattr(FlowModule, "trainer", property(lambda self: self._trainer))
+        configured = module.train().configure_optimizers()
+        optimizer, scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+        x = data(flow)
+        cast = torch.autocast("cuda", torch.bfloat16) if autocast else nullcontext()
+        with cast:
+            assert torch.is_autocast_enabled("cuda") == autocast
+            step(module, x, optimizer, scheduler)
+            with watched() as watch:
+                step(module, x, optimizer, scheduler)
+    assert not watch.inherent
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recompute"])
+@each_base
+@each_flow
+def test_training_step(
+    kind: str, base: str, recompute: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training(build(kind, base, recompute=recompute), monkeypatch)
+
+
+def test_the_optimiser_is_fused() -> None:
+    with fake_device():
+        module = to_device(FlowModule(build("realnvp")))
+        optimizer = module.configure_optimizers()["optimizer"]
+        assert optimizer.param_groups[0]["fused"]
+
+
+@pytest.mark.parametrize("options", COUPLINGS, ids=lambda o: o["scale_fn"])
+@each_flow
+def test_training_step_of_other_couplings(
+    kind: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training(build(kind, **options), monkeypatch)
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recompute"])
+@each_flow
+def test_training_step_under_autocast(
+    kind: str, recompute: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training(build(kind, "vmf", recompute=recompute), monkeypatch, autocast=True)
+
+
+@each_flow
+def test_first_training_step(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that starts the actnorms."""
+    flow = build(kind)
+    with fake_device():
+        to_device(flow.train())
+        x = data(flow)
+        with watched():
+            flow.log_prob(x).mean().backward()
+
+
+def test_first_training_step_without_dequantisation() -> None:
+    flow = build("glow", dequantize=False)
+    with fake_device():
+        to_device(flow.train())
+        with watched():
+            flow.log_prob(data(flow)).mean().backward()
+
+
+def test_images_that_are_floats() -> None:
+    """Their levels are checked without reading them."""
+    flow = build("glow").eval()
+    with fake_device():
+        to_device(flow)
+        with watched():
+            flow.log_prob(data(flow).float()).mean().backward()
+
+
+@each_base
+@each_flow
+def test_use(kind: str, base: str) -> None:
+    """Encoding, decoding, densities, draws and the base's own path, without gradients."""
+    flow = build(kind, base)
+    with fake_device(), torch.no_grad():
+        to_device(flow.eval())
+        x, y = data(flow), data(flow)
+
+        def everything() -> None:
+            z, _ = flow(x)
+            flow.inverse(z)
+            flow.log_prob(x)
+            flow.bits_per_dim(x)
+            flow.sample(3)
+            flow.interpolate(x, y, 0.3)
+            flow.interpolate(x, y, torch.linspace(0, 1, 5, device="cuda"))
+
+        everything()
+        with watched():
+            everything()
+
+
+def _paths() -> list[tuple[str, str]]:
+    """Every path once, and those that bases with a marginal make of it."""
+    marginals = [
+        name
+        for name, make in BASES.items()
+        if (law := bases.make_base(make(), DIM)).marginal or law.radial_marginal
+    ]
+    assert {"cauchy", "isotropic_cauchy"} <= set(marginals)
+    return [(base, path) for base in ("normal", *marginals) for path in path_names()]
+
+
+@pytest.mark.parametrize(("base", "path"), _paths())
+def test_paths(base: str, path: str) -> None:
+    law = bases.make_base(BASES[base](), DIM)
+    with fake_device():
+        to_device(law)
+        a, b = (torch.randn(ROWS, DIM, device="cuda", requires_grad=True) for _ in range(2))
+        t = torch.rand(5, device="cuda", requires_grad=True)
+        with watched():
+            law.path(a, b, 0.3, path).sum().backward()
+            law.path(a, b, t, path).sum().backward()
+
+
+def test_rejection_without_an_end_reads() -> None:
+    """How often to propose is known to the device alone: a limit is what makes a step of it."""
+    law = ResampledBase(DIM, hidden=(8,), truncation=math.inf)
+    with fake_device():
+        to_device(law)
+        with watched(), pytest.raises(Refused):
+            law.sample(3)
+
+
+@each_base
+def test_reverse_kl_step(base: str) -> None:
+    flow = build("realnvp", base, actnorm=False)
+    with fake_device():
+        to_device(flow.train())
+        optimizer = torch.optim.AdamW(flow.parameters(), fused=True)
+
+        def one() -> None:
+            optimizer.zero_grad()
+            reverse_kl(flow, lambda x: -x.square().sum(-1), 32).backward()
+            optimizer.step()
+
+        one()
+        with watched():
+            one()
+
+
+def test_recompute_is_not_captured_unseen() -> None:
+    """Nobody has seen yet whether its layers draw random numbers."""
+    flow = build("realnvp", recompute=True, actnorm=False)
+    with fake_device():
+        to_device(flow.train())
+        x = data(flow)
+        with watched(), pytest.raises(RuntimeError, match="after a first step without one"):
+            flow.log_prob(x)
+        flow.log_prob(x).sum().backward()
+        with watched():
+            flow.log_prob(x).sum().backward()
+        for module in flow.modules():
+            if isinstance(module, bijections.Compose):
+                module._chain.draws = True  # as a dropout in a conditioner leaves it
+        with watched(), pytest.raises(RuntimeError, match="draw no random numbers"):
+            flow.log_prob(x)
+
+
+def test_every_flow_and_base_is_here() -> None:
+    """What is exported, without a list of its own."""
+    functions = {n for n in flows.__all__ if inspect.isfunction(getattr(flows, n))}
+    assert set(FLOWS) == functions
+    built = {type(bases.make_base(make(), DIM)) for make in BASES.values()}
+    exported = {
+        value
+        for name in bases.__all__
+        if inspect.isclass(value := getattr(bases, name)) and issubclass(value, Base)
+    }
+    abstract = {Base, bases.SphericalBase}
+    assert exported - abstract <= built
+
+
+BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "ActNorm": (lambda: bijections.ActNorm(4), (ROWS, 4, 2, 2)),
+    "ActNormConv1x1": (lambda: bijections.ActNormConv1x1(4), (ROWS, 4, 2, 2)),
+    "AdditiveLogRatio": (lambda: bijections.AdditiveLogRatio(4), (ROWS, 4)),
+    "AffineCoupling": (
+        lambda: bijections.AffineCoupling(bijections.mlp_conditioner(2, 4)), (ROWS, 4)
+    ),
+    "Compose": (lambda: bijections.Compose([]), (ROWS, 4)),
+    "Dequantize": (lambda: bijections.Dequantize(), (ROWS, 4)),
+    "Flip": (lambda: bijections.Flip(), (ROWS, 4)),
+    "GlowStep": (
+        lambda: bijections.GlowStep(
+            4, bijections.AffineCoupling(bijections.conv_conditioner(2, 4, 8))
+        ),
+        (ROWS, 4, 2, 2),
+    ),
+    "GlowSteps": (
+        lambda: bijections.GlowSteps(
+            [bijections.GlowStep(
+                4, bijections.AffineCoupling(bijections.conv_conditioner(2, 4, 8))
+            )]
+        ),
+        (ROWS, 4, 2, 2),
+    ),
+    "Inverse": (lambda: bijections.Inverse(bijections.Logit()), (ROWS, 4)),
+    "InvertibleConv1x1": (lambda: bijections.InvertibleConv1x1(4), (ROWS, 4, 2, 2)),
+    "Logit": (lambda: bijections.Logit(), (ROWS, 4)),
+    "Multiscale": (
+        lambda: bijections.Multiscale([bijections.Flip(), bijections.Flip()], (1, 4, 4)),
+        (ROWS, 1, 4, 4),
+    ),
+    "Permutation": (lambda: bijections.Permutation([2, 0, 1, 3]), (ROWS, 4)),
+    "ScaledStereographic": (lambda: bijections.ScaledStereographic(4), (ROWS, 4)),
+    "Squeeze": (lambda: bijections.Squeeze(), (ROWS, 1, 4, 4)),
+    "StickBreaking": (lambda: bijections.StickBreaking(4), (ROWS, 4)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("device", ["cuda", "meta"])
+@pytest.mark.parametrize("name", BIJECTIONS)
+def test_bijection(name: str, device: str) -> None:
+    """There and back, with gradients, from the very first call; on tensors without values, too."""
+    make, shape = BIJECTIONS[name]
+    layer: Any = make().train()
+    if device == "meta":
+        layer = layer.to("meta")
+        x = torch.rand(shape, device="meta", requires_grad=True)
+        z, log_det = layer(x)
+        back, rest = layer.inverse(z)
+        (back.sum() + log_det.sum() + rest.sum()).backward()
+        return
+    with fake_device():
+        to_device(layer)
+        x = torch.rand(shape, device="cuda", requires_grad=True)
+        with watched():
+            z, log_det = layer(x)
+            back, rest = layer.inverse(z)
+            (back.sum() + log_det.sum() + rest.sum()).backward()
+
+
+def test_every_bijection_is_here() -> None:
+    exported = {
+        name
+        for name in bijections.__all__
+        if inspect.isclass(value := getattr(bijections, name))
+        and issubclass(value, bijections.Bijection)
+    }
+    assert set(BIJECTIONS) == exported - {"Bijection", "SimplexBijection"}
+
+
+def test_to_device_leaves_nothing_behind() -> None:
+    flow = build("glow", "from_distribution")
+    with fake_device():
+        to_device(flow)
+        tensors = [*flow.parameters(), *flow.buffers()]
+        assert all(t.is_cuda for t in tensors)
+        assert like(tensors[0]).is_cuda

@@ -1,0 +1,28 @@
+"""No step waits for a GPU, or copies between it and the host; shown without one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from .stand_in import missing, run_pytest
+
+CHECKS = {"ops": "op_checks", "flows": "flow_checks", "triton": "triton_checks"}
+# How many there must be at least: a process that collects nothing has shown nothing.
+LEAST = {"ops": 130, "flows": 180, "triton": 20}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checks", CHECKS)
+def test_no_copies(checks: str) -> None:
+    if problem := missing():
+        pytest.skip(problem)
+    if checks == "triton":
+        pytest.importorskip("triton", reason="Triton is not installed")
+    result = run_pytest(f"tests/device/{CHECKS[checks]}.py", "-ra", "--tb=short")
+    assert result.returncode == 0, result.stdout[-8000:] + result.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", result.stdout)
+    assert passed, result.stdout
+    assert int(passed[1]) >= LEAST[checks], result.stdout
+    assert "skipped" not in result.stdout, result.stdout

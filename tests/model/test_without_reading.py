@@ -1,0 +1,153 @@
+"""What decides nothing by values, as on a GPU, gives what the CPU's shortcuts give."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from flowkernels.bases import ResampledBase
+from flowkernels.bijections import ActNorm, Dequantize
+from flowkernels.flows import realnvp
+from flowkernels.interpolation import (
+    CauchyLength,
+    Chi,
+    StandardNormal,
+    cauchy_linear,
+    spherical_cauchy_linear,
+)
+from flowkernels.reading import reads_freely
+
+Blind = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture
+def blind() -> Blind:
+    """Makes every module of the library take the way of a GPU."""
+    using = [
+        m
+        for name, m in sys.modules.items()
+        if name.startswith("flowkernels.") and vars(m).get("reads_freely") is reads_freely
+    ]
+    assert len(using) >= 5
+
+    @contextmanager
+    def inside() -> Iterator[None]:
+        with ExitStack() as stack:
+            for m in using:
+                stack.enter_context(mock.patch.object(m, "reads_freely", return_value=False))
+            yield
+
+    return inside
+
+
+def test_actnorm_starts_the_same(blind: Blind) -> None:
+    x = 5 + 2 * torch.randn(64, 3, 4)
+    seeing, unseeing = ActNorm(3), ActNorm(3)
+    seeing(x)
+    with blind():
+        unseeing(x)
+        ActNorm(3)(x[:0])
+    assert unseeing.initialized
+    for name, value in seeing.state_dict().items():
+        assert torch.equal(value, unseeing.state_dict()[name])
+
+
+def test_actnorm_passes_on_what_is_not_finite(blind: Blind) -> None:
+    with blind():
+        z, _ = ActNorm(2)(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))
+    assert z[:, 0].isfinite().all()
+    assert z[:, 1].isnan().all()
+
+
+def test_no_levels_become_nan(blind: Blind) -> None:
+    x = torch.tensor([[0.0, 255.0, 256.0, -1.0, 0.5, float("nan")]])
+    with blind():
+        z, log_det = Dequantize()(x)
+    assert z.isnan().tolist() == [[False, False, True, True, True, True]]
+    assert log_det.isfinite().all()
+    with blind():
+        assert torch.equal(Dequantize().centre(x[:, :2])[0], Dequantize().centre(x[:, :2])[0])
+    levels = torch.tensor([[3, 4]], dtype=torch.uint8)
+    with blind():
+        assert Dequantize(4)(levels)[0].isnan().tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("scale", [1.0, 80.0])
+def test_cauchy_paths(blind: Blind, scale: float) -> None:
+    dim = 9
+    a, b = scale * torch.randn(2, 5, dim, dtype=torch.float64)
+    t = torch.linspace(0, 1, 4, dtype=torch.float64)
+    for path in (
+        cauchy_linear(StandardNormal()),
+        spherical_cauchy_linear(Chi(dim)),
+        spherical_cauchy_linear(CauchyLength(dim)),
+    ):
+        seen = path(a, b, t)
+        with blind():
+            assert_close(path(a, b, t), seen, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 16, 50, 300, 784, 3072, 100_000])
+def test_terms_of_the_length_suffice(blind: Blind, dim: int) -> None:
+    law = CauchyLength(dim)
+    x = torch.logspace(-3, 6, 3001, dtype=torch.float64) * dim**0.5
+    seen = law.cdf(x), law.sf(x)
+    with blind():
+        # where one more term is a factor of 1 in exact numbers, it is a rounding of d terms here
+        assert_close((law.cdf(x), law.sf(x)), seen, rtol=2e-13 + 5e-17 * dim, atol=0)
+
+
+@pytest.mark.parametrize("truncation", [2, 7, 100])
+@pytest.mark.parametrize("block", [1, 1 << 24])
+def test_proposals_of_a_resampled_base(
+    blind: Blind, monkeypatch: pytest.MonkeyPatch, truncation: int, block: int
+) -> None:
+    """As many of them on average, and the same law of what is accepted."""
+    monkeypatch.setattr("flowkernels.bases.resampled._UNSEEN_BLOCK", block)
+    base = ResampledBase(4, groups=2, hidden=(8,), truncation=truncation).eval()
+    with torch.no_grad():
+        for parameter in base.acceptance.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+        base.acceptance.biases[-1].sub_(1.0)
+    count = 20_000
+    with blind():
+        e, taken = base.draw(count)
+    expected = base.expected_proposals()
+    error = taken.double().std(0) / count**0.5
+    assert ((taken.double().mean(0) - expected).abs() < 5 * error + 0.02 * expected).all()
+    assert taken.min() >= 1 and taken.max() <= truncation
+    other = base.draw(count)[0]
+    for moment in (lambda x: x, lambda x: x.square(), lambda x: x.roll(1, -1) * x):
+        spread = (moment(e).var(0) + moment(other).var(0)).sqrt() / count**0.5
+        assert ((moment(e).mean(0) - moment(other).mean(0)).abs() < 5 * spread).all()
+    with blind():
+        assert base.draw(0)[0].shape == (0, 4)
+
+
+def test_a_last_proposal_is_always_taken(blind: Blind) -> None:
+    base = ResampledBase(2, truncation=10, hidden=(4,)).eval()
+    with torch.no_grad():
+        base.acceptance.biases[-1].fill_(-200.0)
+    with blind():
+        e, taken = base.draw(1000)
+    assert (taken == 10).all()
+    assert abs(float(e.mean())) < 0.1
+
+
+@pytest.mark.parametrize("base", ["normal", "vmf", "resampled", "isotropic_cauchy"])
+def test_flows_on_meta(base: str) -> None:
+    """Shapes without memory, the actnorm's start included."""
+    flow = realnvp(6, layers=2, hidden=8, base=base).to("meta").train()
+    x = torch.empty(5, 6, device="meta")
+    loss = -flow.log_prob(x).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert isinstance(loss, Tensor)
+    assert loss.shape == ()
+    assert flow.inverse(flow(x)[0])[0].shape == x.shape
