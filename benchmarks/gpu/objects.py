@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
-import importlib.util
 import json
 import os
 import shutil
@@ -91,11 +90,15 @@ def driver() -> Path | None:
 
 
 def _driver_digest() -> str:
-    own = sorted(p for p in (tree.ROOT / _DRIVER).rglob("*") if p.suffix in (".cpp", ".cu", ".h"))
+    """Of the driver, the kernels it runs and the CPU's kernels, which are its reference."""
+    own = [p for p in (tree.ROOT / _DRIVER).rglob("*") if p.suffix in (".cpp", ".cu", ".h")]
+    flags = setup()
+    kernels = flags.sources("csrc/cuda/*.cu", "csrc/cpu/*.cpp", *flags.SHARED_BINDINGS)
+    own += [tree.ROOT / source for source in kernels]
     read = sorted({p for source in own for p in read_by(source)})
     parts = [p.read_bytes() for p in (*read, tree.ROOT / _DRIVER / "build.py")]
-    parts += [s.digest().encode() for s in kernel_steps(ARCHITECTURE) if s.compiler == "nvcc"]
-    return hashlib.sha256(b"\0".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[:16]
+    parts += [" ".join(s.flags).encode() for s in kernel_steps(ARCHITECTURE)]
+    return hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[:16]
 
 
 def _versions() -> dict[str, str]:
@@ -138,6 +141,7 @@ def _make_driver(manifest: dict[str, Any], jobs: int) -> None:
     if driver():
         return
     digest = _driver_digest()
+    print("building the driver ...", flush=True)
     build = importlib.import_module(f"{_DRIVER.replace('/', '.')}.build")
     kernels = [s for s in kernel_steps(ARCHITECTURE) if s.compiler == "nvcc"]
     objects = [path for s in kernels if (path := lookup(s)[0])]
