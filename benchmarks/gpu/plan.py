@@ -23,6 +23,14 @@ TESTS = ["tests/ops/test_promises.py", "tests/cuda/test_layouts.py",
          "tests/cuda/test_bessel_functions.py"]  # fmt: skip
 PROMISES = "parity or strides or empty_batch or layouts or bessel_functions or backward_refuses"
 TRANSFORMS = "autocast or gradcheck or opcheck or torch_func or vmap or jacobian"
+# The ops whose kernels have another name, or none of their own.
+DRIVEN_AS = {
+    "log_det_triangular": "log_det_diagonal",
+    "vmf_log_normalizer": "bessel",
+    "vmf_mean_resultant": "bessel",
+    "log_iv": "bessel",
+    "vmf_sample": "vmf_sample_cosine",
+}
 ROUNDS = 4  # of sizes, see rows.py
 
 
@@ -86,6 +94,11 @@ class Plan:
     def _chosen(self) -> list[str]:
         return ["--ops", *self.ops] if self.ops else []
 
+    def _driver_ops(self) -> list[str]:
+        """The ops as the driver names them: of kernels, not of functions that share one."""
+        names = list(dict.fromkeys(DRIVEN_AS.get(op, op) for op in self.ops))
+        return ["--ops", *names] if names else []
+
     # ---- kinds of stages -----------------------------------------------------------
 
     def build(self) -> Stage:
@@ -116,7 +129,7 @@ class Plan:
         """The driver, whose lines go to its standard output."""
         command = [PYTHON, "-m", "benchmarks.gpu.drive", "--driver", str(self.driver)]
         lines = self._lines(name)
-        command += ["--lines", str(lines), "--", *arguments, *self._chosen()]
+        command += ["--lines", str(lines), "--", *arguments, *self._driver_ops()]
         return Stage(
             name, command, seconds, section="driver", lines=lines, needs=self._needs_driver()
         )
@@ -125,7 +138,8 @@ class Plan:
         """The driver under compute-sanitizer."""
         path, missing = sanitizer()
         command = [path, "--tool", tool, "--error-exitcode", "9"]
-        command += [str(self.driver), "--check", *self._chosen()]
+        # Without guards around the operands: the tool watches their ends.
+        command += [str(self.driver), "--check", "--sizes", "tiny", "--exact", *self._driver_ops()]
         return Stage(
             f"sanitizer {tool}", command, seconds, missing=missing, needs=self._needs_driver()
         )

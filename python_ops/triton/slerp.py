@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .elementary import atan2_quadrant, divide, sincos, sqrt
 from .launch import launch, tracing
-from .refuse import FLOATING, check_gradients, refuse, wide_of
+from .refuse import FLOATING, check_gradients, refuse
 from .tile import ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- r, b's part across a ----------------------------------------------------------

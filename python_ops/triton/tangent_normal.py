@@ -18,7 +18,7 @@ from torch import Tensor
 from .elementary import divide, sqrt
 from .launch import launch
 from .philox import normal_tile, row_keys
-from .refuse import FLOATING, check_gradients, refuse, wide_of
+from .refuse import FLOATING, check_gradients, refuse
 from .tile import PROGRAMS, ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- kernels ---------------------------------------------------------------------

@@ -30,7 +30,7 @@ from .bessel_ratio import bessel_ratio_complement
 from .body import body_of, read_beside, read_body, write_body
 from .launch import launch
 from .log_0f1 import bessel_peak
-from .refuse import FLOATING, check_gradients, refuse, wide_of
+from .refuse import FLOATING, check_gradients, refuse
 from .stereographic import point, row_sums
 from .tile import PROGRAMS, ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def _locked() -> Iterator[None]:
+def locked() -> Iterator[None]:
     """One process builds at a time."""
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / ".lock").open("w") as lock:
@@ -95,24 +95,30 @@ def _compile(source: Path, flags: list[str], headers: bytes) -> Path:
 
 def compile_kernel(source: Path, library: Path) -> None:
     """Builds one free-standing kernel source with the emulator."""
-    with _locked():
+    with locked():
         emulator = _compile(EMULATOR / "emulator.cpp", KERNEL, _headers())
     command = ["g++", *KERNEL, f"-I{ROOT / 'csrc/cuda'}", "-shared", str(source)]
     subprocess.run([*command, "-xnone", str(emulator), "-o", str(library)], check=True)
+
+
+def kernel_objects(pool: ThreadPoolExecutor) -> list[Future[Path]]:
+    """The kernels and what runs them, being compiled; `locked` must be held."""
+    headers = _headers()
+    sources = [*SOURCES, EMULATOR / "emulator.cpp"]
+    return [pool.submit(_compile, s, KERNEL, headers) for s in sources]
 
 
 def build() -> Path:
     """The library with all kernels and their bindings, as the CPU's."""
     from torch.utils import cpp_extension
 
-    with _locked():
+    with locked():
         includes = [*cpp_extension.include_paths(), sysconfig.get_path("include")]
         binding = [*COMMON, "-O0", "-DFK_EMULATED", *(f"-isystem{p}" for p in includes)]
         headers = _headers()
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            waiting = [pool.submit(_compile, s, KERNEL, headers) for s in SOURCES]
+            waiting = kernel_objects(pool)
             waiting += [pool.submit(_compile, s, binding, headers) for s in [*BINDINGS, *SHARED]]
-            waiting.append(pool.submit(_compile, EMULATOR / "emulator.cpp", KERNEL, headers))
             objects = [str(w.result()) for w in waiting]
         key = hashlib.sha256(" ".join(objects).encode()).hexdigest()[:16]
         library = BUILD / f"libflowkernels_emulated.{key}.so"

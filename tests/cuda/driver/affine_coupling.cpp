@@ -1,0 +1,166 @@
+// affine_coupling: every scale function, layout of the parameters, order and direction; of all
+// channels, or of half of them beside the half that is copied.
+#include "../../../csrc/cpu/affine_coupling.h"
+
+#include <math.h>
+
+#include <sstream>
+
+#include "../../../csrc/cuda/affine_coupling.h"
+#include "cases.h"
+
+namespace driver {
+namespace {
+
+using Args = fk::AffineCouplingArgs;
+using fk::ScaleFn;
+
+const std::vector<const char*> scale_names = {"exp",     "tanh",        "softclip", "atan",
+                                              "sigmoid", "inv_sigmoid", "softplus"};
+static_assert(fk::scale_fn_count == 7);
+
+// The words of a note: a scale function, and options.
+struct Options {
+  ScaleFn scale_fn = ScaleFn::tanh;
+  bool interleaved = false, scale_first = false, shift_first = false, inverse = false,
+       first = false;
+  DType params;
+
+  Options(const std::string& note, DType dtype) : params(dtype) {
+    std::istringstream words(note);
+    for (std::string word; words >> word;) {
+      for (size_t i = 0; i < scale_names.size(); ++i)
+        if (word == scale_names[i]) scale_fn = static_cast<ScaleFn>(i);
+      interleaved |= word == "interleaved";
+      scale_first |= word == "scale_shift";
+      shift_first |= word == "shift_then_scale";
+      inverse |= word == "inverse";
+      first |= word == "first";
+      // As autocast makes them.
+      if (word == "float16-params" && dtype == DType::f32) params = DType::f16;
+      if (word == "bfloat16-params" && dtype == DType::f32) params = DType::bf16;
+    }
+  }
+};
+
+// Elements `first`, `first + step`, ... of a row.
+fk::RowOperand part(Operand o, int64_t first, int64_t step = 1) {
+  fk::RowOperand r;
+  r.base = static_cast<char*>(o.base) + first * o.stride * int64_t(fk::size_of(o.dtype));
+  r.dtype = o.dtype;
+  r.stride[0] = o.row_stride;
+  r.stride[3] = o.stride * step;
+  return r;
+}
+
+struct Halves {
+  fk::RowOperand shift, raw;
+};
+Halves halves(Operand params, int64_t coupled, const Options& o) {
+  if (o.interleaved) return {part(params, 0, 2), part(params, 1, 2)};
+  const int64_t shift_at = o.scale_first ? coupled : 0, raw_at = o.scale_first ? 0 : coupled;
+  return {part(params, shift_at), part(params, raw_at)};
+}
+
+template <bool Split>
+std::unique_ptr<Case> make(const Spec& spec) {
+  auto owned = std::make_unique<Case>(spec);
+  Case& c = *owned;
+  const Options o(spec.note, spec.dtype);
+  const int64_t coupled = Split ? spec.width / 2 : spec.width, kept = spec.width - coupled;
+  const int64_t coupled_at = o.first ? 0 : kept, kept_at = o.first ? coupled : 0;
+  Matrix& x = c.input("x", spec.dtype, spec.width, normals(1));
+  Matrix& params = c.input("params", o.params, 2 * coupled, normals(2));
+  const auto arguments = [=, &c, &x, &params](Where where) {
+    Args a;
+    a.coupled.rows = a.kept.rows = c.rows(where);
+    a.coupled.n[2] = coupled;
+    a.kept.n[2] = kept;
+    a.scale_fn = o.scale_fn;
+    a.shift_first = o.shift_first;
+    a.inverse = o.inverse;
+    a.bound = 2;
+    a.float64 = x.at(where).dtype == DType::f64;
+    a.x = part(x.at(where), coupled_at);
+    const Halves h = halves(params.at(where), coupled, o);
+    a.shift = h.shift;
+    a.raw = h.raw;
+    return a;
+  };
+  if (!c.is_backward()) {
+    Matrix& y = c.output("y", spec.dtype, spec.width);
+    Matrix& log_det = c.output("log_det", c.wide(), 1);
+    log_det.least_scale = sqrt(double(coupled));
+    const auto whole = [=, &x, &y, &log_det](Where where) {
+      Args a = arguments(where);
+      a.y = part(y.at(where), coupled_at);
+      a.kept_x = part(x.at(where), kept_at);
+      a.kept_y = part(y.at(where), kept_at);
+      a.log_det.base = log_det.at(where).base;
+      a.log_det.dtype = log_det.at(where).dtype;
+      return a;
+    };
+    c.launch = [&c, &log_det, whole,
+                sums = static_cast<Matrix*>(nullptr)](const fk::cuda::Queue& queue) mutable {
+      Args a = whole(Where::device);
+      a.parts = fk::cuda::affine_coupling_parts(a, queue);
+      if (a.parts > 1 && sums == nullptr) sums = &c.scratch(c.wide(), a.coupled.rows, a.parts);
+      if (a.parts > 1) a.log_det.base = sums->at(Where::device).base;
+      fk::cuda::affine_coupling_forward(a, log_det.at(Where::device).base, queue);
+    };
+    c.reference = [whole] {
+      const Args a = whole(Where::host);
+      fk::cpu::affine_coupling_forward(a, 0, a.coupled.rows);
+    };
+    return owned;
+  }
+  Matrix& grad_y = c.input("grad_y", spec.dtype, spec.width, normals(3));
+  Matrix& grad_log_det = c.input("grad_log_det", c.wide(), 1, normals(4));
+  Matrix& grad_x = c.output("grad_x", spec.dtype, spec.width);
+  Matrix& grad_params = c.output("grad_params", o.params, 2 * coupled);
+  const auto whole = [=, &grad_y, &grad_log_det, &grad_x, &grad_params](Where where) {
+    Args a = arguments(where);
+    a.grad_y = part(grad_y.at(where), coupled_at);
+    a.grad_x = part(grad_x.at(where), coupled_at);
+    const Halves h = halves(grad_params.at(where), coupled, o);
+    a.grad_shift = h.shift;
+    a.grad_raw = h.raw;
+    a.kept_x = part(grad_y.at(where), kept_at);
+    a.kept_y = part(grad_x.at(where), kept_at);
+    a.grad_log_det = part(grad_log_det.at(where), 0);
+    return a;
+  };
+  c.launch = [whole](const fk::cuda::Queue& queue) {
+    Args a = whole(Where::device);
+    a.parts = fk::cuda::affine_coupling_parts(a, queue);
+    fk::cuda::affine_coupling_backward(a, queue);
+  };
+  c.reference = [whole] {
+    const Args a = whole(Where::host);
+    fk::cpu::affine_coupling_backward(a, 0, a.coupled.rows);
+  };
+  return owned;
+}
+
+std::vector<std::string> notes() {
+  std::vector<std::string> all = {"tanh"};
+  for (const char* name : scale_names)
+    for (const char* options :
+         {"", " inverse", " interleaved shift_then_scale", " scale_shift shift_then_scale inverse"})
+      if (std::string(name) + options != "tanh") all.push_back(std::string(name) + options);
+  all.push_back("tanh float16-params");
+  all.push_back("tanh bfloat16-params");
+  all.push_back("tanh first");
+  return all;
+}
+
+}  // namespace
+
+Op affine_coupling() {
+  return {"affine_coupling", notes(), both_directions, false, every_dtype, make<false>};
+}
+Op affine_coupling_split() {
+  return {"affine_coupling_split", notes(), both_directions, false, every_dtype, make<true>};
+}
+
+}  // namespace driver
