@@ -18,6 +18,7 @@ SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 LINK_PYTHON ?= $(PYTHON)
 LINK := build/link-2.11/venv/bin/python
+FORMATTED = $$(git ls-files '*.cpp' '*.h' '*.cu')
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
 .PHONY: demo test lint format types bench check-gpu check-link gpu-objects gpu clean
@@ -55,7 +56,7 @@ gpu:
 lint: $(READY) types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu')
+	$(BIN)/clang-format --dry-run --Werror $(FORMATTED)
 
 # The type checker sees the package as it is installed: python_ops as flowkernels.ops.
 types: $(READY)
@@ -66,7 +67,7 @@ types: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu')
+	$(BIN)/clang-format -i $(FORMATTED)
 
 clean:
 	rm -rf build demo $(VENV) flowkernels/*.so *.egg-info

@@ -20,6 +20,8 @@ import pytest
 
 from benchmarks.gpu import plan, profile, results, table
 from benchmarks.gpu.stages import Interrupted, Outcome, Stage, run
+from tests.cuda import harness
+from tests.cuda.driver import build
 
 ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -44,6 +46,14 @@ def _command(output: Path, *arguments: str) -> list[str]:
     return [*command, "--commit", COMMIT, *arguments]
 
 
+@pytest.fixture(scope="module")
+def driver() -> Path:
+    """Every CUDA kernel on the CPU harness."""
+    if problem := harness.missing():
+        pytest.skip(f"no driver to rehearse with: {problem}")
+    return build.build_cpu(harness.BUILD)
+
+
 def _environment(checkout: Path) -> dict[str, str]:
     environment = {**os.environ, "PYTHONPATH": str(checkout / "benchmarks/gpu/rehearsal")}
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_CURRENT_TEST"):
@@ -57,11 +67,13 @@ def _one(output: Path, pattern: str) -> Path:
 
 
 @pytest.mark.slow
-def test_rehearsal(checkout: Path, tmp_path: Path) -> None:
+def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
     """Every stage ends as it should inside its limit; what comes back is all there."""
+    environment = _environment(checkout) | {"FLOWKERNELS_DRIVER": str(driver)}
+    environment["ASAN_OPTIONS"] = "detect_leaks=0"
     ran = subprocess.run(
-        _command(tmp_path), cwd=checkout, env=_environment(checkout), capture_output=True,
-        text=True, timeout=800,
+        _command(tmp_path), cwd=checkout, env=environment, capture_output=True, text=True,
+        timeout=800,
     )  # fmt: skip
     report = ran.stdout + ran.stderr
     assert ran.returncode == 1, report  # a stage that fails is not hidden
@@ -77,6 +89,7 @@ def test_rehearsal(checkout: Path, tmp_path: Path) -> None:
     assert result["machine"]["commit"] == COMMIT
     ended = {s["name"]: s for s in result["stages"]}
     passed = {"build", "smoke cuda", "tests cuda", "rows cuda", "rows eager", "glow cuda"}
+    passed |= {"driver check", "driver time"}
     assert {n for n, s in ended.items() if s["status"] == "passed"} >= passed, report
     assert ended["times out"]["status"] == "timed out"
     assert ended["fails"]["status"] == "failed"
@@ -94,6 +107,8 @@ def test_rehearsal(checkout: Path, tmp_path: Path) -> None:
     assert normflows["not_timed"] == "normflows is not installed"
     assert {line["result"] for line in result["smoke_cuda"] if "op" in line} == {"right"}
     assert {line["outcome"] for line in result["tests"]} <= {"passed", "skipped"}
+    assert all(line.get("check", "passed") == "passed" for line in result["driver"])
+    assert sum(line.get("done", False) for line in result["driver"]) == 2
     with tarfile.open(tmp_path / f"{stem}-logs.tar.gz") as logs:
         assert "rows-cuda.log" in logs.getnames()
         assert "warm-eager-0.log" in logs.getnames()

@@ -381,9 +381,9 @@ def test_backward_refuses_other_gradients(case: Case, dtype: torch.dtype) -> Non
             given = args[position]
             assert isinstance(given, Tensor)
             for what, wrong in spoilt(given):
-                if wrong.shape == given.shape and wrong.dtype == given.dtype == wrong.dtype:
-                    if wrong.device == given.device:
-                        continue  # a gradient of one element
+                facts = [(t.shape, t.dtype, t.device) for t in (wrong, given)]
+                if facts[0] == facts[1]:
+                    continue  # a gradient of one element
                 changed = (*args[:position], wrong, *args[position + 1 :])
                 for mode in (torch.enable_grad, torch.inference_mode):
                     with mode(), pytest.raises((ValueError, TypeError, RuntimeError)) as caught:
