@@ -222,7 +222,7 @@ class Plan:
             self.build(),
             *([] if self.driver.exists() else [self.driver_build()]),
             self.smoke("cuda", 20),
-            self.on_driver("driver check", 15, "--check"),
+            self.on_driver("driver check", 15, "--check", "--seconds", "12"),
             tests,
             self.rows("cuda", 55),
             self.on_driver("driver time", 20, "--time", "--seconds", "16"),

@@ -110,7 +110,7 @@ size_t Matrix::extent() const {
 
 void Matrix::set(const Fill& fill) {
   const size_t size = fk::size_of(dtype_);
-  const int64_t enough = std::max<int64_t>(64, (int64_t(1) << 20) / std::max<int64_t>(width_, 1));
+  const int64_t enough = std::max<int64_t>(64, (int64_t(1) << 16) / std::max<int64_t>(width_, 1));
   const int64_t distinct = std::min(sample_.rows, enough);
   if (distinct == 0 || width_ == 0) return;
   std::vector<double> row(static_cast<size_t>(width_));
