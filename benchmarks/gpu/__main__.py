@@ -43,8 +43,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _plan(chosen: argparse.Namespace) -> list[Stage]:
-    carried = os.environ.get("FLOWKERNELS_DRIVER") or objects.driver() or DRIVER
-    plan = Plan(WORK, Path(carried), chosen.ops, chosen.rehearse)
+    driver = Path(os.environ.get("FLOWKERNELS_DRIVER") or objects.driver() or DRIVER)
+    if driver.exists():
+        driver.chmod(0o755)  # what was carried may have lost it
+    plan = Plan(WORK, driver, chosen.ops, chosen.rehearse)
     stages = plan.rehearsal() if chosen.rehearse else plan.whole()
     if chosen.only:
         names = {s.name for s in stages} | {s.name.split()[0] for s in stages}

@@ -139,7 +139,8 @@ class Plan:
         path, missing = sanitizer()
         command = [path, "--tool", tool, "--error-exitcode", "9"]
         # Without guards around the operands: the tool watches their ends.
-        command += [str(self.driver), "--check", "--sizes", "tiny", "--exact", *self._driver_ops()]
+        command += [str(self.driver), "--check", "--sizes", "tiny", "--exact"]
+        command += ["--seconds", str(seconds - 6), *self._driver_ops()]
         return Stage(
             f"sanitizer {tool}", command, seconds, missing=missing, needs=self._needs_driver()
         )

@@ -114,31 +114,46 @@ std::vector<Shape> counts(const Choice& choice) {
   return {{1022, 1, {}}, {1, 1, {}}, {0, 1, {}}, {4099, 1, {1, 0, 1}}, {100000, 1, {}}};
 }
 
+// What an op is tried in, in an order that has seen a little of everything wherever it is cut off.
+std::vector<Spec> specs_of(const Op& op, const Choice& choice) {
+  const std::vector<Shape> all = op.is_elementwise ? counts(choice) : shapes(choice);
+  std::vector<Spec> specs;
+  const auto add = [&](DType dtype, Direction direction, size_t note, size_t shape) {
+    const Shape& s = all[shape % all.size()];
+    // Long rows take the reference its time: a few options see them.
+    if (s.rows * s.width > 50000 && note >= 4) return;
+    const std::string& n = op.notes[note % op.notes.size()];
+    specs.push_back({direction, dtype, s.rows, s.width, n, s.layout});
+  };
+  for (Direction direction : op.directions) {
+    // float32 in every option at every shape.
+    for (size_t note = 0; note < op.notes.size(); ++note)
+      for (size_t shape = 0; shape < all.size(); ++shape) add(DType::f32, direction, note, shape);
+    // What the other dtypes see is shared out: twice around, each option at another shape the
+    // second time.
+    for (DType dtype : op.dtypes)
+      for (size_t n = 0; dtype != DType::f32 && n < 2 * std::max(all.size(), op.notes.size()); ++n)
+        add(dtype, direction, n, n + n / op.notes.size());
+  }
+  constexpr size_t stride = 7919;  // a prime, and larger than any list
+  std::vector<Spec> mixed;
+  for (size_t i = 0; i < specs.size(); ++i) mixed.push_back(specs[i * stride % specs.size()]);
+  return mixed;
+}
+
 void check_all(const Choice& choice, double end, Tally& tally) {
+  std::vector<std::pair<const Op*, std::vector<Spec>>> lists;
+  size_t longest = 0;
   for (const Op& op : ops()) {
     if (!choice.has(op)) continue;
-    const std::vector<Shape> all = op.is_elementwise ? counts(choice) : shapes(choice);
-    const auto check_one = [&](DType dtype, Direction direction, size_t note, size_t shape) {
-      const Shape& s = all[shape % all.size()];
-      // Long rows take the reference its time: a few options see them.
-      if (s.rows * s.width > 50000 && note >= 4) return;
-      const std::string& n = op.notes[note % op.notes.size()];
-      if (seconds_now() < end)
-        check(op, {direction, dtype, s.rows, s.width, n, s.layout}, choice, tally);
-    };
-    // float32 in every option at every shape; what the other dtypes see is shared out.
-    for (Direction direction : op.directions)
-      for (size_t note = 0; note < op.notes.size(); ++note)
-        for (size_t shape = 0; shape < all.size(); ++shape)
-          check_one(DType::f32, direction, note, shape);
-    for (DType dtype : op.dtypes) {
-      if (dtype == DType::f32) continue;
-      // Twice around, each option at another shape the second time.
-      for (size_t n = 0; n < 2 * std::max(all.size(), op.notes.size()); ++n)
-        for (Direction direction : op.directions)
-          check_one(dtype, direction, n, n + n / op.notes.size());
-    }
+    lists.emplace_back(&op, specs_of(op, choice));
+    longest = std::max(longest, lists.back().second.size());
   }
+  for (size_t i = 0; i < longest; ++i)
+    for (const auto& [op, specs] : lists) {
+      if (seconds_now() > end) return;
+      if (i < specs.size()) check(*op, specs[i], choice, tally);
+    }
 }
 
 // ---- how fast ----------------------------------------------------------------------
