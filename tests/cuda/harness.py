@@ -79,18 +79,23 @@ def _headers() -> bytes:
     return value.digest()
 
 
-def _compile(source: Path, flags: list[str], headers: bytes) -> Path:
-    command = ["g++", *flags, "-c", str(source)]
+def compile_once(source: Path, command: list[str], headers: bytes, folder: Path = BUILD) -> Path:
+    """The object of a source; it is kept as long as all that it is made of is the same."""
+    command = [*command, "-c", str(source)]
     key = hashlib.sha256(headers + source.read_bytes() + " ".join(command).encode()).hexdigest()
     name = "_".join(source.relative_to(ROOT).with_suffix("").parts)
-    target = BUILD / f"{name}.{key[:16]}.o"
+    target = folder / f"{name}.{key[:16]}.o"
     if not target.exists():
-        for old in BUILD.glob(f"{name}.*.o"):
+        for old in folder.glob(f"{name}.*.o"):
             old.unlink()
         temporary = target.with_suffix(".tmp")
         subprocess.run([*command, "-o", str(temporary)], check=True)
         temporary.rename(target)
     return target
+
+
+def _compile(source: Path, flags: list[str], headers: bytes) -> Path:
+    return compile_once(source, ["g++", *flags], headers)
 
 
 def compile_kernel(source: Path, library: Path) -> None:

@@ -22,7 +22,7 @@ from tests.cuda.kernels import ROOT, SOURCES
 
 HERE = Path(__file__).parent
 PLANS = ROOT / "csrc/bindings/bessel_plan.cpp"
-# The reference : the copy for every processor, in which float64 is as exact as in any other.
+# The reference: the copy for every processor, in which float64 is as exact as in any other.
 REFERENCE = sorted(p for p in (ROOT / "csrc/cpu").glob("*.cpp") if p.stem != "mlp")
 HOST = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Wno-psabi"]
 REFERENCE_FLAGS = [*HOST, "-O2", "-DFK_ISA=baseline", "-Wno-unknown-pragmas"]
@@ -50,20 +50,6 @@ def _headers() -> bytes:
     return value.digest()
 
 
-def _compile(command: list[str], source: Path, folder: Path, headers: bytes) -> Path:
-    """The object of a source; one that is up to date is kept."""
-    command = [*command, "-c", str(source)]
-    key = hashlib.sha256(headers + source.read_bytes() + " ".join(command).encode()).hexdigest()
-    target = folder / f"{source.parent.name}_{source.stem}.{key[:16]}.o"
-    if not target.exists():
-        for old in folder.glob(f"{source.parent.name}_{source.stem}.*.o"):
-            old.unlink()
-        partial = target.with_suffix(".partial")
-        subprocess.run([*command, "-o", str(partial)], check=True)
-        partial.replace(target)
-    return target
-
-
 def _link(command: list[str], target: Path) -> Path:
     partial = target.with_suffix(".partial")
     subprocess.run([*command, "-o", str(partial)], check=True)
@@ -80,9 +66,7 @@ def build_cuda(
     output_dir: Path, objects: Sequence[Path] | None = None, arch: str = "sm_90", jobs: int = 2
 ) -> Path:
     """Links against CUDA's runtime statically, so that the program runs on another machine.
-
-        `objects` are those of every source of csrc/cuda;
-    without them, they are compiled here.
+    `objects` are those of every source of csrc/cuda; without them, they are compiled here.
     """
     folder = Path(output_dir) / "driver-objects"
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,12 +77,16 @@ def build_cuda(
         waiting = []
         if objects is None:
             nvcc = [str(cuda / "bin/nvcc"), *NVCC, f"-arch={arch}"]
-            waiting += [pool.submit(_compile, nvcc, s, folder, headers) for s in SOURCES]
+            waiting += [
+                pool.submit(harness.compile_once, s, nvcc, headers, folder) for s in SOURCES
+            ]
         for sources, command in (
             (_own("device_cuda"), ["c++", *HOST, "-O2", include]),
             ([*REFERENCE, PLANS], ["c++", *REFERENCE_FLAGS, include]),
         ):
-            waiting += [pool.submit(_compile, command, s, folder, headers) for s in sources]
+            waiting += [
+                pool.submit(harness.compile_once, s, command, headers, folder) for s in sources
+            ]
         found = [str(w.result()) for w in waiting]
     found += [str(o) for o in objects or ()]
     libraries = [f"-L{cuda / 'lib64'}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
@@ -111,18 +99,16 @@ def build_cpu(output_dir: Path, jobs: int = 2) -> Path:
     folder = Path(output_dir) / "driver-cpu-objects"
     folder.mkdir(parents=True, exist_ok=True)
     headers = _headers() + b"".join(p.read_bytes() for p in harness.EMULATOR.glob("*.h"))
-    own = [*harness.COMMON, *harness.SANITIZERS, "-O1", "-Wall", "-Wextra", "-Wno-psabi"]
+    own = ["c++", *harness.COMMON, *harness.SANITIZERS, "-O1", "-Wall", "-Wextra", "-Wno-psabi"]
+    own.append("-DFK_DRIVER_ON_CPU")
+    plain = ["c++", *REFERENCE_FLAGS, f"-I{harness.EMULATOR}"]
     with harness.locked(), ThreadPoolExecutor(jobs) as pool:
         kernels = harness.kernel_objects(pool)
         waiting = [
-            pool.submit(_compile, ["c++", *own, "-DFK_DRIVER_ON_CPU"], s, folder, headers)
-            for s in _own("device_cpu")
+            pool.submit(harness.compile_once, source, command, headers, folder)
+            for sources, command in ((_own("device_cpu"), own), ([*REFERENCE, PLANS], plain))
+            for source in sources
         ]
-        waiting += [
-            pool.submit(_compile, ["c++", *REFERENCE_FLAGS, f"-I{harness.EMULATOR}"], s, folder,
-                        headers)
-            for s in [*REFERENCE, PLANS]
-        ]  # fmt: skip
         found = [str(w.result()) for w in (*kernels, *waiting)]
         link = ["c++", "-pie", *harness.SANITIZERS, *found, "-ldl"]
         return _link(link, Path(output_dir) / "driver-cpu")

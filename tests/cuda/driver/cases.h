@@ -75,6 +75,8 @@ struct Op {
 
 const std::vector<Op>& ops();
 
+inline int64_t blocks_of(int64_t rows, int64_t block) { return (rows + block - 1) / block; }
+
 const std::vector<DType> every_dtype = {DType::f32, DType::f64, DType::f16, DType::bf16};
 const std::vector<Direction> both_directions = {Direction::forward, Direction::backward};
 

@@ -55,6 +55,12 @@ struct Operand {
   void* base;
   DType dtype;
   int64_t row_stride, stride;
+
+  // As the arguments of a kernel have it.
+  template <class O>
+  O as() const {
+    return {base, dtype, row_stride, stride};
+  }
 };
 
 class Matrix {

@@ -12,8 +12,7 @@
 namespace driver {
 namespace {
 
-fk::VmfOperand operand(Operand o) { return {o.base, o.dtype, o.row_stride, o.stride}; }
-int64_t blocks_of(int64_t rows, int64_t block) { return (rows + block - 1) / block; }
+fk::VmfOperand operand(Operand o) { return o.as<fk::VmfOperand>(); }
 
 // A seed for every `rows_a_seed` rows, here and there.
 struct Seeds {

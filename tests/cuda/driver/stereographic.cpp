@@ -12,7 +12,7 @@ namespace {
 
 using Args = fk::StereographicArgs;
 
-fk::StereographicOperand operand(Operand o) { return {o.base, o.dtype, o.row_stride, o.stride}; }
+fk::StereographicOperand operand(Operand o) { return o.as<fk::StereographicOperand>(); }
 
 template <bool Inverse>
 std::unique_ptr<Case> make(const Spec& spec) {
