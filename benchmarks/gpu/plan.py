@@ -254,7 +254,7 @@ class Plan:
             self.on_driver("driver check", 120, "--check", "--sizes", "tiny"),
             tests,
             self.rows("cuda", 60),
-            self.on_driver("driver time", 60, "--time", "--sizes", "tiny"),
+            self.on_driver("driver time", 90, "--time", "--sizes", "tiny"),
             self.profiled(30),
             self.rows("eager", 60),
             self.glow("cuda", 60, "cuda", "eager", "normflows"),

@@ -191,7 +191,7 @@ double median_seconds(std::vector<std::unique_ptr<Case>>& cases, double limit) {
   const int calls = std::clamp(static_cast<int>(1e-3 / once), count, 10000);
   std::vector<double> times;
   const double end = seconds_now() + limit;
-  while (times.size() < 5 || (times.size() < 31 && seconds_now() < end))
+  while (times.size() < 3 || (times.size() < 31 && seconds_now() < end))
     times.push_back(turns(calls) / calls);
   std::nth_element(times.begin(), times.begin() + long(times.size() / 2), times.end());
   return times[times.size() / 2];
