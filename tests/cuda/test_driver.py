@@ -115,7 +115,12 @@ def test_every_op_is_timed_before_any_is_at_its_next_size(driver: Path) -> None:
 
 
 def test_unknown_words_are_refused(driver: Path) -> None:
-    for arguments in (["--frobnicate"], ["--check", "--ops", "slurp"], ["--seconds"]):
+    for arguments in (
+        ["--frobnicate"],
+        ["--device", "abacus"],
+        ["--check", "--ops", "slurp"],
+        ["--seconds"],
+    ):
         code, lines = run(driver, *arguments)
         assert code == 2
         assert arguments[-1] in lines[-1]["error"]

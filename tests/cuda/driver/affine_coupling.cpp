@@ -23,7 +23,7 @@ static_assert(fk::scale_fn_count == 7);
 struct Options {
   ScaleFn scale_fn = ScaleFn::tanh;
   bool interleaved = false, scale_first = false, shift_first = false, inverse = false,
-       first = false;
+       first = false, image = false, channels_last = false;
   DType params;
 
   Options(const std::string& note, DType dtype) : params(dtype) {
@@ -36,6 +36,8 @@ struct Options {
       shift_first |= word == "shift_then_scale";
       inverse |= word == "inverse";
       first |= word == "first";
+      channels_last |= word == "channels_last";
+      image |= word == "image" || channels_last;
       // As autocast makes them.
       if (word == "float16-params" && dtype == DType::f32) params = DType::f16;
       if (word == "bfloat16-params" && dtype == DType::f32) params = DType::bf16;
@@ -43,23 +45,40 @@ struct Options {
   }
 };
 
-// Elements `first`, `first + step`, ... of a row.
-fk::RowOperand part(Operand o, int64_t first, int64_t step = 1) {
-  fk::RowOperand r;
-  r.base = static_cast<char*>(o.base) + first * o.stride * int64_t(fk::size_of(o.dtype));
-  r.dtype = o.dtype;
-  r.stride[0] = o.row_stride;
-  r.stride[3] = o.stride * step;
-  return r;
+// A row as an image of C channels at S positions. Outputs are always dense.
+struct Image {
+  int64_t channels, positions;
+  bool channels_last;
+
+  Image(int64_t channels, int64_t positions, bool channels_last = false)
+      : channels(channels), positions(positions), channels_last(channels_last) {}
+
+  // Channels `first`, `first + step`, ...
+  fk::RowOperand part(Operand o, int64_t first, int64_t step = 1) const {
+    const int64_t of_channel = o.stride * (channels_last ? 1 : positions);
+    fk::RowOperand r;
+    r.base = static_cast<char*>(o.base) + first * of_channel * int64_t(fk::size_of(o.dtype));
+    r.dtype = o.dtype;
+    r.stride[0] = o.row_stride;
+    r.stride[2] = of_channel * step;
+    r.stride[3] = o.stride * (channels_last ? channels : 1);
+    if (positions == 1) r.stride[3] = r.stride[2];
+    return r;
+  }
+};
+void set_nest(fk::RowShape& shape, int64_t channels, int64_t positions) {
+  shape.n[1] = positions == 1 ? 1 : channels;
+  shape.n[2] = positions == 1 ? channels : positions;
 }
 
 struct Halves {
   fk::RowOperand shift, raw;
 };
-Halves halves(Operand params, int64_t coupled, const Options& o) {
-  if (o.interleaved) return {part(params, 0, 2), part(params, 1, 2)};
+Halves halves(Operand params, const Image& of, const Options& o) {
+  if (o.interleaved) return {of.part(params, 0, 2), of.part(params, 1, 2)};
+  const int64_t coupled = of.channels / 2;
   const int64_t shift_at = o.scale_first ? coupled : 0, raw_at = o.scale_first ? 0 : coupled;
-  return {part(params, shift_at), part(params, raw_at)};
+  return {of.part(params, shift_at), of.part(params, raw_at)};
 }
 
 template <bool Split>
@@ -67,22 +86,26 @@ std::unique_ptr<Case> make(const Spec& spec) {
   auto owned = std::make_unique<Case>(spec);
   Case& c = *owned;
   const Options o(spec.note, spec.dtype);
-  const int64_t coupled = Split ? spec.width / 2 : spec.width, kept = spec.width - coupled;
+  const int64_t positions = o.image && spec.width % 4 == 0 ? spec.width / 4 : 1;
+  const int64_t channels = spec.width / positions;
+  const int64_t coupled = Split ? channels / 2 : channels, kept = channels - coupled;
   const int64_t coupled_at = o.first ? 0 : kept, kept_at = o.first ? coupled : 0;
   Matrix& x = c.input("x", spec.dtype, spec.width, normals(1));
-  Matrix& params = c.input("params", o.params, 2 * coupled, normals(2));
+  const Image of_x(channels, positions, o.channels_last), of_y(channels, positions);
+  const Image of_params(2 * coupled, positions, o.channels_last), of_grads(2 * coupled, positions);
+  Matrix& params = c.input("params", o.params, 2 * coupled * positions, normals(2));
   const auto arguments = [=, &c, &x, &params](Where where) {
     Args a;
     a.coupled.rows = a.kept.rows = c.rows(where);
-    a.coupled.n[2] = coupled;
-    a.kept.n[2] = kept;
+    set_nest(a.coupled, coupled, positions);
+    set_nest(a.kept, kept, positions);
     a.scale_fn = o.scale_fn;
     a.shift_first = o.shift_first;
     a.inverse = o.inverse;
     a.bound = 2;
     a.float64 = x.at(where).dtype == DType::f64;
-    a.x = part(x.at(where), coupled_at);
-    const Halves h = halves(params.at(where), coupled, o);
+    a.x = of_x.part(x.at(where), coupled_at);
+    const Halves h = halves(params.at(where), of_params, o);
     a.shift = h.shift;
     a.raw = h.raw;
     return a;
@@ -90,12 +113,12 @@ std::unique_ptr<Case> make(const Spec& spec) {
   if (!c.is_backward()) {
     Matrix& y = c.output("y", spec.dtype, spec.width);
     Matrix& log_det = c.output("log_det", c.wide(), 1);
-    log_det.least_scale = sqrt(double(coupled));
+    log_det.least_scale = sqrt(double(coupled * positions));
     const auto whole = [=, &x, &y, &log_det](Where where) {
       Args a = arguments(where);
-      a.y = part(y.at(where), coupled_at);
-      a.kept_x = part(x.at(where), kept_at);
-      a.kept_y = part(y.at(where), kept_at);
+      a.y = of_y.part(y.at(where), coupled_at);
+      a.kept_x = of_x.part(x.at(where), kept_at);
+      a.kept_y = of_y.part(y.at(where), kept_at);
       a.log_det.base = log_det.at(where).base;
       a.log_det.dtype = log_det.at(where).dtype;
       return a;
@@ -117,17 +140,17 @@ std::unique_ptr<Case> make(const Spec& spec) {
   Matrix& grad_y = c.input("grad_y", spec.dtype, spec.width, normals(3));
   Matrix& grad_log_det = c.input("grad_log_det", c.wide(), 1, normals(4));
   Matrix& grad_x = c.output("grad_x", spec.dtype, spec.width);
-  Matrix& grad_params = c.output("grad_params", o.params, 2 * coupled);
+  Matrix& grad_params = c.output("grad_params", o.params, 2 * coupled * positions);
   const auto whole = [=, &grad_y, &grad_log_det, &grad_x, &grad_params](Where where) {
     Args a = arguments(where);
-    a.grad_y = part(grad_y.at(where), coupled_at);
-    a.grad_x = part(grad_x.at(where), coupled_at);
-    const Halves h = halves(grad_params.at(where), coupled, o);
+    a.grad_y = of_x.part(grad_y.at(where), coupled_at);
+    a.grad_x = of_y.part(grad_x.at(where), coupled_at);
+    const Halves h = halves(grad_params.at(where), of_grads, o);
     a.grad_shift = h.shift;
     a.grad_raw = h.raw;
-    a.kept_x = part(grad_y.at(where), kept_at);
-    a.kept_y = part(grad_x.at(where), kept_at);
-    a.grad_log_det = part(grad_log_det.at(where), 0);
+    a.kept_x = of_x.part(grad_y.at(where), kept_at);
+    a.kept_y = of_y.part(grad_x.at(where), kept_at);
+    a.grad_log_det = Image(1, 1).part(grad_log_det.at(where), 0);
     return a;
   };
   c.launch = [whole](const fk::cuda::Queue& queue) {
@@ -151,6 +174,9 @@ std::vector<std::string> notes() {
   all.push_back("tanh float16-params");
   all.push_back("tanh bfloat16-params");
   all.push_back("tanh first");
+  all.push_back("tanh interleaved image");
+  all.push_back("exp image channels_last first");
+  all.push_back("sigmoid interleaved channels_last inverse");
   return all;
 }
 

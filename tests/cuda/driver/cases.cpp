@@ -57,6 +57,7 @@ Matrix& Case::output(const char* name, DType dtype, int64_t width, Sample sample
 Matrix& Case::scratch(DType dtype, int64_t rows, int64_t width) {
   scratch_.push_back(
       std::make_unique<Matrix>("scratch", dtype, width, Sample{rows, 0, 0}, Layout{}));
+  scratch_.back()->poison();  // it may be asked for by the launch
   return *scratch_.back();
 }
 

@@ -1,7 +1,7 @@
 // Every CUDA kernel without torch: right or wrong, microseconds, fraction of a copy.
 //
 //   driver [--check] [--time] [--once] [--ops NAME...] [--sizes all|small|launch|tiny]
-//          [--seconds S] [--exact] [--plant KIND] [--list]
+//          [--seconds S] [--exact] [--plant KIND] [--list] [--device cuda]
 //
 // One JSON object a line. --check tries odd shapes and layouts, every option and dtype; --time
 // times the sizes of benchmarks/gpu/rows.py, every op at its smallest before any at its next;
@@ -187,7 +187,7 @@ double median_seconds(std::vector<std::unique_ptr<Case>>& cases, double limit) {
     return timer.stop();
   };
   turns(count);
-  const double once = turns(count) / count;
+  const double once = std::max(turns(count) / count, 1e-9);
   const int calls = std::clamp(static_cast<int>(1e-3 / once), count, 10000);
   std::vector<double> times;
   const double end = seconds_now() + limit;
@@ -224,51 +224,70 @@ void time_row(const Op& op, Spec spec, double copy, int64_t cache, bool once, Ta
   const std::string problem = cases[0]->problem(error, allowed);
   ++tally.checked;
   tally.failed += !problem.empty();
-  begin_line(op, spec);
-  print_check(problem, error, allowed);
+  double seconds = 0;
   if (problem.empty() && !once) {
     const int64_t wanted = bytes > 0 ? 4 * cache / int64_t(bytes) + 1 : 1;
     while (int64_t(cases.size()) < std::clamp<int64_t>(wanted, 1, 32)) {
       cases.push_back(op.make(spec));
       cases.back()->queue = device::queue();
     }
-    const double seconds = median_seconds(cases, 0.12);
+    seconds = median_seconds(cases, 0.12);
+    ++tally.timed;
+  }
+  // A line begins when all is known: an error of CUDA is a line of its own.
+  begin_line(op, spec);
+  print_check(problem, error, allowed);
+  if (seconds > 0) {
     const double speed = double(bytes) / seconds;
     printf(
         ", \"us\": %.5g, \"bytes\": %zu, \"gigabytes_per_second\": %.5g, \"fraction_of_copy\": "
         "%.4g",
         1e6 * seconds, bytes, 1e-9 * speed, speed / copy);
-    ++tally.timed;
   }
   end_line();
+}
+
+bool is_coupling(const Op& op) { return op.name.rfind("affine_coupling", 0) == 0; }
+bool has_many_points(const Op& op, const std::string& note) {
+  return op.name == "slerp" && note == "16 points";
 }
 
 // What is timed of an op at a size: its first variant, and where a launch is all there is another.
 std::vector<std::string> timed_notes(const Op& op, size_t rank, bool once) {
   if (op.name == "bessel") return {op.notes[0], op.notes[1]};
-  const bool has_two = op.notes.size() > 1 && !op.is_elementwise && op.notes[0].empty();
-  if (rank > 0 || once || !has_two) return {op.notes[0]};
-  return {op.notes[0], op.notes[1]};
+  if (is_coupling(op) || op.notes.size() == 1 || op.is_elementwise || once) return {op.notes[0]};
+  if (rank == 0 || (rank == 1 && has_many_points(op, op.notes[1])))
+    return {op.notes[0], op.notes[1]};
+  return {op.notes[0]};
 }
 
 void time_all(const Choice& choice, double copy, int64_t cache, double end, Tally& tally) {
+  const auto time_one = [&](const Op& op, size_t rank, DType dtype, const std::string& note) {
+    const std::vector<Size> sizes = sizes_of(op, choice);
+    if (!choice.has(op) || rank >= sizes.size()) return;
+    Size size = sizes[rank];
+    if (rank == 1 && has_many_points(op, note)) size = {65536, 64};
+    for (Direction direction : op.directions)
+      if (seconds_now() < end)
+        time_row(op, {direction, dtype, size.rows, size.width, note, {}}, copy, cache, choice.once,
+                 tally);
+  };
   const auto time_round = [&](size_t rank, bool single) {
-    for (const Op& op : ops()) {
-      const std::vector<Size> sizes = sizes_of(op, choice);
-      if (!choice.has(op) || rank >= sizes.size()) continue;
+    for (const Op& op : ops())
       for (const std::string& note : timed_notes(op, rank, choice.once))
         for (DType dtype : op.dtypes)
-          for (Direction direction : op.directions) {
-            if ((dtype == DType::f32) != single || seconds_now() > end) continue;
-            const Spec spec = {direction, dtype, sizes[rank].rows, sizes[rank].width, note, {}};
-            time_row(op, spec, copy, cache, choice.once, tally);
-          }
-    }
+          if ((dtype == DType::f32) == single) time_one(op, rank, dtype, note);
   };
   const size_t rounds = choice.sizes == "tiny" ? 1 : 4, largest = rounds > 1 ? 1 : 0;
   if (choice.once) return time_round(largest, true);
   for (size_t rank = 0; rank < rounds; ++rank) time_round(rank, true);
   time_round(largest, false);  // the other dtypes, where they tell the most
+  for (size_t rank = 0; rank < rounds; ++rank)
+    if (rank != largest) time_round(rank, false);
+  // The coupling's options, where there is time left.
+  for (const Op& op : ops())
+    for (size_t n = 1; is_coupling(op) && rounds > 1 && n < op.notes.size(); ++n)
+      time_one(op, largest, DType::f32, op.notes[n]);
 }
 
 // ---- the command line --------------------------------------------------------------
@@ -304,6 +323,8 @@ Choice parse(int count, char** arguments) {
       c.sizes = value();
     } else if (word == "--plant") {
       c.plant = value();
+    } else if (word == "--device") {
+      if (const std::string name = value(); name != "cuda") device::fail("no device " + name);
     } else if (word == "--seconds") {
       c.seconds = atof(value().c_str());
     } else {
