@@ -1,21 +1,11 @@
-"""The ops beside their definitions on a device, without pytest.
-
-    python -m benchmarks.gpu.parity [--device cuda] [--every 3] [--dtypes float32 bfloat16]
-
-Values and gradients of every case of the test-suite, on the scale of the tests; exits with 1
-where something differs. Small enough for compute-sanitizer.
-"""
+"""One call of an op beside its definition in float64, on any device, on the scale of the tests."""
 
 from __future__ import annotations
-
-import argparse
-import sys
 
 import torch
 from torch import Tensor
 
 from tests.ops.case import ULPS, Case, Sample
-from tests.ops.cases import CASES
 
 
 def _near(case: Case, got: Tensor, want: Tensor, factor: float) -> str | None:
@@ -56,41 +46,3 @@ def problem(case: Case, sample: Sample) -> str | None:
             if found := _near(case, a.detach(), b.detach(), factor):
                 return f"{what} {i}: {found}"
     return None
-
-
-def check(device: str, dtypes: list[str], every: int = 1) -> dict[str, list[str]]:
-    """What is wrong, by the op's name; a name without problems is one that was checked."""
-    found: dict[str, list[str]] = {}
-    for case in CASES:
-        problems = found.setdefault(case.op, [])
-        for sample in case.samples()[::every]:
-            for dtype in dtypes:
-                try:
-                    what = problem(case, sample.to(getattr(torch, dtype)).on(device))
-                except Exception as error:
-                    what = f"{type(error).__name__}: {error}"
-                    if "CUDA error" in str(error):  # nothing runs after it
-                        problems.append(f"{sample.label}, {dtype}: {what}")
-                        return found
-                if what:
-                    problems.append(f"{sample.label}, {dtype}: {what}")
-    return found
-
-
-def main() -> int:
-    """Checks and prints."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--every", type=int, default=1, help="every how many samples")
-    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16", "float64"])
-    chosen = parser.parse_args()
-    found = check(chosen.device, chosen.dtypes, chosen.every)
-    for op, problems in found.items():
-        print(f"{op}: {len(problems)} problems")
-        for line in problems[:20]:
-            print(f"  FAILED {line}")
-    return 1 if any(found.values()) else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

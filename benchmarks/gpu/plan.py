@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import profile, wheels
+from .rows import KERNELS_OF
 from .stages import Stage
 
 PYTHON = sys.executable
@@ -23,14 +24,6 @@ TESTS = ["tests/ops/test_promises.py", "tests/cuda/test_layouts.py",
          "tests/cuda/test_bessel_functions.py"]  # fmt: skip
 PROMISES = "parity or strides or empty_batch or layouts or bessel_functions or backward_refuses"
 TRANSFORMS = "autocast or gradcheck or opcheck or torch_func or vmap or jacobian"
-# The ops whose kernels have another name, or none of their own.
-DRIVEN_AS = {
-    "log_det_triangular": "log_det_diagonal",
-    "vmf_log_normalizer": "bessel",
-    "vmf_mean_resultant": "bessel",
-    "log_iv": "bessel",
-    "vmf_sample": "vmf_sample_cosine",
-}
 ROUNDS = 4  # of sizes, see rows.py
 
 
@@ -96,7 +89,7 @@ class Plan:
 
     def _driver_ops(self) -> list[str]:
         """The ops as the driver names them: of kernels, not of functions that share one."""
-        names = list(dict.fromkeys(DRIVEN_AS.get(op, op) for op in self.ops))
+        names = list(dict.fromkeys(KERNELS_OF.get(op, op) for op in self.ops))
         return ["--ops", *names] if names else []
 
     # ---- kinds of stages -----------------------------------------------------------

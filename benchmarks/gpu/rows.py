@@ -20,14 +20,13 @@ TINY: tuple[Size, ...] = ((64, 8), (16, 32))
 ELEMENTWISE: tuple[Size, ...] = ((512,), (100_000_000,), (65536,), (1048576,))
 MATRICES: tuple[Size, ...] = ((64, 8), (65536, 32))
 POINTS = 16
-# The registry's op -> the name that the tests know it by.
-TESTED_AS = {
-    "affine_coupling_split": "affine_coupling",
+# The ops whose kernels are another's.
+KERNELS_OF = {
     "log_det_triangular": "log_det_diagonal",
     "vmf_log_normalizer": "bessel",
     "vmf_mean_resultant": "bessel",
     "log_iv": "bessel",
-    "vmf_sample": "tangent_normal",
+    "vmf_sample": "vmf_sample_cosine",
 }
 # Both together only where the cost of the calls is all there is.
 FORWARD, BACKWARD, BOTH = "forward", "backward", "forward+backward"
@@ -67,7 +66,7 @@ def is_many_points(subject: Subject) -> bool:
 
 
 def _sizes(subject: Subject, tiny: bool) -> tuple[Size, ...]:
-    elementwise = TESTED_AS.get(subject.op) == "bessel"
+    elementwise = KERNELS_OF.get(subject.op) == "bessel"
     if tiny:
         return ((64,), (1000,)) if elementwise else TINY
     if is_many_points(subject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from benchmarks.gpu.timing import Bench, Effort, turns_for
 from benchmarks.plain_glow import PlainGlow
 from benchmarks.steps import images, our_glow
 from flowkernels import ops
-from tests.ops.case import Case, Sample
 from tests.ops.cases import CASES
 
 ROOT = Path(__file__).parents[2]
@@ -150,23 +150,20 @@ def test_seconds_are_a_calls() -> None:
     assert calls.count(0) == calls.count(1) > 0
 
 
-def test_parity_sees_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parity_sees_what_is_wrong() -> None:
     slerp = next(c for c in CASES if c.op == "slerp")
+    sample = slerp.samples()[0].to(torch.float32)
 
     def wrong(*tensors: Any, **options: Any) -> Any:
         return slerp.call(*tensors, **options) * (1 + 1e-4)
 
-    def raises(*tensors: Any, **options: Any) -> Any:
-        raise RuntimeError("no kernel")
+    def wrong_gradient(a: Any, b: Any, t: Any) -> Any:
+        return slerp.call(a, b.detach(), t) + 0 * b.sum()
 
-    def few() -> list[Sample]:
-        return slerp.samples()[:1]
-
-    for function, word in ((slerp.call, None), (wrong, "error"), (raises, "no kernel")):
-        case = Case(
-            slerp.op, function, slerp.reference, few, slerp.small, slerp.empty, slerp.bad
-        )  # fmt: skip
-        monkeypatch.setattr(parity, "CASES", [case])
-        (problems,) = parity.check("cpu", ["float32"]).values()
-        assert bool(problems) == bool(word)
-        assert word is None or word in problems[0]
+    assert parity.problem(slerp, sample) is None
+    found = parity.problem(replace(slerp, call=wrong), sample)
+    assert found is not None
+    assert found.startswith("output 0: error")
+    found = parity.problem(replace(slerp, call=wrong_gradient), sample)
+    assert found is not None
+    assert found.startswith("gradient 1: error")

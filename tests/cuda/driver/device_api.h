@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <string>
 
@@ -12,7 +14,11 @@ namespace driver {
 namespace device {
 
 // Says so on the standard output and ends the program: nothing runs after an error of CUDA.
-[[noreturn]] void fail(const std::string& what);
+[[noreturn]] inline void fail(const std::string& what) {
+  printf("{\"error\": \"%s\"}\n", what.c_str());
+  fflush(stdout);
+  exit(2);
+}
 
 struct Facts {
   std::string name;

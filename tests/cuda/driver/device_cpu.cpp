@@ -33,12 +33,6 @@ double now() {
 
 }  // namespace
 
-void fail(const std::string& what) {
-  printf("{\"error\": \"%s\"}\n", what.c_str());
-  fflush(stdout);
-  exit(2);
-}
-
 Facts open() {
   atexit(note_executed);
   return {"a CPU", 2, 1 << 10};

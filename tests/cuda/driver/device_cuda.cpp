@@ -17,12 +17,6 @@ cudaEvent_t event(void* e) { return static_cast<cudaEvent_t>(e); }
 
 }  // namespace
 
-void fail(const std::string& what) {
-  printf("{\"error\": \"%s\"}\n", what.c_str());
-  fflush(stdout);
-  exit(2);
-}
-
 Facts open() {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
