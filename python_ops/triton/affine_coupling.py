@@ -323,7 +323,7 @@ def forward(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     ps = _operand(params, layout == "interleaved")
     tiles = _Tiles(x, params, transform, xs, ys, ps)
     parts = parts_of(tiles.units, tiles.tiles)
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    wide = wide_of(x.dtype)
     shape = (x.shape[0],) if parts == 1 else (x.shape[0], parts)
     sums = torch.empty(shape, dtype=wide, device=x.device)
     programs = parts + tiles.kept_tiles

@@ -172,7 +172,7 @@ def _blocks(x: Tensor) -> dict[str, Any]:
 def forward(x: Tensor, order: float, function: str) -> Tensor:
     """The function of every element."""
     entry = _entry(x, order, function)
-    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
+    wide = wide_of(x.dtype)
     out = torch.empty(x.shape, dtype=wide, device=x.device)
     plan = plan_at(order, wide == torch.float64, x.device)
     blocks = _blocks(x)

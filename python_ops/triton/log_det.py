@@ -71,7 +71,7 @@ class _Rows:
 def forward(diag: Tensor, event_ndim: int) -> Tensor:
     """The sum of log|diag| over the last `event_ndim` dimensions."""
     rows = _Rows(diag, event_ndim)
-    wide = torch.float64 if diag.dtype == torch.float64 else torch.float32
+    wide = wide_of(diag.dtype)
     parts = parts_of(rows.units, rows.tiles)
     shape = rows.batch if parts == 1 else (*rows.batch, parts)
     sums = torch.empty(shape, dtype=wide, device=diag.device)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .elementary import atan2_quadrant, divide, sincos, sqrt
 from .launch import launch, tracing
-from .refuse import FLOATING, check_gradients, refuse
+from .refuse import FLOATING, check_gradients, refuse, wide_of
 from .tile import ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- r, b's part across a ----------------------------------------------------------
@@ -375,7 +375,7 @@ def backward(grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor) -> tuple[Tensor, T
     grads = grad_y.reshape(pairs.rows, pairs.points, pairs.d)
     grad_a = torch.empty(a.shape, dtype=a.dtype, device=a.device)
     grad_b = torch.empty(b.shape, dtype=b.dtype, device=b.device)
-    wide = torch.float64 if a.dtype == torch.float64 else torch.float32
+    wide = wide_of(a.dtype)
     grad_t = torch.empty((pairs.rows, pairs.points), dtype=wide, device=a.device)
     weights = torch.empty_like(grad_t) if pairs.count == 1 else grad_t.new_empty(2 * grad_t.numel())
     launch(

@@ -1,8 +1,9 @@
-"""The names of the kernels: in the source, and as instantiated in a library."""
+"""The kernels: their sources, their compiler, their names in the source and in a library."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,18 @@ HEADERS = sorted((ROOT / "csrc/cuda").glob("*.h"))
 _KERNEL = re.compile(
     r"__global__\s+void\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s+)?(\w+)\("
 )
+
+
+def toolkit() -> Path | None:
+    """Where the CUDA toolkit is; nvcc on PATH may be a script or a link elsewhere."""
+    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    if nvcc is None:
+        return None
+    dry = subprocess.run(
+        [nvcc, "--dryrun", "-x", "cu", "/dev/null"], capture_output=True, text=True, check=False
+    ).stderr
+    found = re.search(r"^#\$ TOP=(.+)$", dry, re.MULTILINE)
+    return (Path(nvcc).parent / found[1].strip()).resolve() if found else None
 
 
 def source_names() -> set[str]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .kernels import toolkit
+
 # Global memory, global to shared, shared, local, and where the address alone tells which.
 ACCESSES = ("LDG", "STG", "LDGSTS", "LDS", "STS", "LDL", "STL", "LD", "ST")
 WIDE = 128
@@ -83,24 +85,12 @@ def parse(listing: str) -> dict[str, Code]:
 def disassembler() -> str | None:
     """The path of nvdisasm: on PATH, beside nvcc, or in Triton's package."""
     candidates = [shutil.which("nvdisasm")]
-    if nvcc := toolkit_nvcc():
-        candidates.append(shutil.which("nvdisasm", path=str(Path(nvcc).parent)))
+    if cuda := toolkit():
+        candidates.append(shutil.which("nvdisasm", path=str(cuda / "bin")))
     if (triton := importlib.util.find_spec("triton")) and triton.origin:
         folder = Path(triton.origin).parent / "backends" / "nvidia" / "bin"
         candidates.append(shutil.which("nvdisasm", path=str(folder)))
     return next((c for c in candidates if c), None)
-
-
-def toolkit_nvcc() -> str | None:
-    """nvcc itself, where PATH may hold a script that calls it."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        return None
-    dry = subprocess.run(
-        [nvcc, "--dryrun", "-x", "cu", "/dev/null"], capture_output=True, text=True
-    ).stderr
-    found = re.search(r"_HERE_=(\S+)", dry)
-    return str(Path(found[1]) / "nvcc") if found else nvcc
 
 
 def read(cubin: Path, tool: str) -> dict[str, Code]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.cuda import harness
-from tests.cuda.kernels import ROOT, SOURCES
+from tests.cuda.kernels import ROOT, SOURCES, toolkit
 
 HERE = Path(__file__).parent
 PLANS = ROOT / "csrc/bindings/bessel_plan.cpp"
@@ -27,18 +25,6 @@ REFERENCE = sorted(p for p in (ROOT / "csrc/cpu").glob("*.cpp") if p.stem != "ml
 HOST = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Wno-psabi"]
 REFERENCE_FLAGS = [*HOST, "-O2", "-DFK_ISA=baseline", "-Wno-unknown-pragmas"]
 NVCC = ["-std=c++20", "-O3", "-lineinfo", "-Xcompiler", "-fPIC"]
-
-
-def toolkit() -> Path:
-    """Where the CUDA toolkit is, behind whatever script nvcc is."""
-    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
-    dry = subprocess.run(
-        [nvcc, "--dryrun", "-x", "cu", "/dev/null"], capture_output=True, text=True, check=False
-    ).stderr
-    found = re.search(r"^#\$ TOP=(.+)$", dry, re.MULTILINE)
-    if found is None:
-        raise FileNotFoundError(f"nvcc was not found, or does not say where it is: {nvcc}")
-    return (Path(nvcc).parent / found[1]).resolve()
 
 
 def _headers() -> bytes:
@@ -71,6 +57,8 @@ def build_cuda(
     folder = Path(output_dir) / "driver-objects"
     folder.mkdir(parents=True, exist_ok=True)
     cuda = toolkit()
+    if cuda is None:
+        raise FileNotFoundError("nvcc was not found on PATH or in /usr/local/cuda/bin")
     headers = _headers()
     include = f"-I{cuda / 'include'}"
     with ThreadPoolExecutor(jobs) as pool:
