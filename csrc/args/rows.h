@@ -1,12 +1,19 @@
-// Rows: what most kernels work on.
+// Rows: what kernels work on.
 #pragma once
 
 #include "dtype.h"
 
 namespace fk {
 
-// `rows` rows, each a loop nest of n[0] x n[1] x n[2] elements (fewer dimensions are padded
-// in front by ones).  Strides are in elements; index 0 is the row's.
+// Rows of elements: element i of row r is at base + (r * row_stride + i * stride), in elements.
+struct RowView {
+  void* base = nullptr;
+  DType dtype = DType::f32;
+  int64_t row_stride = 0, stride = 1;
+};
+
+// Rows that are loop nests: `rows` rows, each of n[0] x n[1] x n[2] elements (fewer dimensions are
+// padded in front by ones).  Strides are in elements; index 0 is the row's.
 struct RowShape {
   int64_t rows = 0;
   int64_t n[3] = {1, 1, 1};

@@ -14,11 +14,11 @@ struct RowSeeds {
 struct TangentNormalArgs {
   int64_t rows = 0, dim = 0;
   int64_t loc_rows = 1;  // row r lies around row r % loc_rows of loc
-  VmfOperand loc, cosine, sine;
+  RowView loc, cosine, sine;
   RowSeeds random;
   DType wide = DType::f32;  // of the computation
-  VmfOperand out;           // forward: (rows, dim), contiguous
-  VmfOperand grad;          // backward, (rows, dim)
+  RowView out;              // forward: (rows, dim), contiguous
+  RowView grad;             // backward, (rows, dim)
   void* grad_cosine = nullptr;
   void* grad_sine = nullptr;  // (rows,)
   // (rows, dim), or (blocks, dim) sums over a block's rows; null where not wanted

@@ -1,29 +1,22 @@
 // Arguments of the vmf_log_prob and stereographic_vmf_log_prob kernels.
 #pragma once
 
-#include "dtype.h"
+#include "rows.h"
 
 namespace fk {
 
 // Sums over rows are made block by block, whatever the threads; on the CPU also a work item.
 constexpr int vmf_block_rows = 64;
 
-// Row r starts at base + r * row_stride; strides in elements.
-struct VmfOperand {
-  void* base = nullptr;
-  DType dtype = DType::f32;
-  int64_t row_stride = 0, stride = 1;
-};
-
 struct VmfArgs {
   int64_t rows = 0, dim = 0;   // dim: p, the length of loc
   bool stereographic = false;  // x is z, of length dim - 1
-  VmfOperand x, loc, kappa;
+  RowView x, loc, kappa;
   const void* plan = nullptr;  // BesselPlan<float or double>, by `wide`
   double log_uniform = 0;      // log C_p(0)
   DType wide = DType::f32;     // dtype of the computation, of out and of the gradients below
   void* out = nullptr;         // forward: (rows,)
-  VmfOperand grad;             // backward, (rows,)
+  RowView grad;                // backward, (rows,)
   void* grad_x = nullptr;      // (rows, length of x), contiguous, dtype of x
   void* grad_kappa = nullptr;  // (rows,)
   // (rows, dim), or (blocks, dim) sums over the rows of a block; null where not wanted

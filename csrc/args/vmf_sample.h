@@ -7,7 +7,7 @@ namespace fk {
 
 struct VmfSampleCosineArgs {
   int64_t rows = 0, dim = 0;
-  VmfOperand kappa;
+  RowView kappa;
   RowSeeds random;
   const void* plan = nullptr;  // BesselPlan<double>; null where no slopes are wanted
   DType wide = DType::f32;     // of the outputs, (rows,)

@@ -48,9 +48,9 @@ inline Tensor flattened(const Tensor& x, int64_t rows, int64_t inner) {
   return x.reshape(sizes);
 }
 
-inline SlerpOperand vectors(const Tensor& x) {
+inline PointView vectors(const Tensor& x) {
   const int64_t point_stride = x.dim() == 3 ? x.stride(1) : 0;
-  return {x.data_ptr(), cpu_dtype(x.scalar_type()), x.stride(0), point_stride, x.stride(-1)};
+  return {{x.data_ptr(), cpu_dtype(x.scalar_type()), x.stride(0), x.stride(-1)}, point_stride};
 }
 
 // Every tensor flattened to (rows, [points,] d); holds what the kernel's pointers need.
@@ -69,11 +69,11 @@ struct Call {
     t = t_.dim() > 1 ? flattened(t_, args.rows, 1) : t_;
     args.a = vectors(a);
     args.b = vectors(b);
-    args.t = {t.data_ptr(), cpu_dtype(t.scalar_type()), t.dim() == 2 ? t.stride(0) : 0,
-              t.dim() > 0 ? t.stride(-1) : 0, 0};
+    args.t = {{t.data_ptr(), cpu_dtype(t.scalar_type()), t.dim() == 2 ? t.stride(0) : 0, 0},
+              t.dim() > 0 ? t.stride(-1) : 0};
   }
-  SlerpOperand result(const Tensor& x, int64_t points) const {
-    return {x.data_ptr(), cpu_dtype(x.scalar_type()), points * args.d, args.d, 1};
+  PointView result(const Tensor& x, int64_t points) const {
+    return {{x.data_ptr(), cpu_dtype(x.scalar_type()), points * args.d, 1}, args.d};
   }
   c10::SmallVector<int64_t, 6> y_sizes(const Tensor& a_) const {
     c10::SmallVector<int64_t, 6> sizes(a_.sizes().begin(), a_.sizes().end());
@@ -101,7 +101,7 @@ struct Call {
     args.grad_y = vectors(g);
     args.grad_a = result(grads.a, 1);
     args.grad_b = result(grads.b, 1);
-    args.grad_t = {grads.t.data_ptr(), cpu_dtype(grads.t.scalar_type()), args.points, 1, 0};
+    args.grad_t = {{grads.t.data_ptr(), cpu_dtype(grads.t.scalar_type()), args.points, 0}, 1};
     return grads;
   }
 };

@@ -45,7 +45,7 @@ inline Tensor rows_of(const Tensor& t) {
   return t.reshape({c10::multiply_integers(sizes.slice(0, sizes.size() - 1)), sizes.back()});
 }
 
-inline StereographicOperand operand(const Tensor& rows) {
+inline RowView operand(const Tensor& rows) {
   return {rows.data_ptr(), cpu_dtype(rows.scalar_type()), rows.stride(0),
           rows.dim() == 2 ? rows.stride(1) : 0};
 }

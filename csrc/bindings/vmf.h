@@ -40,7 +40,7 @@ inline at::IntArrayRef batch_of(const Tensor& t) { return t.sizes().slice(0, t.d
 // Rows of a (*batch, n) tensor for kernels; a tensor without batch is one row for all.
 struct Rows {
   Tensor kept;
-  VmfOperand operand;
+  RowView operand;
 };
 inline Rows rows_of(const Tensor& t, at::IntArrayRef batch) {
   Rows r{t, {}};

@@ -70,11 +70,11 @@ class LongSlerp {
       }
     }
   }
-  const T* read(const SlerpOperand& o, int64_t row, int64_t point, int64_t first, int n,
+  const T* read(const PointView& o, int64_t row, int64_t point, int64_t first, int n,
                 T* buffer) const {
     return fetch<T>(source(o), at(o, row, point, first), o.stride, n, buffer);
   }
-  static int64_t at(const SlerpOperand& o, int64_t row, int64_t point, int64_t first) {
+  static int64_t at(const PointView& o, int64_t row, int64_t point, int64_t first) {
     return row * o.row_stride + point * o.point_stride + first * o.stride;
   }
 
@@ -217,7 +217,7 @@ class LongSlerp {
 
   // ---- results ----
 
-  Sink result(const SlerpOperand& o) const { return sink(o, a_.past_cache); }
+  Sink result(const PointView& o) const { return sink(o, a_.past_cache); }
 
   void write_point(int64_t row, int r, int64_t point) const {
     T by[tile_size];

@@ -11,7 +11,7 @@ constexpr int medium_slerp = 128;
 
 template <class T>
 bool is_medium_slerp(const SlerpArgs& a, bool pullback) {
-  const auto direct = [](const SlerpOperand& o) { return o.dtype == dtype_of<T> && o.stride == 1; };
+  const auto direct = [](const PointView& o) { return o.dtype == dtype_of<T> && o.stride == 1; };
   return a.points == 1 && a.d >= lanes_v<Vec<T>> && direct(a.a) && direct(a.b) &&
          a.d <= medium_slerp && (!pullback || direct(a.grad_y));
 }
@@ -94,7 +94,7 @@ class MediumSlerp {
       body(row, static_cast<int>(end - row < group ? end - row : group));
   }
   template <class U>
-  static FK_HD U* row_of(const SlerpOperand& o, int64_t row) {
+  static FK_HD U* row_of(const PointView& o, int64_t row) {
     return static_cast<U*>(o.base) + row * o.row_stride;
   }
 
@@ -162,10 +162,10 @@ class MediumSlerp {
 
   // Where a group's results go: the memory itself, or a buffer for what is stored past the
   // cache. They are as contiguous as at::empty made them.
-  T* place(const SlerpOperand& o, int64_t row, T* buffer) const {
+  T* place(const PointView& o, int64_t row, T* buffer) const {
     return a_.past_cache ? buffer : row_of<T>(o, row);
   }
-  void written(const SlerpOperand& o, int64_t row, int rows, const T* buffer) const {
+  void written(const PointView& o, int64_t row, int rows, const T* buffer) const {
     if (a_.past_cache) stream(buffer, row_of<T>(o, row), rows * int64_t(d_));
   }
 

@@ -74,7 +74,7 @@ class ShortSlerp {
       body(row, static_cast<int>(end - row < block_rows ? end - row : block_rows));
   }
 
-  void read(const SlerpOperand& o, int64_t row, int rows, Columns<T> to) {
+  void read(const PointView& o, int64_t row, int rows, Columns<T> to) {
     load_columns<T>(source(o), row * o.row_stride, o.row_stride, o.stride, rows, d_, to);
   }
 

@@ -31,15 +31,14 @@ struct Block {
 };
 
 template <class T>
-void load_column(T* to, const StereographicOperand& o, int64_t row, int64_t column, int rows) {
+void load_column(T* to, const RowView& o, int64_t row, int64_t column, int rows) {
   with_reader<T>(source(o), [=](auto read) {
     const int64_t offset = row * o.row_stride + column * o.stride;
     for (int r = 0; r < rows; ++r) to[r] = read(offset + r * o.row_stride);
   });
 }
 template <class T>
-void store_column(const T* from, const StereographicOperand& o, int64_t row, int64_t column,
-                  int rows) {
+void store_column(const T* from, const RowView& o, int64_t row, int64_t column, int rows) {
   with_writer<T>(sink(o), [=](auto write) {
     const int64_t offset = row * o.row_stride + column * o.stride;
     for (int r = 0; r < rows; ++r) write(offset + r * o.row_stride, from[r]);
@@ -121,7 +120,7 @@ struct Projection {
   // ---- long rows ----
 
   template <class U>
-  static FK_HD U* row_of(const StereographicOperand& o, int64_t row) {
+  static FK_HD U* row_of(const RowView& o, int64_t row) {
     return static_cast<U*>(o.base) + row * o.row_stride;
   }
   static FK_HD T get_one(const T* p) { return *p; }
@@ -156,9 +155,7 @@ struct Projection {
     E bx[tile_size], bg[tile_size], bo[tile_size];
     const Sink result = sink(a.out, a.past_cache);
     for_tiles(a.d, false, [&](int64_t first, int n) {
-      const auto at = [&](const StereographicOperand& o) {
-        return row * o.row_stride + first * o.stride;
-      };
+      const auto at = [&](const RowView& o) { return row * o.row_stride + first * o.stride; };
       const E* x = fetch<E>(source(a.x), at(a.x), a.x.stride, n, bx);
       const E* g = x;
       if constexpr (pullback)
@@ -264,8 +261,7 @@ struct Projection {
 
   using Buffer = T[short_row + 1][block_rows];
 
-  static void load_block(const StereographicOperand& o, int64_t row, int rows, int width,
-                         Buffer& to) {
+  static void load_block(const RowView& o, int64_t row, int rows, int width, Buffer& to) {
     load_columns<T>(source(o), row * o.row_stride, o.row_stride, o.stride, rows, width, to);
   }
   // The sums of a block's rows; false where one needs a scale.

@@ -47,7 +47,7 @@ FK_HD double square_of(const E* x, int n) {
 
 // Whether tiles of this operand are the memory itself.
 template <class E>
-bool direct(const StereographicOperand& o) {
+bool direct(const RowView& o) {
   return o.dtype == dtype_of<E> && o.stride == 1;
 }
 
@@ -67,7 +67,7 @@ Sums<compute_t<E>> row_sums(const StereographicArgs& a, int64_t row, compute_t<E
   Sums<T> sums;
   const bool whole = direct<E>(a.x) && (!pullback || direct<E>(a.grad_out)) && scale == T(1);
   for_tiles(a.d, whole, [&](int64_t first, int n) {
-    const auto read = [&]<class F>(const StereographicOperand& o, F* buffer) {
+    const auto read = [&]<class F>(const RowView& o, F* buffer) {
       return fetch<F>(source(o), row * o.row_stride + first * o.stride, o.stride, n, buffer);
     };
     const auto add = [&]<class F>(const F* x) {

@@ -90,11 +90,11 @@ struct Workspace {
 };
 
 template <class T>
-const T* row_of(const VmfOperand& o, int64_t row, int64_t n, T* buffer) {
+const T* row_of(const RowView& o, int64_t row, int64_t n, T* buffer) {
   return fetch<T>(source(o), row * o.row_stride, o.stride, static_cast<int>(n), buffer);
 }
 template <class T>
-T number(const VmfOperand& o, int64_t row) {
+T number(const RowView& o, int64_t row) {
   T value;
   return *fetch<T>(source(o), row * o.row_stride, 1, 1, &value);
 }

@@ -95,7 +95,7 @@ void backward_rows(const VmfArgs& a, int64_t row, const T* g, const T* kappa, co
   E* const grad_x = static_cast<E*>(a.grad_x) + row * length;
   for (int64_t first = 0; first < length; first += tile_size) {
     const int n = length - first < tile_size ? static_cast<int>(length - first) : tile_size;
-    const auto tile = [&](const VmfOperand& o, int64_t r, E* buffer) {
+    const auto tile = [&](const RowView& o, int64_t r, E* buffer) {
       return fetch<E>(source(o), r * o.row_stride + first * o.stride, o.stride, n, buffer);
     };
     const E *x[R], *loc = tile(a.loc, row, loc_buffer);

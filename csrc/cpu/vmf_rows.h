@@ -10,14 +10,14 @@ namespace loops {
 
 // One row in tiles: body(offset, n, pointer to the tile).
 template <class E, class Body>
-FK_HD void over_row(const VmfOperand& o, int64_t row, int64_t n, E* buffer, Body body) {
+FK_HD void over_row(const RowView& o, int64_t row, int64_t n, E* buffer, Body body) {
   for (int64_t i = 0; i < n; i += tile_size) {
     const int m = n - i < tile_size ? static_cast<int>(n - i) : tile_size;
     body(i, m, fetch<E>(source(o), row * o.row_stride + i * o.stride, o.stride, m, buffer));
   }
 }
 template <class T>
-T element(const VmfOperand& o, int64_t row, int64_t i) {
+T element(const RowView& o, int64_t row, int64_t i) {
   T value;
   return *fetch<T>(source(o), row * o.row_stride + i * o.stride, 0, 1, &value);
 }
@@ -76,7 +76,7 @@ Point<T> project(const VmfArgs& a, int64_t row) {
 
 // One element of each of a block's rows.
 template <class T>
-void load_elements(const VmfOperand& o, int64_t row, int64_t i, int rows, T* to) {
+void load_elements(const RowView& o, int64_t row, int64_t i, int rows, T* to) {
   with_reader<T>(source(o), [=](auto read) {
     const int64_t offset = row * o.row_stride + i * o.stride;
     for (int r = 0; r < rows; ++r) to[r] = read(offset + r * o.row_stride);

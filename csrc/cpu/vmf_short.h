@@ -94,7 +94,7 @@ class ShortVmf {
   bool loc_is_shared() const { return a_.loc.row_stride == 0; }
 
   void read(int64_t first, int rows) {
-    const auto columns = [&](const VmfOperand& o, int width, Columns<T> to) {
+    const auto columns = [&](const RowView& o, int width, Columns<T> to) {
       load_columns<T>(source(o), first * o.row_stride, o.row_stride, o.stride, rows, width, to);
     };
     columns(a_.x, length_, x_);

@@ -17,14 +17,14 @@ struct LocLine {
 };
 
 template <class T>
-FK_DEVICE GlobalLine<T> line_of(const VmfOperand& o, int64_t row) {
+FK_DEVICE GlobalLine<T> line_of(const RowView& o, int64_t row) {
   return {o.base, o.dtype, row * o.row_stride, o.stride};
 }
 
 // Brings a shared loc to where it is staged; null where `region` is 0.  It may be read after
 // the block's next barrier.
 template <class T>
-FK_DEVICE const T* stage_loc(const VmfOperand& loc, int64_t dim, int region) {
+FK_DEVICE const T* stage_loc(const RowView& loc, int64_t dim, int region) {
   if (region == 0) return nullptr;
   T* staged = reinterpret_cast<T*>(shared_memory() + region);
   const GlobalLine<T> line = line_of<T>(loc, 0);
@@ -65,7 +65,7 @@ FK_DEVICE void sum_columns(int dim, int rows, T* scratch, T* out, bool begins, V
 constexpr int64_t columns_bytes = block_threads * sizeof(double) + 128;
 
 // Where to stage a loc that all rows share, at `offset`, which moves on; 0 where it does not fit.
-inline int loc_region(const VmfOperand& loc, int64_t loc_bytes, size_t& offset) {
+inline int loc_region(const RowView& loc, int64_t loc_bytes, size_t& offset) {
   if (loc.row_stride != 0 || offset + loc_bytes + 32 > 48 * 1024) return 0;
   return tile_region(1, loc_bytes, offset);
 }

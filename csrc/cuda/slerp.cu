@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<S>>)
 // ---- rows in global memory -----------------------------------------------------------
 
 template <class T>
-FK_DEVICE GlobalLine<T> line(const SlerpOperand& o, int64_t row, int64_t point = 0) {
+FK_DEVICE GlobalLine<T> line(const PointView& o, int64_t row, int64_t point = 0) {
   return {o.base, o.dtype, row * o.row_stride + point * o.point_stride, o.stride};
 }
 
@@ -165,9 +165,9 @@ __global__ void __launch_bounds__(block_threads, 2)
 
 template <bool Backward, class S>
 bool launch_tiles(const SlerpArgs& a, const Queue& queue) {
-  const SlerpOperand& points = Backward ? a.grad_y : a.y;
+  const PointView& points = Backward ? a.grad_y : a.y;
   const int64_t width = a.points * a.d;
-  const auto packed = [&](const SlerpOperand& o, int64_t row) {
+  const auto packed = [&](const PointView& o, int64_t row) {
     return o.dtype == a.a.dtype && (o.stride == 1 || a.d == 1) &&
            (o.row_stride == row || a.rows == 1);
   };
@@ -177,7 +177,7 @@ bool launch_tiles(const SlerpArgs& a, const Queue& queue) {
   if (plan.rows == 0) return false;
   TileArgs t{a, plan.tiles, plan.rows, plan.team, {}, {}, {}};
   size_t shared_bytes = scratch_bytes;
-  const auto place = [&](const SlerpOperand& o, int64_t elements) {
+  const auto place = [&](const PointView& o, int64_t elements) {
     return TileRows{o.base, static_cast<int>(elements),
                     tile_region(plan.rows, elements * sizeof(S), shared_bytes)};
   };

@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
     stereographic_strided(const __grid_constant__ StereographicArgs a, int team_size) {
   const Team team = team_of(team_size);
   for_items(a.rows, 1, team, [&](bool mine, int64_t, int64_t row, int64_t) {
-    const auto line = [&](const StereographicOperand& o) {
+    const auto line = [&](const RowView& o) {
       return GlobalLine<T>{o.base, o.dtype, row * o.row_stride, o.stride};
     };
     const auto x = line(a.x), g = line(a.grad_out), out = line(a.out);
@@ -148,7 +148,7 @@ template <class M, class S>
 bool launch_tiles(const StereographicArgs& a, const Queue& queue) {
   const int64_t x_width = a.d + M::x_has_last, out_width = a.d + M::out_has_last;
   const int64_t g_width = M::pullback ? a.d + M::g_has_last : 0;
-  const auto packed = [&](const StereographicOperand& o, int64_t width) {
+  const auto packed = [&](const RowView& o, int64_t width) {
     return (o.stride == 1 || width == 1) && (o.row_stride == width || a.rows == 1);
   };
   if (!packed(a.x, x_width) || (M::pullback && !packed(a.grad_out, g_width))) return false;
@@ -160,7 +160,7 @@ bool launch_tiles(const StereographicArgs& a, const Queue& queue) {
 
   TileArgs t{a, plan.tiles, plan.rows, plan.team, static_cast<int>(scratch_bytes), {}, {}, {}};
   size_t shared_bytes = scratch_bytes + (plan.rows * state + 15) / 16 * 16;
-  const auto place = [&](const StereographicOperand& o, int64_t width, bool in_shared) {
+  const auto place = [&](const RowView& o, int64_t width, bool in_shared) {
     TileRows r{o.base, static_cast<int>(width), 0};
     if (in_shared) r.region = tile_region(plan.rows, width * sizeof(S), shared_bytes);
     return r;

@@ -27,7 +27,7 @@ FK_DEVICE LocLine<T> loc_of(const TangentNormalArgs& a, const T* staged, int64_t
 }
 
 template <class T>
-FK_DEVICE T number(const VmfOperand& o, int64_t row) {
+FK_DEVICE T number(const RowView& o, int64_t row) {
   return load_element<T>(o.base, o.dtype, row * o.row_stride);
 }
 
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
 template <bool Backward, class S>
 TilePlan plan_of(const TangentNormalArgs& a, const Queue& queue) {
   using T = compute_t<S>;
-  const VmfOperand& o = Backward ? a.grad : a.out;
+  const RowView& o = Backward ? a.grad : a.out;
   if (o.stride != 1 || !(o.row_stride == a.dim || a.rows == 1)) return {};
   const int64_t bytes = a.dim * sizeof(S) + (a.dim - 1) * sizeof(T) + sizeof(TangentGradients<T>);
   if (bytes + columns_bytes > static_cast<int64_t>(tile_bytes_limit)) return {};
@@ -168,7 +168,7 @@ bool launch_tiles(const TangentNormalArgs& a, const Queue& queue) {
   using T = compute_t<S>;
   const TilePlan plan = plan_of<Backward, S>(a, queue);
   if (plan.rows == 0) return false;
-  const VmfOperand& o = Backward ? a.grad : a.out;
+  const RowView& o = Backward ? a.grad : a.out;
   TileArgs t{a, plan.tiles, plan.rows, plan.rows, plan.team, 0, 0, 0, 0, {o.base, int(a.dim), 0}};
   size_t shared_bytes = scratch_bytes;
   t.state = tile_region(plan.rows, sizeof(TangentGradients<T>), shared_bytes);
@@ -180,7 +180,7 @@ bool launch_tiles(const TangentNormalArgs& a, const Queue& queue) {
     t.columns = tile_region(block_threads, sizeof(T), shared_bytes);
   }
   if (a.loc_rows == 1) {
-    VmfOperand shared = a.loc;
+    RowView shared = a.loc;
     shared.row_stride = 0;
     t.loc = loc_region(shared, a.dim * sizeof(T), shared_bytes);
   }

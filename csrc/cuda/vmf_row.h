@@ -111,7 +111,7 @@ FK_DEVICE void vmf_write(I d, const Team& team, const VmfGradients<T>& grads, co
 template <class T, class Function>
 class OfKappa {
  public:
-  FK_DEVICE OfKappa(const VmfOperand& kappa, Function function)
+  FK_DEVICE OfKappa(const RowView& kappa, Function function)
       : kappa_(kappa), function_(function), shared_{T(0), T(0)} {
     if (kappa.row_stride == 0) shared_ = compute(0);
   }
@@ -125,7 +125,7 @@ class OfKappa {
     const T k = load_element<T>(kappa_.base, kappa_.dtype, row * kappa_.row_stride);
     return {k, k >= T(0) ? function_(k) : T(NAN)};
   }
-  const VmfOperand& kappa_;
+  const RowView& kappa_;
   Function function_;
   Both shared_;
 };

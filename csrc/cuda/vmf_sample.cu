@@ -8,7 +8,7 @@ namespace fk {
 namespace cuda {
 namespace {
 
-FK_DEVICE double load_wide(const VmfOperand& o, int64_t row) {
+FK_DEVICE double load_wide(const RowView& o, int64_t row) {
   const int64_t at = row * o.row_stride;
   return o.dtype == DType::f64 ? load_element<double>(o.base, o.dtype, at)
                                : static_cast<double>(load_element<float>(o.base, o.dtype, at));

@@ -12,7 +12,7 @@
 namespace driver {
 namespace {
 
-fk::VmfOperand operand(Operand o) { return o.as<fk::VmfOperand>(); }
+fk::RowView operand(Operand o) { return o.as<fk::RowView>(); }
 
 // A seed for every `rows_a_seed` rows, here and there.
 struct Seeds {

@@ -19,7 +19,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
   const Sample of_t = is_each ? c.sample() : Sample{1, 1, 0};
   Matrix& t = c.input("t", spec.dtype, points, of_t, uniforms(3, -0.25, 1.25));
   const auto vectors = [](Operand o, int64_t width) {
-    return fk::SlerpOperand{o.base, o.dtype, o.row_stride, width * o.stride, o.stride};
+    return fk::PointView{{o.base, o.dtype, o.row_stride, o.stride}, width * o.stride};
   };
   const auto arguments = [&c, &a, &b, &t, vectors, is_each, is_number, points](Where where) {
     fk::SlerpArgs s;
@@ -30,7 +30,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
     s.a = vectors(a.at(where), s.d);
     s.b = vectors(b.at(where), s.d);
     const Operand of = t.at(where);
-    s.t = {of.base, of.dtype, is_each ? of.row_stride : 0, is_number ? 0 : of.stride, 0};
+    s.t = {{of.base, of.dtype, is_each ? of.row_stride : 0, 0}, is_number ? 0 : of.stride};
     if (is_number) {  // its value travels with the launch
       s.number = t.host()[0];
       if (where == Where::device) s.t.base = nullptr;
@@ -40,7 +40,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
   // Rows of all points of a pair.
   const auto results = [points](Matrix& m, Where where) {
     const Operand o = m.at(where);
-    return fk::SlerpOperand{o.base, o.dtype, m.width(), m.width() / points, 1};
+    return fk::PointView{{o.base, o.dtype, m.width(), 1}, m.width() / points};
   };
   if (!c.is_backward()) {
     Matrix& y = c.output("y", spec.dtype, points * spec.width);
@@ -68,7 +68,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
     s.grad_a = vectors(grad_a.at(where), s.d);
     s.grad_b = vectors(grad_b.at(where), s.d);
     const Operand o = grad_t.at(where);
-    s.grad_t = {o.base, o.dtype, o.row_stride, 1, 0};
+    s.grad_t = {{o.base, o.dtype, o.row_stride, 0}, 1};
     return s;
   };
   c.launch = [whole](const fk::cuda::Queue& queue) {

@@ -12,7 +12,7 @@ namespace {
 
 using Args = fk::StereographicArgs;
 
-fk::StereographicOperand operand(Operand o) { return o.as<fk::StereographicOperand>(); }
+fk::RowView operand(Operand o) { return o.as<fk::RowView>(); }
 
 template <bool Inverse>
 std::unique_ptr<Case> make(const Spec& spec) {

@@ -11,7 +11,7 @@
 namespace driver {
 namespace {
 
-fk::VmfOperand operand(Operand o) { return o.as<fk::VmfOperand>(); }
+fk::RowView operand(Operand o) { return o.as<fk::RowView>(); }
 
 template <bool Latent>
 std::unique_ptr<Case> make(const Spec& spec) {
