@@ -30,23 +30,23 @@ WHAT = {
 }
 HEAD = """# Accuracy
 
-Largest errors over the stored tables of 22-digit values in `tests/reference` (made by `python -m
-tests.reference.generate` with mpmath; the tests make them anew and hold every kernel to its
-gate). This page is written by
+Largest errors over the stored tables of 22-digit values in `tests/reference` (written by `python -m
+tests.reference.generate` with mpmath; the tests recompute them and check every kernel against its
+error bound). This page is written by
 
     python -m benchmarks.accuracy
 
-and its numbers are of {date}: {processor}, {instruction_set} kernels, torch {torch}, {peers}.
+on {date} with {processor}, {instruction_set} kernels, torch {torch}, {peers}.
 
-The contestants: our ops in float64 and in float32 (float32 arithmetic throughout; the points
-whose arguments are float32 numbers); SciPy's exponentially scaled `ive`, as `scipy.stats` and
-most VAE code use it; TensorFlow Probability's `log_bessel_ive` and `bessel_iv_ratio` in float64,
-put together as its `VonMisesFisher` does{tfp}. For both of the others A' is taken from
-1 - A^2 - (p-1) A / kappa, and kappa = 0, where they step aside, is set to the uniform's values.
-Where values are not finite though the true ones are, their number stands in brackets, and the
-error is that of the rest. An error of 1e-16 is the last bit of float64, 6e-8 of float32.
+Compared are: our ops in float64 and in float32 (float32 arithmetic throughout, at the points
+whose arguments are float32 numbers); SciPy's exponentially scaled `ive`, as in `scipy.stats` and
+most VAE code; TensorFlow Probability's `log_bessel_ive` and `bessel_iv_ratio` in float64,
+combined as in its `VonMisesFisher`{tfp}. For SciPy and TFP, A' is computed as
+1 - A^2 - (p-1) A / kappa, and kappa = 0, which they do not support, is set to the uniform's values.
+Brackets give the number of values that are not finite although the true values are; the error is
+that of the others. An error of 1e-16 is the last bit of float64, 6e-8 that of float32.
 
-With p the dimension of the surrounding space, v = p/2 - 1 and L = log C(0) - log C(kappa).
+Here p is the dimension of the surrounding space, v = p/2 - 1 and L = log C(0) - log C(kappa).
 
 ![Relative error of log C(kappa) - log C(0) over p and kappa](images/accuracy.png)
 """
@@ -120,7 +120,7 @@ def page(
         parts.append(f"## {title}\n\n{_regions(found, quantity, p, kappa, 'p')}")
     parts.append(
         "## log I_v(x), error over sqrt(v^2 + x^2) + v asinh(v/x) + |log I_v|\n\n"
-        "At v = 0 and tiny x this scale is x itself, which the others' log ive + x loses.\n\n"
+        "At v = 0 and tiny x this scale is x itself, which log ive + x of SciPy and TFP loses.\n\n"
         + _regions(found, "log_iv", 2 * v + 2, x, "2v + 2")
     )
     parts.append(

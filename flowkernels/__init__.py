@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    # torch and the extension are loaded when an op is first asked for.
+    # Import torch and the extension only when `ops` is first used.
     if name == "ops":
         import importlib
 
@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
 
 def backends() -> dict[str, dict[str, str]]:
-    """What serves each op on each kind of device, and why.
+    """The backend of each op on each device type, and the reason for the choice.
 
     Example:
         >>> import flowkernels
@@ -34,7 +34,7 @@ def backends() -> dict[str, dict[str, str]]:
 
 
 def build_info() -> dict[str, Any]:
-    """Facts of the compiled extension: torch, compiler, instruction sets, ops.
+    """How the compiled extension was built: torch, compiler, instruction sets, ops.
 
     Example:
         >>> import flowkernels

@@ -1,4 +1,4 @@
-"""``python -m flowkernels``: the same as the command ``flowkernels``."""
+"""``python -m flowkernels`` runs the ``flowkernels`` command."""
 
 from flowkernels.cli import main
 

@@ -1,4 +1,4 @@
-"""Autocast on devices of every kind, those that have none included."""
+"""Autocast on any device type, including those without autocast support."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["autocasts", "full_precision"]
 
 
 def autocasts(device: str) -> bool:
-    """Whether autocast is on for a type of device; torch itself raises where there is none (meta).
+    """Whether autocast is on for a device type; False where torch would raise (meta).
 
     Example:
         >>> autocasts("cpu"), autocasts("meta")
@@ -21,7 +21,7 @@ def autocasts(device: str) -> bool:
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[None]:
-    """No autocast on x's device.
+    """A context with autocast disabled on x's device.
 
     Example:
         >>> x = torch.ones(2, 2)

@@ -1,9 +1,9 @@
-r"""The special functions on NumPy arrays, as SciPy's.
+r"""The special functions on NumPy arrays, with SciPy's calling conventions.
 
-What is accepted everywhere: numbers, lists and arrays that broadcast. float32 and float64
-arrays keep their dtype, everything else is computed in float64; numbers in, a NumPy scalar
-out. The kernels are those of `flowkernels.ops`, without a torch tensor in the call. With
-v = p/2 - 1, the functions of the von Mises-Fisher distribution on S^(p-1) of R^p rest on
+All functions accept numbers, lists and arrays that broadcast. float32 and float64 arrays keep
+their dtype; other inputs are computed in float64. If all inputs are numbers, the result is a
+NumPy scalar. The kernels are those of `flowkernels.ops`, called without torch tensors. With
+v = p/2 - 1, the functions of the von Mises-Fisher distribution on S^(p-1) of R^p are based on
 log 0F1(; v+1; kappa^2/4), which is finite and accurate to the last bits for p = 2 to 1e6 and
 kappa = 0 to 1e100, where SciPy's ive over- or underflows.
 
@@ -52,7 +52,7 @@ def _evaluate(function: str, x: Floating, order: float) -> Result:
     return _C.numpy_bessel(function, np.ascontiguousarray(x).reshape(x.shape), order)[()]
 
 
-def _of_the_sphere(op: str, argument: str, value: ArrayLike, dim: int, function: str) -> Result:
+def _sphere_function(op: str, argument: str, value: ArrayLike, dim: int, function: str) -> Result:
     try:
         number = operator.index(dim)
     except TypeError:
@@ -65,20 +65,20 @@ def _of_the_sphere(op: str, argument: str, value: ArrayLike, dim: int, function:
 
 
 def _check(op: str, argument: str, x: Floating, highest: float) -> None:
-    """Names the first value out of range; NaN passes through, to NaN."""
+    """Raise ValueError with the first value out of range; NaN passes."""
     outside = (x < 0) | (x > highest)
     if outside.any():
         domain = "be >= 0" if highest == np.inf else f"lie in [0, {highest:g}]"
         raise ValueError(f"{op}: `{argument}` must {domain}, got {x[outside].flat[0]}")
 
 
-def _of_an_order(op: str, v: ArrayLike, x: ArrayLike, lowest: float, shift: float) -> Result:
+def _order_function(op: str, v: ArrayLike, x: ArrayLike, lowest: float, shift: float) -> Result:
     orders, points = _real(op, "v", v), _real(op, "x", x)
     _check(op, "x", points, np.inf)
     bad = ~((orders >= lowest) & np.isfinite(orders))
     if bad.any():
         raise ValueError(f"{op}: `v` must be finite and >= {lowest:g}, got {orders[bad].flat[0]}")
-    # a Python number takes the precision of the array beside it, as in NumPy
+    # A Python number takes the dtype of the other argument, as in NumPy.
     strong = [a for a, given in ((orders, v), (points, x)) if type(given) not in (int, float)]
     dtype = np.result_type(*strong) if strong else np.dtype(np.float64)
     points = points.astype(dtype, copy=False)
@@ -116,7 +116,7 @@ def log_iv(v: ArrayLike, x: ArrayLike) -> Result:
         >>> round(float(log_iv(0, 2.5)), 12), round(float(np.log(np.i0(2.5))), 12)
         (1.190838671196, 1.190838671196)
     """
-    return _of_an_order("log_iv", v, x, 0.0, 0.0)
+    return _order_function("log_iv", v, x, 0.0, 0.0)
 
 
 def iv_ratio(v: ArrayLike, x: ArrayLike) -> Result:
@@ -135,7 +135,7 @@ def iv_ratio(v: ArrayLike, x: ArrayLike) -> Result:
         >>> iv_ratio([1.0, 10.0, 1e5], 1e5)
         array([0.99999..., 0.99990..., 0.41421...])
     """
-    return _of_an_order("iv_ratio", v, x, 0.5, 1.0)
+    return _order_function("iv_ratio", v, x, 0.5, 1.0)
 
 
 def vmf_log_normalizer(kappa: ArrayLike, dim: int, relative: bool = False) -> Result:
@@ -152,7 +152,7 @@ def vmf_log_normalizer(kappa: ArrayLike, dim: int, relative: bool = False) -> Re
 
     Raises:
         ValueError: for `dim` < 2 or a negative concentration.
-        TypeError: for a `dim` that is no integer or a `kappa` that is not real.
+        TypeError: for a `dim` that is not an integer or a `kappa` that is not real.
 
     Example:
         >>> vmf_log_normalizer([0.0, 1.0, 785.0], 785)
@@ -161,11 +161,11 @@ def vmf_log_normalizer(kappa: ArrayLike, dim: int, relative: bool = False) -> Re
         np.float64(-1.6666666666666...e-201)
     """
     name = "vmf_log_normalizer_relative" if relative else "vmf_log_normalizer"
-    return _of_the_sphere("vmf_log_normalizer", "kappa", kappa, dim, name)
+    return _sphere_function("vmf_log_normalizer", "kappa", kappa, dim, name)
 
 
 def vmf_log_peak(kappa: ArrayLike, dim: int) -> Result:
-    r"""log C_p(kappa) + kappa, the log density at the mode, without the sum's cancellation.
+    r"""log C_p(kappa) + kappa, the log density at the mode, computed without cancellation.
 
     Args:
         kappa, dim: as for `vmf_log_normalizer`.
@@ -177,7 +177,7 @@ def vmf_log_peak(kappa: ArrayLike, dim: int) -> Result:
         >>> float(vmf_log_peak(1e10, 3)), np.log(1e10 / (2 * np.pi))
         (21.1879738635..., np.float64(21.1879738635...))
     """
-    return _of_the_sphere("vmf_log_peak", "kappa", kappa, dim, "vmf_log_peak")
+    return _sphere_function("vmf_log_peak", "kappa", kappa, dim, "vmf_log_peak")
 
 
 def vmf_divergence(kappa: ArrayLike, dim: int) -> Result:
@@ -193,7 +193,7 @@ def vmf_divergence(kappa: ArrayLike, dim: int) -> Result:
         >>> vmf_divergence([0.0, 1e-3, 10.0], 3)
         array([0.00000...e+00, 1.66666...e-07, 1.99573...e+00])
     """
-    return _of_the_sphere("vmf_divergence", "kappa", kappa, dim, "vmf_divergence")
+    return _sphere_function("vmf_divergence", "kappa", kappa, dim, "vmf_divergence")
 
 
 def vmf_mean_resultant(kappa: ArrayLike, dim: int, *, complement: bool = False) -> Result:
@@ -201,7 +201,7 @@ def vmf_mean_resultant(kappa: ArrayLike, dim: int, *, complement: bool = False) 
 
     Args:
         kappa, dim: as for `vmf_log_normalizer`.
-        complement: return 1 - A_p(kappa), which keeps its digits near 0.
+        complement: return 1 - A_p(kappa), accurate even where it is near 0.
 
     Raises:
         ValueError, TypeError: as `vmf_log_normalizer`.
@@ -213,16 +213,16 @@ def vmf_mean_resultant(kappa: ArrayLike, dim: int, *, complement: bool = False) 
         np.float64(1e-20)
     """
     name = "vmf_mean_resultant_complement" if complement else "vmf_mean_resultant"
-    return _of_the_sphere("vmf_mean_resultant", "kappa", kappa, dim, name)
+    return _sphere_function("vmf_mean_resultant", "kappa", kappa, dim, name)
 
 
 def vmf_concentration(r: ArrayLike, dim: int, *, complement: bool = False) -> Result:
     r"""The concentration whose mean resultant length is r, the inverse of A_p.
 
     Args:
-        r: in [0, 1]; infinity is returned for 1.
+        r: in [0, 1]; the result at 1 is infinity.
         dim: p >= 2.
-        complement: take 1 - r instead, which says more where r is near 1.
+        complement: the argument is 1 - r, which is more accurate for r near 1.
 
     Raises:
         ValueError: for `dim` < 2 or values outside [0, 1].
@@ -235,4 +235,4 @@ def vmf_concentration(r: ArrayLike, dim: int, *, complement: bool = False) -> Re
         np.float64(1e+20)
     """
     name = "vmf_concentration_complement" if complement else "vmf_concentration"
-    return _of_the_sphere("vmf_concentration", "r", r, dim, name)
+    return _sphere_function("vmf_concentration", "r", r, dim, name)

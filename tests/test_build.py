@@ -1,4 +1,4 @@
-"""What cannot work ends in one message that says what to type."""
+"""Build and import problems end in one message with the command that fixes them."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def test_setup_without_a_compiler() -> None:
     assert "apt-get install g++" in message
 
 
-def test_setup_asked_for_cuda_that_is_not_there() -> None:
+def test_setup_with_cuda_requested_but_not_available() -> None:
     import torch
 
     if torch.version.cuda is not None:
-        pytest.skip("torch has CUDA here: there is nothing to refuse")
+        pytest.skip("this torch is built with CUDA")
     message = refusal(run(SETUP, FLOWKERNELS_CUDA="1"))
     assert "built without CUDA" in message
 
 
 def fake_nvcc(folder: Path) -> str:
-    """A PATH whose nvcc is a script beside no toolkit, as some distributions install it."""
+    """A PATH whose nvcc is a script outside the toolkit, as some distributions install it."""
     (folder / "bin").mkdir()
     nvcc = folder / "bin" / "nvcc"
     nvcc.write_text(
@@ -82,7 +82,7 @@ def fake_nvcc(folder: Path) -> str:
 CUDA_TORCH = "import torch; torch.version.cuda = '13.0'; torch.cuda.is_available = lambda: False;"
 
 
-def test_setup_asked_for_cuda_without_a_gpu_or_architecture(tmp_path: Path) -> None:
+def test_setup_with_cuda_but_no_gpu_or_architecture(tmp_path: Path) -> None:
     path = fake_nvcc(tmp_path)
     code = CUDA_TORCH + SETUP
     message = refusal(run(code, PATH=path, FLOWKERNELS_CUDA="1", TORCH_CUDA_ARCH_LIST=""))
@@ -111,7 +111,7 @@ def test_setup_without_file_locks() -> None:
     assert "flowkernels" in result.stdout
 
 
-def test_extension_of_another_torch() -> None:
+def test_extension_built_for_another_torch() -> None:
     result = run("import torch; torch.__version__ = '2.9.1'; import flowkernels.ops")
     assert result.returncode != 0
     assert "was built for torch" in result.stderr
@@ -126,7 +126,7 @@ def test_missing_extension() -> None:
 
 
 @pytest.mark.parametrize("backend", ["cuda", "triton", "turbo"])
-def test_forced_backend_that_is_missing(backend: str) -> None:
+def test_forcing_a_missing_backend_raises(backend: str) -> None:
     result = run("import flowkernels.ops", FLOWKERNELS_BACKEND=backend)
     assert result.returncode != 0
     assert "FLOWKERNELS_BACKEND" in result.stderr
@@ -144,8 +144,8 @@ def test_forced_reference_backend() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' compilers have no -fopenmp")
-def test_kernels_run_on_torchs_threads() -> None:
-    """Without OpenMP at::parallel_for is a plain loop, and nothing else would tell."""
+def test_extension_is_linked_with_openmp() -> None:
+    """Without OpenMP, at::parallel_for silently becomes a serial loop."""
     from flowkernels import _C
 
     assert b"GOMP_parallel" in Path(_C.__file__).read_bytes()

@@ -1,4 +1,4 @@
-"""Every example in a public docstring, and every Python block of the README, runs."""
+"""Runs every example in a public docstring and every Python block of the README."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_every_public_op_has_an_example() -> None:
     for name in flowkernels.ops.__all__:
         function = getattr(flowkernels.ops, name)
         for heading in ("Args:", "Returns:", "Raises:", "Example:", ">>>"):
-            assert heading in (function.__doc__ or ""), f"{name} documents no {heading!r}"
+            assert heading in (function.__doc__ or ""), f"{name} has no {heading!r} section"
 
 
 def _blocks() -> list[str]:
@@ -50,7 +50,7 @@ def _blocks() -> list[str]:
 def test_readme_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = _blocks()
-    assert blocks, "the README shows no Python"
+    assert blocks, "the README has no Python block"
     scope: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), scope)

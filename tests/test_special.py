@@ -1,4 +1,4 @@
-"""The NumPy face: the values of the ops, NumPy's conventions, errors that name the argument."""
+"""The NumPy interface: values of the ops, NumPy's conventions, errors that name the argument."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ each_function = pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
 
 @each_function
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_values_of_the_ops(name, options, dtype):
+def test_values_equal_the_ops(name, options, dtype):
     x = KAPPA / (1 + KAPPA) if name == "vmf_concentration" else KAPPA
     x = x.astype(dtype)
     for dim in (2, 57, 785):
@@ -48,17 +48,17 @@ def test_orders_broadcast(name):
     assert got.shape == (3, len(x))
     want = getattr(ops, name)(torch.from_numpy(v), torch.from_numpy(x))
     np.testing.assert_array_equal(got, want.numpy())
-    # one order for all goes another way
+    # a single order uses another kernel
     one = getattr(special, name)(391.5, x)
     np.testing.assert_allclose(one, got[2], rtol=1e-14)
-    # the first array read backwards, columns first
+    # negative strides, and Fortran order
     np.testing.assert_array_equal(getattr(special, name)(v[::-1], x), got[::-1])
     strided = np.asfortranarray(np.tile(x, (4, 1)))[::2, ::-1]
     np.testing.assert_array_equal(getattr(special, name)(391.5, strided)[1], one[::-1])
 
 
 @each_function
-def test_conventions_of_numpy(name, options):
+def test_numpy_conventions(name, options):
     function = getattr(special, name)
     half = function(0.5, 3, **options)
     assert isinstance(half, np.float64)
@@ -107,7 +107,7 @@ def test_errors_of_the_sphere(name, options):
         function([[0.1], [0.1, 0.2]], 3, **options)
 
 
-def test_errors_of_one():
+def test_error_above_one():
     with pytest.raises(ValueError, match=r"vmf_concentration: `r` must lie in \[0, 1\], got 1.5"):
         special.vmf_concentration(1.5, 3)
 
@@ -127,8 +127,8 @@ def test_errors_of_an_order(name, lowest):
         function("a", 1.0)
 
 
-def test_no_tensor_in_the_call():
-    """A call leaves torch alone: it works with torch's own constructors taken away."""
+def test_calls_no_torch_function():
+    """A call works even if torch's constructors raise."""
     code = """
 import torch
 from flowkernels import special
@@ -141,8 +141,8 @@ print(special.log_iv([1.0, 2.0], 3.0), special.vmf_divergence([1.0, 2.0], 3))
     assert run.returncode == 0, run.stderr
 
 
-def test_everything_is_documented():
+def test_every_function_is_documented():
     for name in special.__all__:
         doc = getattr(special, name).__doc__
         for heading in ("Args:", "Raises:", "Example:", ">>>"):
-            assert heading in doc, f"{name} documents no {heading!r}"
+            assert heading in doc, f"{name} has no {heading!r} section"

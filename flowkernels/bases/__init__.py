@@ -32,7 +32,7 @@ __all__ = [
     "make_base",
 ]
 
-# What a name makes of the latent dimension d and the concentration scale c.
+# Constructors by name: (latent dimension d, concentration scale c) -> base.
 _BASES: dict[str, Callable[[int, float], Base]] = {
     "normal": lambda dim, c: StandardNormal(dim),
     "vmf": SphericalVonMisesFisher,
@@ -53,7 +53,7 @@ _BASES: dict[str, Callable[[int, float], Base]] = {
 
 
 def base_names() -> list[str]:
-    """The names that :func:`make_base` knows."""
+    """The names that :func:`make_base` accepts."""
     return list(_BASES)
 
 
@@ -63,7 +63,7 @@ def make_base(
     """A base by its name (:func:`base_names`), a base module or a torch distribution, on R^dim.
 
     Raises:
-        ValueError: another name, or a module of another ``event_shape``.
+        ValueError: the name is unknown, or ``event_shape`` is not ``(dim,)``.
 
     Example:
         >>> make_base("vmf", 784, 1.5)

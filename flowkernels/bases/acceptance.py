@@ -1,4 +1,4 @@
-"""The networks of a resampled base: one small acceptance network per group, all in one product."""
+"""The acceptance networks of a resampled base: one per group, evaluated together."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["GroupedAcceptance"]
 class GroupedAcceptance(nn.Module):
     """Logits l_g(e_g) of the acceptance probabilities a_g = sigmoid(l_g), G groups at once.
 
-    Each group has a network of its own; a layer is one batched matrix product over the groups.
-    The last layer starts at zero, so that a new base accepts half of everything and its law is
-    the proposal's.
+    Each group has its own network; a layer is one batched matrix product over the groups. The
+    last layer is initialised to zero, so a new base accepts every proposal with probability 1/2
+    and its distribution is the proposal's.
 
     Args:
         groups: G.

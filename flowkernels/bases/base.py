@@ -1,4 +1,4 @@
-"""What a base distribution of a flow offers."""
+"""The interface of a flow's base distribution."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ class Base(nn.Module):
     """A distribution on latents z of shape (*batch, d), as a module.
 
     Subclasses define ``log_prob`` and ``rsample`` and may override ``path``.
-    Their parameters are buffers or Parameters, so that the device, the dtype
-    and the state follow the flow.
+    They hold their parameters as buffers or Parameters, so that device, dtype and state
+    follow the flow.
 
     Args:
         dim: d.
-        default_path: the name of the path that ``path`` takes when asked for none.
+        default_path: name of the path that ``path`` uses by default.
 
     Attributes:
         event_shape: ``torch.Size([d])``.
-        marginal: the law of each of independent coordinates, where there is one; what
-            ``path`` makes "cauchy_linear" of.
-        radial_marginal: the law of an isotropic base's length, for "spherical_cauchy_linear".
+        marginal: distribution of each coordinate if the coordinates are i.i.d.; ``path`` uses
+            it for "cauchy_linear".
+        radial_marginal: distribution of |z| for an isotropic base; ``path`` uses it for
+            "spherical_cauchy_linear".
         has_rsample: whether draws are reparametrised.
     """
 
@@ -64,14 +65,14 @@ class Base(nn.Module):
 
     @torch.no_grad()
     def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
-        """Draws (*sample_shape, d), or (n, d) for a number n, from torch's random state."""
+        """Draws (*sample_shape, d), or (n, d) for a number n, from torch's default generator."""
         return self.rsample(as_shape(sample_shape))
 
     def path(self, a: Tensor, b: Tensor, t: Tensor | float, name: str | None = None) -> Tensor:
-        """The path `name`, or this base's own, from a to b (*batch, d).
+        """The path `name`, or the base's default path, from a to b (*batch, d).
 
-        t is a number or 0-d -> (*batch, d), or (T,) -> (*batch, T, d); names
-        are those of :mod:`flowkernels.interpolation`.
+        t is a number or 0-d -> (*batch, d), or (T,) -> (*batch, T, d). The names are those of
+        :mod:`flowkernels.interpolation`.
         """
         name = name or self.default_path
         if name == "cauchy_linear" and self.marginal is not None:
@@ -81,7 +82,7 @@ class Base(nn.Module):
         return get_path(name)(a, b, t)
 
     def as_distribution(self) -> BaseDistribution:
-        """The base as a torch distribution of event shape (d,), which shares its parameters.
+        """A torch distribution of event shape (d,) that shares the base's parameters.
 
         Example:
             >>> from flowkernels.bases import StandardNormal
@@ -96,11 +97,11 @@ class Base(nn.Module):
 
 
 class BaseDistribution(Distribution):
-    """A :class:`Base` in the manner of torch.distributions; see :meth:`Base.as_distribution`.
+    """A :class:`Base` with the torch.distributions interface; see :meth:`Base.as_distribution`.
 
     Args:
-        base: whose density and draws these are.
-        batch_shape: of independent copies.
+        base: the base whose density and draws are used.
+        batch_shape: shape of independent copies.
         validate_args: as everywhere in torch.distributions.
     """
 

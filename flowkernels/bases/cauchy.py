@@ -1,4 +1,4 @@
-"""Cauchy bases, whose law straight lines keep."""
+"""Cauchy bases: straight lines between latents preserve their distribution."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .base import Base
 class StandardCauchy(Base):
     """Independent standard Cauchy coordinates: log p(z) = -sum_i [log pi + log(1 + z_i^2)].
 
-    Of two independent draws every point (1-t) a + t b is a draw again, so the path
-    is the straight line (Lesniak et al., arXiv 1806.01670, section 2).
+    For independent draws a and b, every point (1-t) a + t b has the same distribution, so the
+    path is the straight line (Lesniak et al., arXiv 1806.01670, section 2).
 
     Args:
         dim: d.
@@ -37,11 +37,11 @@ class StandardCauchy(Base):
 
     def __init__(self, dim: int) -> None:
         super().__init__(dim, default_path="linear")
-        self.register_buffer("loc", torch.zeros(dim))  # where samples are made, in which dtype
+        self.register_buffer("loc", torch.zeros(dim))  # device and dtype of the samples
 
     def log_prob(self, z: Tensor) -> Tensor:
         z = z.to(torch.promote_types(z.dtype, torch.float32))
-        # from 1e9 on 1 + z^2 is z^2 in float64 too, and z^2 might be no number
+        # Above 1e9, 1 + z^2 rounds to z^2 even in float64, and z^2 may overflow.
         far = z.abs() > 1e9
         near = torch.log1p(torch.where(far, 0, z).square())
         rise = torch.where(far, 2 * torch.where(far, z, 1).abs().log(), near)
@@ -54,10 +54,10 @@ class StandardCauchy(Base):
 
 
 class StandardIsotropicCauchy(Base):
-    """The isotropic Cauchy law on R^d, see :class:`flowkernels.distributions.IsotropicCauchy`.
+    """The isotropic Cauchy on R^d, see :class:`flowkernels.distributions.IsotropicCauchy`.
 
-    The path is the straight line, which keeps it; at d of some hundreds its density and the
-    normal's are alike at the normal's typical length sqrt(d).
+    The path is the straight line, which preserves the distribution. For d of a few hundred, its
+    density is close to the normal's at the normal's typical length sqrt(d).
 
     Args:
         dim: d.
@@ -79,5 +79,5 @@ class StandardIsotropicCauchy(Base):
         return IsotropicCauchy(self.loc, validate_args=False).log_prob(z)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        law = IsotropicCauchy(self.loc, validate_args=False)
-        return law.rsample(torch.Size(sample_shape))
+        distribution = IsotropicCauchy(self.loc, validate_args=False)
+        return distribution.rsample(torch.Size(sample_shape))

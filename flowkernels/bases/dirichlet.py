@@ -1,4 +1,4 @@
-"""The Dirichlet base on the simplex that the latent space is mapped onto."""
+"""Dirichlet bases: latents whose image on the simplex has a Dirichlet distribution."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 class SimplexDirichlet(Base):
     """z in R^d whose image on the simplex of R^(d+1) is Dirichlet(c, ..., c).
 
-    A fixed linear map in front of the simplex map gives the latents mean 0 and unit
-    covariance, whatever c and d: without it a new flow, whose outputs have that, starts
-    thousands of nats away. The path between two latents is the straight line on the simplex
-    (Fadel et al. 2021, section 3, p = 1). The density is not composed of the map's log-det and
-    the simplex's density, two sums of tens of thousands of nats that nearly cancel, but written
-    out in the latent. Its constants are computed in float64 from `concentration`, the state.
+    A fixed linear map before the simplex map gives the latents mean 0 and unit covariance for
+    every c and d. A new flow's outputs have these moments too; without the map its initial
+    log-likelihood would be thousands of nats too low. The path between two latents is the
+    straight line on the simplex (Fadel et al. 2021, section 3, p = 1). The density is a formula
+    in the latent: the map's log-det and the simplex density would each be tens of thousands of
+    nats and nearly cancel. Its constants are computed in float64 from the buffer `concentration`.
 
     Args:
         dim: d.
@@ -95,7 +95,7 @@ class SimplexDirichlet(Base):
         return z.to(torch.promote_types(z.dtype, torch.float32))
 
     def _refresh(self) -> None:
-        """The constants anew: casting those of another dtype would keep its rounding."""
+        """Recompute the constants. Casting them would keep the rounding of the old dtype."""
         if not self.concentration.is_meta:
             self._set_constants(self.concentration.item())
 
@@ -120,10 +120,10 @@ class StickBreakingDirichlet(SimplexDirichlet):
         log p(z) = sum_k [a_k log sigmoid(x_k) + b_k log sigmoid(-x_k) - log B(a_k, b_k) + log s_k]
                  = sum_k [a_k x_k + (a_k + b_k) log sigmoid(-x_k) - log B(a_k, b_k) + log s_k]
 
-    which is the image of x_k = zeta_k - log(d - k + 1) in :class:`StickBreaking`: the powers of
-    its log-det join the Dirichlet's. m_k = psi(a_k) - psi(b_k) and s_k^2 = psi'(a_k) + psi'(b_k)
-    are mean and variance of the logit of Beta(a_k, b_k), so that the latents are independent
-    with mean 0 and variance 1.
+    where :class:`StickBreaking` maps zeta_k, x_k = zeta_k - log(d - k + 1); the powers in its
+    log-det are merged with the Dirichlet's. m_k = psi(a_k) - psi(b_k) and
+    s_k^2 = psi'(a_k) + psi'(b_k) are the mean and variance of the logit of Beta(a_k, b_k), so
+    the latents are independent with mean 0 and variance 1.
 
     Args, Raises:
         As :class:`SimplexDirichlet`.
@@ -185,7 +185,7 @@ class StickBreakingDirichlet(SimplexDirichlet):
 
 
 class LogRatioDirichlet(SimplexDirichlet):
-    """Dirichlet under the additive log-ratio, standardised; no coordinate is first or last.
+    """Dirichlet under the additive log-ratio, standardised; symmetric in the coordinates.
 
     Its coordinates log g_i - log g_0, g_i ~ Gamma(c), have covariance psi'(c) (I + 11'). With
     w = s z, s^2 = psi'(c), and m = h sum w, h = (sqrt(d + 1) - 1) / d, the map w + m
@@ -195,7 +195,7 @@ class LogRatioDirichlet(SimplexDirichlet):
         log p(z) = c (sum_i w_i - m) - c (d + 1) logsumexp([w, -m])
                    + log Gamma(c (d + 1)) - (d + 1) log Gamma(c) + d log s + log(d + 1) / 2.
 
-    The sums, two large numbers that nearly cancel, are taken in float64.
+    The two sums are large and nearly cancel, so they are computed in float64.
 
     Args, Raises:
         As :class:`SimplexDirichlet`.
@@ -213,7 +213,7 @@ class LogRatioDirichlet(SimplexDirichlet):
     def _set_constants(self, c: float) -> None:
         d = self.dim
         variance = torch.polygamma(1, torch.tensor(c, dtype=torch.float64)).item()
-        # Python numbers, which torch takes in float64 where it is multiplied with float64
+        # Python floats: torch keeps them in float64 when the other operand is float64.
         self._c, self._spread = c, math.sqrt(variance)
         self._common = (math.sqrt(d + 1) - 1) / d
         self._constant = (
@@ -246,7 +246,7 @@ class LogRatioDirichlet(SimplexDirichlet):
 
 
 class _Latents:
-    """A Dirichlet base as the map of :func:`simplex_linear`, whose log-dets it does not need."""
+    """Adapts a Dirichlet base to :func:`simplex_linear`, which ignores the log-dets."""
 
     def __init__(self, base: SimplexDirichlet) -> None:
         self.base = base
@@ -261,8 +261,8 @@ class _Latents:
 def log_gamma_rsample(concentration: Tensor, sample_shape: torch.Size) -> Tensor:
     """Logarithms of Gamma(concentration, 1) draws, reparametrised, never -inf.
 
-    G_a = G_{a+1} U^(1/a) (Marsaglia & Tsang 2000, section 6): for small a the second
-    factor is no float, but its logarithm, -E / a with E exponential, is.
+    G_a = G_{a+1} U^(1/a) (Marsaglia & Tsang 2000, section 6). For small a the second factor
+    underflows, but its logarithm -E / a, with E exponential, does not.
 
     Example:
         >>> log_gamma_rsample(torch.tensor(1e-3), torch.Size([4])).isfinite().all()

@@ -1,4 +1,4 @@
-"""Any distribution of torch as a flow's base."""
+"""A torch distribution as a flow's base."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 class FromDistribution(Base):
     """A ``torch.distributions`` object as a base.
 
-    A copy of the distribution is kept; every tensor in it, nested distributions and transforms
-    included, becomes a buffer, so that device, dtype and state follow the flow. They are
-    not trained: a base of one's own with Parameters is for that.
+    The base keeps a copy of the distribution. Every tensor in it, including those of nested
+    distributions and transforms, becomes a buffer, so that device, dtype and state follow the
+    flow. The buffers are not trained; subclass :class:`Base` with Parameters for that.
 
     Args:
-        distribution: of batch shape () and event shape (d,), supported on all of R^d, where a
-            flow's latents are.
-        default_path: the path of ``interpolate``, a name of :mod:`flowkernels.interpolation`.
+        distribution: of batch shape () and event shape (d,), supported on all of R^d.
+        default_path: path of ``interpolate``, a name of :mod:`flowkernels.interpolation`.
 
     Raises:
-        TypeError: not a torch distribution.
-        ValueError: another shape or support.
+        TypeError: `distribution` is not a torch distribution.
+        ValueError: its shape or support is wrong.
 
     Example:
         >>> from torch.distributions import Independent, Laplace
@@ -51,28 +50,29 @@ class FromDistribution(Base):
         if batch or len(event) != 1:
             raise ValueError(
                 "distribution must have batch_shape () and event_shape (d,), got "
-                f"{batch} and {event}; torch.distributions.Independent makes a batch an event"
+                f"{batch} and {event}; torch.distributions.Independent turns batch dimensions "
+                "into event dimensions"
             )
-        if not _is_everywhere(distribution.support):
+        if not _is_real(distribution.support):
             raise ValueError(
                 f"distribution must be supported on all of R^{event[0]}, "
                 f"got {type(distribution).__name__} on {distribution.support}"
             )
         super().__init__(event[0], default_path)
         self.has_rsample = distribution.has_rsample
-        # a gradient's history cannot be copied, nor kept from one step to the next
+        # Detached: deepcopy refuses tensors with an autograd history.
         memo = {id(t): t.detach().clone() for *_, t in _tensors(distribution)}
         self._distribution = copy.deepcopy(distribution, memo)
         for holder in _holders(self._distribution):
             if isinstance(holder, Distribution):
-                holder._validate_args = False  # as other bases, and for torch.compile
+                holder._validate_args = False  # as in the other bases; torch.compile needs it
         for name, _, _, tensor in _tensors(self._distribution):
             self.register_buffer(name, tensor.clone(memory_format=torch.contiguous_format))
         self._bind()
 
     @property
     def distribution(self) -> Distribution:
-        """The distribution, with this module's tensors."""
+        """The distribution; its tensors are this module's buffers."""
         return self._distribution
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class FromDistribution(Base):
         return log_prob
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Reparametrised draws; NotImplementedError where the distribution has none."""
+        """Reparametrised draws; NotImplementedError if the distribution has none."""
         return self._distribution.rsample(torch.Size(sample_shape))
 
     @torch.no_grad()
@@ -93,7 +93,7 @@ class FromDistribution(Base):
         return self._distribution
 
     def _bind(self) -> None:
-        """Put the buffers, which may be other tensors now, where the distribution reads them."""
+        """Point the distribution's attributes at the current buffers."""
         for name, holder, key, _ in list(_tensors(self._distribution)):
             holder.__dict__[key] = self._buffers[name]
 
@@ -111,7 +111,7 @@ class FromDistribution(Base):
 
 
 def _holders(root: Any) -> Iterator[Any]:
-    """The distributions and transforms within a distribution, itself first."""
+    """The distribution itself, then the distributions and transforms nested in it."""
     for _, holder in _named_holders(root, ""):
         yield holder
 
@@ -128,14 +128,14 @@ def _named_holders(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _tensors(root: Distribution) -> Iterator[tuple[str, Any, str, Tensor]]:
-    """(buffer name, its holder, attribute, tensor) of every tensor within a distribution."""
+    """(buffer name, holder, attribute, tensor) of every tensor in a distribution."""
     for name, holder in _named_holders(root, "distribution_"):
         for key, value in list(vars(holder).items()):
             if isinstance(value, Tensor):
                 yield f"{name}{key}", holder, key, value
 
 
-def _is_everywhere(support: Any) -> bool:
+def _is_real(support: Any) -> bool:
     while hasattr(support, "base_constraint"):  # of Independent, of a mixture
         support = support.base_constraint
     return support is constraints.real

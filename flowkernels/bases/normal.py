@@ -18,8 +18,7 @@ class StandardNormal(Base):
 
     Args:
         dim: d.
-        default_path: the path that ``interpolate`` takes, ``"norm_corrected"``
-            or another name of :mod:`flowkernels.interpolation`.
+        default_path: path of ``interpolate``, a name of :mod:`flowkernels.interpolation`.
 
     Example:
         >>> base = StandardNormal(2)
@@ -34,8 +33,7 @@ class StandardNormal(Base):
     def __init__(self, dim: int, default_path: str = "norm_corrected") -> None:
         super().__init__(dim, default_path)
         get_path(default_path)
-        # Holds where samples are made and in which dtype.
-        self.register_buffer("loc", torch.zeros(dim))
+        self.register_buffer("loc", torch.zeros(dim))  # device and dtype of the samples
 
     def log_prob(self, z: Tensor) -> Tensor:
         dtype = torch.promote_types(z.dtype, torch.float32)

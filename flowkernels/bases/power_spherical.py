@@ -1,4 +1,4 @@
-"""The Power Spherical base on the sphere around the latent space."""
+"""The Power Spherical base on the sphere S^d."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class SphericalPowerSpherical(SphericalBase):
 
         log((1 + mu.psi(y)) / 2) = log(|sqrt(1 + l) y + sqrt(1 - l) m'|^2 / 2) - L
 
-    and log rho = log 2 - L: a few sums over the latent, taken without forming the
-    point on the sphere, so that the density is finite however far out z is. With mu = -e_{d+1}
-    the first logarithm is 0 and y is multivariate t: -(k + d) L up to a constant. Sampled
-    without rejection. The mean cosine is A(c) = c / (1 + c).
+    and log rho = log 2 - L. These are sums over the latent; the point on the sphere is never
+    formed, so the density is finite for every finite z. With mu = -e_{d+1} the first logarithm
+    is 0 and y is multivariate t: -(k + d) L up to a constant. Sampling needs no rejection. The
+    mean cosine is A(c) = c / (1 + c).
 
     Args, Raises:
         As :class:`SphericalBase`.
@@ -63,7 +63,7 @@ class SphericalPowerSpherical(SphericalBase):
         # 1 + l and 1 - l, the smaller one from their product |m|^2
         above = torch.where(last < 0, square / (1 - last), 1 + last)
         below = torch.where(last < 0, 1 - last, square / (1 + last))
-        # any direction serves where m is 0: one of the two terms is then 0 or constant
+        # If m = 0, any unit vector is right: one of the two terms is then 0 or constant.
         first = torch.arange(self.dim, device=m.device) == 0
         unit = torch.where(square > 0, m / square.clamp_min(1e-300).sqrt(), first.double())
         point = above.sqrt().to(y.dtype) * y + (below.sqrt() * unit).to(y.dtype)

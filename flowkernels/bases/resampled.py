@@ -1,4 +1,4 @@
-"""The resampled base: a Gaussian proposal and a learned decision to accept."""
+"""The resampled base: a Gaussian proposal with a learned acceptance probability."""
 
 from __future__ import annotations
 
@@ -10,48 +10,48 @@ import torch
 from torch import Tensor, nn
 
 from flowkernels.precision import full_precision
-from flowkernels.reading import reads_freely
+from flowkernels.synchronization import readable_without_sync
 
 from .acceptance import GroupedAcceptance
 from .base import Base, as_shape
 
 __all__ = ["ResampledBase", "factor_size"]
 
-# Numbers in a block of proposals: large enough to finish most rows at once, small enough to stay
-# in a cache's reach.
+# Elements in a block of proposals: enough to finish most rows at once, few enough to fit in cache.
 _BLOCK = 1 << 18
-# The same where the proposals are made without looking at what has been accepted: a few launches
-# for all of them, and 64 MiB.
-_UNSEEN_BLOCK = 1 << 24
+# The same when the host does not read which rows were accepted: few launches, 64 MiB.
+_BLOCK_WITHOUT_SYNC = 1 << 24
 _EVALUATION_SEED = 21_101_528
-# Where T is infinite, a row that has seen so many proposals means an acceptance of nothing.
-_PATIENCE = 1_000_000
+# With T infinite, sampling gives up after this many rejections of one row.
+_MAX_PROPOSALS = 1_000_000
 
 
 class ResampledBase(Base):
     """Learned accept/reject sampling (LARS) on R^d, dense or factorised over groups.
 
-    Proposals e ~ N(0, I) are accepted with probability a(e), a network's; the T-th is taken
-    whatever it is. With z = loc + scale e, Z = E[a(e)] and al = (1 - Z)^(T-1),
+    A network gives the probability a(e) of accepting a proposal e ~ N(0, I); the T-th proposal
+    is always accepted. With z = loc + scale e, Z = E[a(e)] and al = (1 - Z)^(T-1),
 
         log p(z) = log N(z; loc, scale^2) + log[(1 - al) a(e) / Z + al]
 
     (Stimper, Schoelkopf & Hernandez-Lobato 2022, eq. 5-7, after Bauer & Mnih 2019). With G groups
-    the latent falls into G runs of d / G coordinates, each with a network, a Z and a decision of
-    its own; p is the product over them, and Z stays away from zero however large d is.
+    the latent is split into G groups of d / G consecutive coordinates. Each group has its own
+    network, its own Z and its own accept decision; p is the product over the groups, and Z stays
+    away from zero for large d.
 
-    What is known of Z:
+    How Z is estimated:
 
-    - in training mode it is the mean of a over ``num_z_samples`` fresh proposals, drawn from
-      torch's random state; its value is replaced by a moving average, its gradient is kept:
+    - In training mode, Z is the mean of a over ``num_z_samples`` fresh proposals from torch's
+      default generator. Its value is replaced by a moving average, its gradient is kept:
       Z_batch - sg(Z_batch) + Z_ema.
-    - in evaluation mode it is the mean over ``num_eval_samples`` proposals of a fixed seed,
-      estimated when it is first asked for after the weights have changed and kept; torch's random
-      state is not touched. Gradients then go to z, loc and scale, not through Z. The proposals
-      are made on the CPU: ask for :attr:`normalizer` before capturing a CUDA graph.
+    - In evaluation mode, Z is the mean over ``num_eval_samples`` proposals of a fixed seed. It is
+      estimated at the first use after a change of the weights and cached; torch's default
+      generator is not used. Gradients then reach z, loc and scale, but not Z. The proposals are
+      drawn on the CPU: read :attr:`normalizer` before capturing a CUDA graph.
 
-    The accepted value is no differentiable function of the parameters, so there is no ``rsample``;
-    :func:`flowkernels.training.reverse_kl.reverse_kl` takes the score function's gradient instead.
+    The accepted value is not a differentiable function of the parameters, so there is no
+    ``rsample``; :func:`flowkernels.training.reverse_kl.reverse_kl` uses the score-function
+    gradient instead.
 
     Args:
         dim: d.
@@ -59,10 +59,10 @@ class ResampledBase(Base):
         groups: G, a divisor of d; 1 is the dense form.
         truncation: T, at least 2; ``math.inf`` never takes a rejected proposal.
         num_z_samples: proposals per training step.
-        num_eval_samples: proposals for the Z of evaluation.
+        num_eval_samples: proposals for Z in evaluation mode.
         ema: weight of the newest Z in the moving average, in (0, 1].
-        trainable: make loc and scale parameters; else they are 0 and 1.
-        default_path: the path that ``interpolate`` takes.
+        trainable: make loc and scale parameters; otherwise they are fixed at 0 and 1.
+        default_path: path of ``interpolate``.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -72,7 +72,7 @@ class ResampledBase(Base):
         >>> z = base.sample(5)
         >>> base.log_prob(z).shape
         torch.Size([5])
-        >>> base.normalizer  # a new base accepts half of everything
+        >>> base.normalizer  # a new base accepts with probability 1/2
         tensor([0.5000, 0.5000])
     """
 
@@ -107,22 +107,22 @@ class ResampledBase(Base):
             else:
                 self.register_buffer(name, start)
         self.register_buffer("z_ema", torch.full((groups,), 0.5))
-        # Follows from the weights, so it is no part of the state.
+        # Derived from the weights, so not saved in the state dict.
         self.register_buffer("z_eval", torch.full((groups,), 0.5), persistent=False)
         self._estimated_at: tuple[int, ...] | None = None
 
     @property
     def normalizer(self) -> Tensor:
-        """Z of every group (G,), as evaluation mode takes it."""
+        """Z of every group (G,), as used in evaluation mode."""
         at = self._weights_version()
         if self._estimated_at != at:
-            # In place: a tensor made here could be one of Lightning's inference mode.
+            # In place: a new tensor could be an inference tensor under Lightning.
             self.z_eval.copy_(self._evaluated_normalizer())
             self._estimated_at = at
         return self.z_eval
 
     def expected_proposals(self) -> Tensor:
-        """(1 - (1 - Z)^T) / Z of every group (G,): how many proposals a draw takes on average."""
+        """(1 - (1 - Z)^T) / Z of every group (G,): the mean number of proposals per draw."""
         z = self.normalizer.double()
         return -torch.expm1(self.truncation * torch.log1p(-z)) / z
 
@@ -130,7 +130,7 @@ class ResampledBase(Base):
         if z.shape[-1:] != self.event_shape:
             raise ValueError(f"z must have shape (*batch, {self.dim}), got {tuple(z.shape)}")
         dtype = torch.promote_types(z.dtype, torch.float32)
-        # The tails of the acceptance are lost in half precision.
+        # Half precision would lose the tails of the acceptance probability.
         with full_precision(z):
             log_scale = self.log_scale.to(dtype)
             e = (z.to(dtype) - self.loc.to(dtype)) * torch.exp(-log_scale)
@@ -142,15 +142,15 @@ class ResampledBase(Base):
         return log_proposal + total - 0.5 * self.dim * math.log(2 * math.pi)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Not defined: an accepted draw is no differentiable function of the parameters."""
+        """Not defined: an accepted draw is not a differentiable function of the parameters."""
         raise NotImplementedError(
-            "ResampledBase has no reparametrised draws: whether a proposal is accepted jumps with "
-            "the parameters; use sample, and flowkernels.training.reverse_kl for its gradient"
+            "ResampledBase has no reparametrised draws: acceptance is not differentiable in the "
+            "parameters; use sample, and flowkernels.training.reverse_kl for its gradient"
         )
 
     @torch.no_grad()
     def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
-        """Draws (*sample_shape, d), or (n, d) for a number n, from torch's random state."""
+        """Draws (*sample_shape, d), or (n, d) for a number n, from torch's default generator."""
         shape = as_shape(sample_shape)
         e, _ = self.draw(shape.numel())
         z = self.loc + torch.exp(self.log_scale) * e
@@ -158,23 +158,23 @@ class ResampledBase(Base):
 
     @torch.no_grad()
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Accepted e (count, d), and the proposals (count, G) that each group took.
+        """Accepted e (count, d), and the number of proposals (count, G) that each group used.
 
-        A round draws a block of k proposals for all groups of all rows that are still open and
-        takes the first accepted of each; k grows as rows close, so that T = 100 is a handful of
-        rounds and never more than T. A GPU is not asked how many are open, for which it would
-        have to be waited for: there every row sees all of its T proposals, if T is finite.
+        A round draws k proposals for every group of every unfinished row and takes the first
+        accepted one. k grows as rows finish, so T = 100 needs a handful of rounds. Counting the
+        unfinished rows on a GPU would need a host synchronization; with T finite, every row there
+        draws all T proposals instead.
         """
-        if not reads_freely(self.loc) and not math.isinf(self.truncation):
-            return self._draw_unseen(count)
+        if not readable_without_sync(self.loc) and not math.isinf(self.truncation):
+            return self._draw_without_sync(count)
         size = self.dim // self.groups
         out = self.loc.new_empty(self.groups, count, size, dtype=self._wide)
         taken = torch.zeros(self.groups, count, dtype=torch.long, device=self.loc.device)
         seen = 0
         while most := int((taken == 0).sum(1).max()) if count else 0:
-            if math.isinf(self.truncation) and seen >= _PATIENCE:
-                raise RuntimeError(f"ResampledBase: {seen} proposals of a row were all rejected")
-            # The open rows of each group in front; groups with fewer carry closed ones along.
+            if math.isinf(self.truncation) and seen >= _MAX_PROPOSALS:
+                raise RuntimeError(f"ResampledBase: all {seen} proposals of a row were rejected")
+            # Unfinished rows first; groups with fewer of them are padded with finished rows.
             rows = (taken > 0).long().argsort(dim=1, stable=True)[:, :most]
             k = max(1, _BLOCK // (self.groups * most * size))
             k = int(min(k, max(16, 4 * seen), self.truncation - seen))
@@ -186,13 +186,13 @@ class ResampledBase(Base):
             seen += k
         return out.transpose(0, 1).reshape(count, self.dim), taken.T
 
-    def _draw_unseen(self, count: int) -> tuple[Tensor, Tensor]:
-        """As `draw`, all T proposals for every row, block by block."""
+    def _draw_without_sync(self, count: int) -> tuple[Tensor, Tensor]:
+        """`draw` with all T proposals for every row, block by block."""
         size, last = self.dim // self.groups, int(self.truncation)
         out = self.loc.new_zeros(self.groups, count, size, dtype=self._wide)
         taken = torch.zeros(self.groups, count, dtype=torch.long, device=self.loc.device)
         widest = max(size, *(w.shape[-1] for w in self.acceptance.weights))
-        block = max(1, _UNSEEN_BLOCK // max(1, self.groups * count * widest))
+        block = max(1, _BLOCK_WITHOUT_SYNC // max(1, self.groups * count * widest))
         for seen in range(0, last, block):
             k = min(block, last - seen)
             chosen, first, any_ = self._propose(count, k, final=seen + k == last)
@@ -202,9 +202,10 @@ class ResampledBase(Base):
         return out.transpose(0, 1).reshape(count, self.dim), taken.T
 
     def _propose(self, rows: int, k: int, final: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Of k proposals a row and group the first that is accepted, its place, and if any is.
+        """The first accepted of k proposals per row and group, its index, and whether one was.
 
-        (G, rows, s), (G, rows) and (G, rows); where `final`, the last one is accepted anyway.
+        Shapes (G, rows, s), (G, rows) and (G, rows). With `final` the last proposal is always
+        accepted.
         """
         size = self.dim // self.groups
         options: dict[str, Any] = {"dtype": self._wide, "device": self.loc.device}
@@ -223,7 +224,7 @@ class ResampledBase(Base):
         return torch.promote_types(self.loc.dtype, torch.float32)
 
     def train(self, mode: bool = True) -> ResampledBase:
-        """As every module's; the Z of evaluation is estimated anew when it is next needed."""
+        """As ``nn.Module.train``; also discards the cached Z of evaluation mode."""
         self._estimated_at = None
         return super().train(mode)
 
@@ -239,7 +240,7 @@ class ResampledBase(Base):
 
     @torch.no_grad()
     def _evaluated_normalizer(self) -> Tensor:
-        # On the CPU whatever the device, so that the proposals are the same everywhere.
+        # Drawn on the CPU so that every device sees the same proposals.
         generator = torch.Generator().manual_seed(_EVALUATION_SEED)
         size = self.dim // self.groups
         total = torch.zeros(self.groups, dtype=torch.float64, device=self.loc.device)
@@ -253,7 +254,7 @@ class ResampledBase(Base):
         return total / self.num_eval_samples
 
     def _weights_version(self) -> tuple[int, ...]:
-        """Changes with every in-place change of the networks' weights."""
+        """A key that changes with every in-place change of the networks' weights."""
         return tuple(v for p in self.acceptance.parameters() for v in (id(p), p._version))
 
     def _load_from_state_dict(
@@ -269,8 +270,8 @@ class ResampledBase(Base):
 def log_density_ratio(logits: Tensor, normalizer: Tensor, truncation: float) -> Tensor:
     """log[(1 - al) a / Z + al], al = (1 - Z)^(T-1), of the logit of a; in log space throughout.
 
-    (1 - al) / Z lies between 1 and T - 1, whatever Z: bounding Z away from 0 and 1 by less than
-    a rounding error keeps it and its gradient finite.
+    (1 - al) / Z lies between 1 and T - 1 for every Z. Clamping Z away from 0 and 1 by less than
+    a rounding error keeps the ratio and its gradient finite.
     """
     tiny = torch.finfo(logits.dtype).tiny ** 0.5
     z = normalizer.clamp(tiny, 1 - torch.finfo(logits.dtype).eps)

@@ -1,4 +1,4 @@
-"""What bases on the sphere around the latent space share."""
+"""The base class of bases on the sphere S^d."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .base import Base
 
 
 class SphericalBase(Base):
-    """z in R^d such that the stereographic projection of scale * z has a law on S^d.
+    """z in R^d such that the stereographic projection of scale * z has a given density on S^d.
 
     log p(z) = log p_sphere(psi(scale z)) + d log rho + d log scale (Fadel et al. 2021,
     section 3). The path between two latents is the arc between their projections.
 
-    A subclass says which law about `loc`, of concentration k = c d, and what its mean cosine A
-    is as d grows. With loc the image of z = 0, mass sits where cos = A: a sphere of radius
-    r = sqrt((1 - A) / (1 + A)) about the origin whatever d, while a latent of unit-variance
-    coordinates has |z| ~ sqrt(d). The fixed scale r / sqrt(d) puts the one on the other; without
-    it a new flow starts thousands of nats away.
+    A subclass defines the distribution around `loc` with concentration k = c d, and its mean
+    cosine A for large d. With loc the image of z = 0, the mass concentrates where cos = A: on a
+    sphere of radius r = sqrt((1 - A) / (1 + A)) about the origin, for every d. A latent with
+    unit-variance coordinates has |z| ~ sqrt(d). The fixed scale r / sqrt(d) matches the two;
+    without it a new flow's log-likelihood starts thousands of nats too low.
 
     Args:
         dim: d, the latent dimension; the sphere lies in R^{d+1}.
@@ -68,14 +68,14 @@ class SphericalBase(Base):
 
     @staticmethod
     def typical_radius(c: float) -> float:
-        """Where the law of concentration c d about -e_{d+1} lies under the projection, d large.
+        """|z| where the mass of concentration c d around -e_{d+1} lies, for large d.
 
         |z| = tan(angle / 2) = sqrt((1 - A) / (1 + A)) with A the mean cosine.
         """
         raise NotImplementedError
 
     def sphere(self) -> Distribution:
-        """The law on the sphere S^d."""
+        """The distribution on the sphere S^d."""
         raise NotImplementedError(f"{type(self).__name__} does not define sphere")
 
     @property

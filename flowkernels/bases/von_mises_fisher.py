@@ -1,4 +1,4 @@
-"""The von Mises-Fisher base on the sphere around the latent space."""
+"""The von Mises-Fisher base on the sphere S^d."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class SphericalVonMisesFisher(SphericalBase):
     """z in R^d such that the stereographic projection of scale * z is vMF on S^d.
 
     log p(z) = log C_{d+1}(k) + k mu.psi(scale z) + d log rho + d log scale
-    (Fadel et al. 2021, section 3): one fused op from latent to density. The
-    path between two latents is the arc between their projections.
+    (Fadel et al. 2021, section 3), computed by one fused op. The path between two latents is
+    the arc between their projections.
 
     The mean cosine is A(c) = 2c / (1 + sqrt(1 + 4c^2)) up to O(1/d). The paper uses
     c = 1, 1.5 and 2.
@@ -45,7 +45,7 @@ class SphericalVonMisesFisher(SphericalBase):
 
     @staticmethod
     def typical_radius(c: float) -> float:
-        """In the form that loses no digits: 1 - A = 2 / (1 + 2c + sqrt(1 + 4c^2))."""
+        """Without cancellation: 1 - A = 2 / (1 + 2c + sqrt(1 + 4c^2))."""
         root = math.sqrt(1 + 4 * c * c)
         mean_cosine = 2 * c / (1 + root)
         return math.sqrt(2 / ((1 + 2 * c + root) * (1 + mean_cosine)))

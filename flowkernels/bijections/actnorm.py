@@ -8,28 +8,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from flowkernels.reading import reads_freely
+from flowkernels.synchronization import readable_without_sync
 
 from .base import Bijection, check_channels, constant_log_det, positions
 
 
 class ActNorm(Bijection):
-    """Per-channel affine map that starts by normalising its first training batch.
+    """Per-channel affine map, initialised to normalise its first training batch.
 
     z = (x + bias) exp(log_scale) on (B, C, *S); log_det = prod(S) sum log_scale.
-    The first forward in training mode sets both so that every channel of z has
-    mean 0 and variance 1 over batch and positions; a channel that does not
-    vary is centred and keeps scale 1. Where a ``torch.distributed`` group is
-    running, the statistics are those of all ranks' batches together, so every
-    rank must run its first training batch.
+    The first forward in training mode sets both parameters so that every channel
+    of z has mean 0 and variance 1 over batch and positions; a constant channel is
+    centred and keeps scale 1. In a ``torch.distributed`` group the statistics are
+    taken over the batches of all ranks, so every rank must run its first training
+    batch.
 
     Args:
         channels: C.
 
     Raises:
-        ValueError: the input has another number of channels, or the first
-            training batch, on the CPU, is not finite. Elsewhere raising would have to
-            wait for the device: what comes out is then not finite either.
+        ValueError: the input does not have C channels, or the first training batch
+            is on the CPU and not finite. On a GPU this check would need a host
+            synchronization; the output is then not finite.
 
     Example:
         >>> layer = ActNorm(3)
@@ -47,8 +47,8 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialized", torch.tensor(False))
-        # A Python copy of the buffer: reading a tensor in forward would
-        # synchronise with the device at every step and break the graph.
+        # A Python copy of the buffer: reading the tensor in forward would synchronise host
+        # and device at every step and break the graph of torch.compile.
         self._started = False
         self.register_load_state_dict_post_hook(_read_started)  # type: ignore[no-untyped-call]
 
@@ -58,7 +58,7 @@ class ActNorm(Bijection):
 
     @property
     def awaits_start(self) -> bool:
-        """Whether the next forward is the one that sets scale and bias."""
+        """Whether the next forward sets scale and bias."""
         return self.training and not self._started
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -67,14 +67,13 @@ class ActNorm(Bijection):
         """Set scale and bias from the statistics of x (B, C, *S); an empty x changes nothing."""
         check_channels(type(self).__name__, x, self.channels)
         count, mean, std = _channel_statistics(x)
-        # Only a rank whose batch is empty needs to look whether the others' are.
+        # Only a rank with an empty batch needs to read the total count.
         if not x.shape[0] * positions(x) and (count is None or not bool(count > 0)):
             return
         finite = mean.isfinite() & std.isfinite()
-        if reads_freely(finite) and not finite.all():
+        if readable_without_sync(finite) and not finite.all():
             raise ValueError("ActNorm: the first training batch must be finite, got nan or inf")
-        # Rounding leaves a channel that does not vary with a tiny variance,
-        # which must not become a scale of a million.
+        # Rounding gives a constant channel a tiny variance, which must not become a huge scale.
         floor = 1e-6 * torch.sqrt(mean.square() + std.square()) + 1e-12
         self.log_scale.copy_(-torch.where(std > floor, std, torch.ones_like(std)).log())
         self.bias.copy_(-mean)
@@ -107,9 +106,9 @@ def _read_started(module: nn.Module, _: object) -> None:
 
 
 def _channel_statistics(x: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Mean and standard deviation of every channel over all ranks, in float64.
+    """(count, mean, standard deviation) of every channel over all ranks, in float64.
 
-    First the count over all ranks, None where there are no others.
+    The count is None without a ``torch.distributed`` group.
     """
     x = x.double().transpose(0, 1).flatten(1)
     total = _sum_over_ranks(torch.cat([x.sum(1), x.new_full((1,), x.shape[1])]))

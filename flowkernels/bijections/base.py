@@ -1,4 +1,4 @@
-"""What every bijection promises, and how they are chained."""
+"""The interface of bijections, and their composition and inversion."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Bijection(nn.Module):
     ``forward`` maps data to latent, ``inverse`` maps back; both return
     ``(value, log_det)``. The first dimension is the batch; ``log_det`` is
     log|det d value / d input| of each row, shape ``(B,)``, at least float32
-    whatever the input's precision. Subclasses define both methods.
+    for every input dtype. Subclasses define both methods.
 
     Attributes:
-        reversible: whether the inverse is accurate and cheap enough to give back the
-            input that backpropagation needs (see :mod:`.recompute`).
+        reversible: whether the inverse is accurate and cheap enough to recompute the
+            input during backpropagation (see :mod:`.recompute`).
     """
 
     reversible: ClassVar[bool] = False
@@ -44,7 +44,7 @@ class Bijection(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define inverse")
 
     def pull(self, z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
-        """From the output and its gradients to the input's, see :class:`.recompute.Pull`."""
+        """The input and its gradient from the output and its, see :class:`.recompute.Pull`."""
         return pull_by_inverse(self.forward, self.inverse)(z, grad_z, grad_log_det, tensors)
 
     if TYPE_CHECKING:  # nn.Module declares a call as Any
@@ -55,13 +55,13 @@ class Bijection(nn.Module):
 def constant_log_det(x: Tensor, value: Tensor | float) -> Tensor:
     """A log-det that is the same for every row of x, as (B,), at least float32."""
     dtype = torch.promote_types(x.dtype, torch.float32)
-    # A number made a tensor by filling it: `torch.tensor` would copy it to the device.
+    # `new_full` fills on the device; `torch.tensor` would copy from the host.
     constant = value.to(dtype) if isinstance(value, Tensor) else x.new_full((), value, dtype=dtype)
     return constant.expand(x.shape[0])
 
 
 def total_log_det(x: Tensor, log_dets: Sequence[Tensor]) -> Tensor:
-    """The sum of the log-dets of maps of x's rows, as one operation."""
+    """The sum of several log-dets for the rows of x, as one operation."""
     if not log_dets:
         return constant_log_det(x, 0.0)
     return torch.stack(tuple(log_dets)).sum(0) if len(log_dets) > 1 else log_dets[0]
@@ -74,18 +74,18 @@ def sum_event(x: Tensor) -> Tensor:
 
 
 def positions(x: Tensor) -> int:
-    """How many positions prod(S) a tensor (B, C, *S) has."""
+    """prod(S), the number of positions of a tensor (B, C, *S)."""
     return x.shape[2:].numel()
 
 
 def check_channels(name: str, x: Tensor, channels: int) -> None:
-    """Refuse an x that is not (B, channels, *S)."""
+    """Raise ValueError unless x has shape (B, channels, *S)."""
     if x.ndim < 2 or x.shape[1] != channels:
         raise ValueError(f"{name}: expected shape (B, {channels}, *S), got {tuple(x.shape)}")
 
 
 class Compose(Bijection):
-    """Bijections one after another: ``forward`` first to last, ``inverse`` back.
+    """A sequence of bijections: ``forward`` applies them first to last, ``inverse`` last to first.
 
     Args:
         bijections: the maps, in the order in which ``forward`` applies them.
@@ -129,7 +129,7 @@ class Compose(Bijection):
 
 
 class Inverse(Bijection):
-    """A bijection turned around: its ``forward`` is the other's ``inverse``.
+    """The inverse of a bijection: swaps ``forward`` and ``inverse``.
 
     Example:
         >>> from flowkernels.bijections import Inverse, Logit

@@ -1,11 +1,11 @@
-"""Channel mixing: the invertible 1x1 convolution, alone and with the actnorm before it.
+"""Channel mixing: the invertible 1x1 convolution, alone and fused with a preceding actnorm.
 
 Kingma & Dhariwal, "Glow" (2018), section 3.2. Each layer is one affine map of
-the C channels of (B, C, *S) at every position, so that its log-det is a
-constant times the number of positions.
+the C channels of (B, C, *S) at every position, so its log-det is a constant
+times the number of positions.
 
-Without autocast: the maps invert each other and have the stated log-det only in the
-precision of their parameters; they are a percent of a step's work.
+Autocast is disabled: in lower precision the two maps would not invert each other and the
+log-det would be wrong. They are about one percent of a step's work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .base import Bijection, check_channels, constant_log_det, positions
 
 
 class ChannelAffine(NamedTuple):
-    """z = weight x + bias at every position; leading dimensions are a stack of such maps."""
+    """z = weight x + bias at every position; leading dimensions stack several maps."""
 
     weight: Tensor  # (*, C, C)
     bias: Tensor  # (*, C)
@@ -43,7 +43,7 @@ class InvertibleConv1x1(Bijection):
         channels: C.
 
     Raises:
-        ValueError: the input has another number of channels.
+        ValueError: the input does not have C channels.
 
     Example:
         >>> layer = InvertibleConv1x1(4)
@@ -93,8 +93,8 @@ class InvertibleConv1x1(Bijection):
 class ActNormConv1x1(Bijection):
     """ActNorm and the invertible 1x1 convolution as one convolution, on (B, C, *S).
 
-    z = W (s (x + b)) = W' x + W' b, W' = W diag(s): the normalisation costs nothing
-    over the data and no intermediate is kept for the backward pass.
+    z = W (s (x + b)) = W' x + W' b, W' = W diag(s): the normalisation needs no pass over
+    the data and saves no intermediate for the backward pass.
 
     Args:
         channels: C.
@@ -114,7 +114,7 @@ class ActNormConv1x1(Bijection):
         self.conv = InvertibleConv1x1(channels)
 
     def start(self, x: Tensor) -> None:
-        """Set the normalisation from x, where it still waits for its first training batch."""
+        """Initialise the normalisation from x unless that has been done."""
         if self.actnorm.awaits_start:
             self.actnorm.start(x)
 
@@ -133,7 +133,7 @@ class ActNormConv1x1(Bijection):
 
 
 def fold(layers: Sequence[ActNormConv1x1]) -> ChannelAffine:
-    """The forward maps of K layers of equal width, all built by the same few batched ops."""
+    """The forward maps of K layers of equal width, built by a few batched ops."""
     with full_precision(layers[0].conv.lu):
         log_scale, bias, plu = _stacked(layers)
         weight = plu_weight(*plu) * log_scale.exp()[:, None, :]

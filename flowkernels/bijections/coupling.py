@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal, TypedDict, TypeGuard, TypeVar
+from typing import TypedDict, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from flowkernels import ops
-from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn
+from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn, Transform
 
 from .base import Bijection
 from .recompute import Pulled, Tensors
 
-Half = Literal["first", "second"]
-
 
 class _Options(TypedDict):
-    transform: Half
+    transform: Transform
     scale_fn: ScaleFn
     bound: float
     layout: Layout
@@ -30,18 +28,18 @@ class _Options(TypedDict):
 
 
 class AffineCoupling(Bijection):
-    """One half of the channels scaled and shifted by a network of the other half.
+    """Scales and shifts part of the channels; a network of the others gives scale and shift.
 
-    With (a, b) the halves of x (B, C, *S): b' = b s(a) + t(a), a' = a;
-    log_det = sum log s(a). The whole input goes through one fused op,
-    ``ops.affine_coupling_split``, identity half included; a :class:`ReluNetwork` as the
-    conditioner is a part of it (``ops.affine_coupling_mlp``).
+    With x (B, C, *S) = (a, b), a the identity channels and b the coupled channels:
+    b' = b s(a) + t(a), a' = a; log_det = sum log s(a). One fused op,
+    ``ops.affine_coupling_split``, reads the whole input and writes the whole output. A
+    :class:`ReluNetwork` conditioner is fused too (``ops.affine_coupling_mlp``).
 
     Args:
-        conditioner: maps the kept half (B, C - c, *S) to parameters
-            (B, 2c, *S), c the channels of the moved half.
-        transform: which half is moved, ``"second"`` (the last c channels) or
-            ``"first"``.
+        conditioner: maps the C - c identity channels (B, C - c, *S) to parameters
+            (B, 2c, *S) of the c coupled channels.
+        transform: which channels are coupled, ``"second"`` (the last C - C//2) or
+            ``"first"`` (the first C//2).
         scale_fn, bound, layout, order: how the parameters become scale and
             shift, see :func:`flowkernels.ops.affine_coupling`.
 
@@ -49,7 +47,7 @@ class AffineCoupling(Bijection):
         >>> import torch
         >>> layer = AffineCoupling(mlp_conditioner(3, 2 * 3, hidden=(8,)))
         >>> z, log_det = layer(torch.randn(5, 6))
-        >>> log_det.abs().max().item()  # a new conditioner ends in zeros
+        >>> log_det.abs().max().item()  # a new conditioner returns zeros
         0.0
     """
 
@@ -59,7 +57,7 @@ class AffineCoupling(Bijection):
         self,
         conditioner: nn.Module,
         *,
-        transform: Half = "second",
+        transform: Transform = "second",
         scale_fn: ScaleFn = "tanh",
         bound: float = 2.0,
         layout: Layout = "shift_scale",
@@ -79,7 +77,7 @@ class AffineCoupling(Bijection):
         return self._couple(z, inverse=True)
 
     def pull(self, z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
-        """See :class:`.recompute.Pull`; the network runs once, on the half that was kept."""
+        """See :class:`.recompute.Pull`; runs the network once, on the identity channels."""
         kept, z = self._split(z)
         given = kept.detach().requires_grad_()
         params = self.conditioner(given)
@@ -96,7 +94,7 @@ class AffineCoupling(Bijection):
 
     def _couple(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         network = self.conditioner
-        if x.ndim == 2 and _untouched(network, ReluNetwork):
+        if x.ndim == 2 and _is_plain(network, ReluNetwork):
             layers = network.layers()
             if layers is not None and layers[0][-1].shape[0] == 2 * self._coupled(x):
                 return ops.affine_coupling_mlp(x, *layers, inverse=inverse, **self._options)
@@ -104,12 +102,12 @@ class AffineCoupling(Bijection):
         return ops.affine_coupling_split(x, network(kept), inverse=inverse, **self._options)
 
     def _coupled(self, x: Tensor) -> int:
-        """The channels of the half that is moved: C//2 if it lies in front."""
+        """The number of coupled channels: C//2 for "first", C - C//2 for "second"."""
         channels = x.shape[1]
         return channels // 2 if self.transform == "first" else channels - channels // 2
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The half that is kept, and x."""
+        """The identity channels, and x."""
         return ops.identity_split(x, self._coupled(x), transform=self.transform)
 
     @property
@@ -132,8 +130,8 @@ class AffineCoupling(Bijection):
 class ReluNetwork(nn.Sequential):
     """Linear layers with ReLUs between them, run by one fused op (:func:`ops.mlp`).
 
-    An ``nn.Sequential`` in every respect: where there are other layers, or layers with hooks,
-    they are called one by one.
+    It behaves as an ``nn.Sequential``: if it contains other layers, or layers with hooks, it
+    calls them one by one.
 
     Example:
         >>> import torch
@@ -143,7 +141,7 @@ class ReluNetwork(nn.Sequential):
 
     @classmethod
     def of_widths(cls, *widths: int) -> ReluNetwork:
-        """A new network, from the features of its input, of each hidden layer and its output."""
+        """A new network, given the widths of its input, its hidden layers and its output."""
         if len(widths) < 2:
             raise ValueError(f"widths must be at least two numbers, got {widths}")
         layers: list[nn.Module] = []
@@ -160,14 +158,14 @@ class ReluNetwork(nn.Sequential):
         return out
 
     def layers(self) -> tuple[list[Tensor], list[Tensor]] | None:
-        """The weights and the biases; None if there is more to the network than these."""
+        """The weights and the biases; None unless the network is plain Linear and ReLU layers."""
         weights: list[Tensor] = []
         biases: list[Tensor] = []
         for i, layer in enumerate(self._modules.values()):
-            if not _untouched(layer, nn.ReLU if i % 2 else nn.Linear):
+            if not _is_plain(layer, nn.ReLU if i % 2 else nn.Linear):
                 return None
             if i % 2 == 0:
-                # Without nn.Module's search for attributes, which takes as long as all the rest.
+                # nn.Module's attribute lookup would take as long as everything else here.
                 weight, bias = layer._parameters.get("weight"), layer._parameters.get("bias")
                 if weight is None or bias is None:
                     return None
@@ -179,8 +177,8 @@ class ReluNetwork(nn.Sequential):
 M = TypeVar("M", bound=nn.Module)
 
 
-def _untouched(layer: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
-    """Whether to call the layer does nothing but apply it."""
+def _is_plain(layer: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
+    """Whether the layer is of exactly this type and has no hooks."""
     return type(layer) is kind and not (
         layer._forward_hooks
         or layer._forward_pre_hooks
@@ -192,7 +190,7 @@ def _untouched(layer: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
 def mlp_conditioner(
     in_features: int, out_features: int, hidden: Sequence[int] = (64, 64)
 ) -> ReluNetwork:
-    """A ReLU network that ends in zeros, so that a new coupling is the identity.
+    """A ReLU network whose last layer is zero, so that a new coupling is the identity.
 
     Example:
         >>> import torch
@@ -207,7 +205,7 @@ def mlp_conditioner(
 
 
 def conv_conditioner(in_channels: int, out_channels: int, hidden: int = 64) -> nn.Sequential:
-    """Glow's 3x3, 1x1, 3x3 convolutions, ending in zeros, so that a new coupling is the identity.
+    """Glow's 3x3, 1x1, 3x3 convolutions; the last is zero, so a new coupling is the identity.
 
     Example:
         >>> import torch

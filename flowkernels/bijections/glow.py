@@ -1,4 +1,4 @@
-"""Glow's step, K of them at once."""
+"""One Glow step, and K steps together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .recompute import Chain, Layer, Pulled, Tensors, keeps_activations, run_cha
 
 
 class GlowStep(Bijection):
-    """Actnorm and 1x1 convolution in one, then an affine coupling, on (B, C, *S).
+    """Fused actnorm and 1x1 convolution, then an affine coupling, on (B, C, *S).
 
     Kingma & Dhariwal, "Glow" (2018), figure 2a.
 
@@ -50,12 +50,11 @@ class GlowStep(Bijection):
 
 
 class GlowSteps(Bijection):
-    """K Glow steps of one width, whose K mixing matrices are built together.
+    """K Glow steps of equal width whose mixing matrices are built together.
 
-    The same map and the same parameters as ``Compose(steps)``, at the cost of
-    one layer's small ops instead of K: the weights of all actnorms and 1x1
-    convolutions come from one batched product, and their log-dets, which do
-    not depend on the data, are added once.
+    The same map and parameters as ``Compose(steps)``, with fewer small ops: one
+    batched product builds the weights of all actnorms and 1x1 convolutions, and
+    their log-dets, which do not depend on the data, are added once.
 
     Args:
         steps: the Glow steps, all of the same number of channels.
@@ -112,7 +111,7 @@ class GlowSteps(Bijection):
         return z, total_log_det(z, log_dets)
 
     def _layers(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Layer]:
-        """The steps for `run_chain`: mixing and coupling of each as one layer."""
+        """The steps for `run_chain`: the mixing and coupling of a step form one layer."""
         with torch.no_grad():
             back = fold_inverse(self._mixes)
 
@@ -136,6 +135,6 @@ class GlowSteps(Bijection):
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
-        """Each normalisation starts from what reaches it through the ones before it."""
+        """Initialise each normalisation from the output of the steps before it."""
         for step in self.steps:
             x, _ = step(x)

@@ -1,4 +1,4 @@
-"""From stored pixel levels to unbounded reals, each step with its log-det."""
+"""Maps from integer pixel levels to unbounded reals, with their log-dets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from flowkernels.reading import reads_freely
+from flowkernels.synchronization import readable_without_sync
 
 from .base import Bijection, constant_log_det, sum_event
 
@@ -23,16 +23,16 @@ class Dequantize(Bijection):
 
     Args:
         levels: 256 for 8-bit images.
-        noise: False takes the bins' centres, u = 1/2.
+        noise: False uses the bins' centres, u = 1/2.
 
     Shapes:
-        x (B, *event), uint8 or whole numbers of another dtype; z the same
-        shape, in x's dtype where that is floating, else in the default dtype.
+        x (B, *event), uint8 or integers in another dtype; z of the same shape, in x's
+        dtype if that is floating point, otherwise in the default dtype.
 
     Raises:
-        ValueError: x, on the CPU, holds something else than the levels 0, ..., levels-1.
-            Elsewhere and under ``torch.compile``, where raising would have to wait for the
-            device, z is NaN there.
+        ValueError: x is on the CPU and holds a value other than the levels 0, ..., levels-1.
+            On a GPU and under ``torch.compile`` this check would need a host
+            synchronization; z is NaN at such values.
 
     Example:
         >>> z, log_det = Dequantize(noise=False)(torch.tensor([[0, 255]], dtype=torch.uint8))
@@ -51,7 +51,7 @@ class Dequantize(Bijection):
         return self._spread(x, self.noise)
 
     def centre(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`forward` at the bins' centres: nothing random, and ``inverse`` returns x exactly."""
+        """`forward` at the bins' centres: deterministic, and ``inverse`` returns x exactly."""
         return self._spread(x, False)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,7 @@ class Dequantize(Bijection):
         if x.dtype != torch.uint8 or self.levels < 256:
             within = self._within(x)
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
-        # Half precision cannot hold a level and its fraction together.
+        # Half precision cannot represent a level plus a fraction.
         level = x.to(torch.promote_types(dtype, torch.float32))
         z = (level + (torch.rand_like(level) if noise else 0.5)) / self.levels
         if within is not None:
@@ -71,9 +71,9 @@ class Dequantize(Bijection):
         return z.to(dtype), constant_log_det(z, -x[0:1].numel() * math.log(self.levels))
 
     def _within(self, x: Tensor) -> Tensor | None:
-        """Where x holds levels; on the CPU, which need not wait to see it, None or an error."""
+        """Mask of valid levels; on the CPU, None if all are valid, otherwise ValueError."""
         right = (x >= 0) & (x < self.levels) & (x == x.floor())
-        if not reads_freely(right):
+        if not readable_without_sync(right):
             return right
         if not right.all():
             wrong = x[~right]
@@ -110,8 +110,7 @@ class Logit(Bijection):
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        # log(y) - log(1 - y) from x and 1 - x: torch.logit(y) would lose the
-        # digits of a y next to 1.
+        # log(y) - log(1 - y) from x and 1 - x: torch.logit(y) is inaccurate for y near 1.
         width = 1 - 2 * self.alpha
         log_y = (self.alpha + width * x).log()
         log_rest = (self.alpha + width * (1 - x)).log()

@@ -1,7 +1,7 @@
-"""Backpropagation without stored activations: each layer's input comes back from its output.
+"""Backpropagation without stored activations: recompute each layer's input from its output.
 
-Gomez et al., "The Reversible Residual Network" (2017), section 3.2; what is kept of
-a chain of layers is its last output, whatever their number.
+Gomez et al., "The Reversible Residual Network" (2017), section 3.2. A chain of layers stores
+only its last output, for any number of layers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Pulled = tuple[Tensor, Tensor, Tensors]
 
 
 class Pull(Protocol):
-    """What takes an output and its gradients back to the input.
+    """Computes a layer's input and its gradients from the output and its gradients.
 
     Args:
         z: the layer's output.
         grad_z: the gradient of z.
         grad_log_det: the gradient of the layer's log-det.
-        tensors: what the layer depends on beside its input.
+        tensors: the other tensors that the layer depends on.
 
     Returns:
         The input, its gradient and those of `tensors`.
@@ -37,7 +37,7 @@ class Pull(Protocol):
 
 
 class Layer(NamedTuple):
-    """One link of a chain: forward(x) -> (z, log_det), its way back, what it depends on."""
+    """A layer of a chain: forward(x) -> (z, log_det), its pullback, the tensors it depends on."""
 
     forward: Callable[[Tensor], tuple[Tensor, Tensor]]
     pull: Pull
@@ -45,68 +45,67 @@ class Layer(NamedTuple):
 
 
 class Chain:
-    """What a chain keeps from one run to the next.
+    """State of a chain between runs.
 
     Attributes:
-        draws: whether a layer drew random numbers in the last run; None before the first. The
-            generator's state cannot be had while a CUDA graph is captured, so this is what tells
-            there that it need not be brought back.
+        uses_rng: whether a layer drew random numbers in the last run; None before the first. The
+            generator's state cannot be read during CUDA graph capture, so capture requires False.
     """
 
-    draws: bool | None = None
+    uses_rng: bool | None = None
 
 
 def trainable(module: nn.Module) -> Tensors:
-    """The parameters of a module that take gradients."""
+    """The parameters of a module that require gradients."""
     return tuple(p for p in module.parameters() if p.requires_grad)
 
 
 def keeps_activations() -> bool:
-    """Whether a plain run would: not without gradients, nor in torch.compile's own plan."""
+    """Whether a plain run would store activations: gradients are on, torch.compile is off."""
     return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def run_chain(layers: Sequence[Layer], x: Tensor, chain: Chain) -> tuple[Tensor, Tensor]:
-    """The layers one after another: (z, sum of their log-dets), keeping only z.
+    """Apply the layers in order: (z, sum of their log-dets), storing only z.
 
-    Gradients are those of the plain chain, of first order only. Random numbers that a
-    layer draws (dropout) and autocast are in the second run what they were in the first; a
-    layer that counts its calls (batch normalisation's statistics) counts two.
+    Gradients equal those of the plain chain, first order only. The recomputation repeats the
+    random numbers of the first run (dropout) and its autocast state. A layer that counts its
+    calls (batch normalisation's statistics) counts each call twice.
 
     Raises:
-        RuntimeError: a CUDA graph is captured, and a layer draws random numbers or the chain
-            has not run before.
+        RuntimeError: a CUDA graph is being captured, and a layer draws random numbers or the
+            chain has not run before.
     """
     tensors = [t for layer in layers for t in layer.tensors]
-    z, log_det = _Run.apply(layers, x, chain, *tensors)  # type: ignore[no-untyped-call]
+    z, log_det = _ChainFunction.apply(layers, x, chain, *tensors)  # type: ignore[no-untyped-call]
     return z, log_det
 
 
-class _Run(torch.autograd.Function):
+class _ChainFunction(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, layers: Sequence[Layer], x: Tensor, chain: Chain, *tensors: Tensor
     ) -> Any:
         ctx.layers, ctx.states, ctx.autocast = layers, [], _autocast(x.device.type)
         capturing = x.is_cuda and torch.cuda.is_current_stream_capturing()
-        if capturing and chain.draws is not False:
+        if capturing and chain.uses_rng is not False:
             raise RuntimeError(
-                "recompute: a CUDA graph can be captured after a first step without one, of layers "
-                "that draw no random numbers (as dropout does)"
+                "recompute: run one step before capturing a CUDA graph; layers that draw random "
+                "numbers (dropout) cannot be captured"
             )
         total: Tensor | None = None
-        # Tensors without values draw none.
-        remembers = not (capturing or x.is_meta or type(x) not in (Tensor, nn.Parameter))
-        before = _random_state(x.device) if remembers else []
+        # Tensors without values (meta, fake) draw no random numbers.
+        tracks_rng = not (capturing or x.is_meta or type(x) not in (Tensor, nn.Parameter))
+        before = _random_state(x.device) if tracks_rng else []
         for layer in layers:
             x, log_det = layer.forward(x)
             total = log_det if total is None else total + log_det
-            after = _random_state(x.device) if remembers else []
-            # Most layers draw nothing: there is nothing to bring back.
+            after = _random_state(x.device) if tracks_rng else []
+            # Most layers draw no random numbers and need no saved state.
             drew = not all(map(torch.equal, before, after))
             ctx.states.append(before if drew else None)
             before = after
-        chain.draws = any(state is not None for state in ctx.states)
+        chain.uses_rng = any(state is not None for state in ctx.states)
         ctx.save_for_backward(x, *tensors)
         return x, total
 
@@ -116,7 +115,7 @@ class _Run(torch.autograd.Function):
         z, *tensors = ctx.saved_tensors
         grads: list[Tensor] = []
         drew = any(state is not None for state in ctx.states)
-        with _as_it_was(z.device, ctx.autocast, drew):
+        with _restored_context(z.device, ctx.autocast, drew):
             for layer, state in zip(reversed(ctx.layers), reversed(ctx.states), strict=True):
                 if state is not None:
                     _set_random_state(z.device, state)
@@ -131,7 +130,7 @@ def pull_by_inverse(
     forward: Callable[[Tensor], tuple[Tensor, Tensor]],
     inverse: Callable[[Tensor], tuple[Tensor, Tensor]],
 ) -> Pull:
-    """The way back of any bijection: its inverse, then its forward once more."""
+    """The pullback of any bijection: run its inverse, then its forward with gradients."""
 
     def pull(z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
         with torch.no_grad():
@@ -145,7 +144,7 @@ def pull_by_inverse(
 
 
 def _gradients(outputs: Tensors, inputs: Tensors, grads: Tensors) -> Tensors:
-    """The gradients of the outputs that have any; zeros where an input is not used."""
+    """Gradients through the outputs that require them; zeros for unused inputs."""
     pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad]
     return torch.autograd.grad(
         [o for o, _ in pairs], inputs, [g for _, g in pairs], materialize_grads=True
@@ -175,8 +174,10 @@ def _set_random_state(device: torch.device, state: list[Tensor]) -> None:
 
 
 @contextmanager
-def _as_it_was(device: torch.device, autocast: dict[str, Any] | None, drew: bool) -> Iterator[None]:
-    """The first run's autocast, with gradients; the random state comes back afterwards."""
+def _restored_context(
+    device: torch.device, autocast: dict[str, Any] | None, drew: bool
+) -> Iterator[None]:
+    """Autocast as in the first run, gradients on; restores the random state afterwards."""
     devices = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices, enabled=drew),

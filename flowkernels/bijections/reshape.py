@@ -30,8 +30,8 @@ class Squeeze(Bijection):
             raise ValueError(
                 f"Squeeze: x must have shape (B, C, H, W) with even H and W, got {tuple(x.shape)}"
             )
-        # Views and one copy: three times faster on the CPU than pixel_unshuffle,
-        # which besides gives back an empty batch unchanged.
+        # Views and one copy: three times faster on the CPU than pixel_unshuffle, which also
+        # returns an empty batch unchanged.
         batch, channels, height, width = x.shape
         blocks = x.reshape(batch, channels, height // 2, 2, width // 2, 2)
         z = blocks.permute(0, 1, 3, 5, 2, 4)
@@ -98,21 +98,21 @@ class Flip(Bijection):
 
 
 class Multiscale(Bijection):
-    """Levels of squeeze and a bijection; between levels half of the channels leave.
+    """Levels of a squeeze and a bijection; half of the channels are split off after each level.
 
-    (B, C, H, W) -> (B, C H W): at every level but the last, the first half of
-    the channels goes straight to the latent and the rest on to the next
-    level. The parts lie one after another in the latent vector, first level
-    first. Real NVP (2017), section 3.6, with the prior on the whole latent.
+    (B, C, H, W) -> (B, C H W): at every level but the last, the first C/2
+    channels go to the latent and the others to the next level. The latent vector
+    concatenates these parts in the order of the levels. Real NVP (2017),
+    section 3.6, with the prior on the whole latent.
 
     Args:
-        levels: one bijection per level, applied after that level's squeeze;
-            it keeps the shape.
+        levels: one shape-preserving bijection per level, applied after the
+            level's squeeze.
         event_shape: (C, H, W); H and W divisible by 2**len(levels).
 
     Raises:
-        ValueError: `event_shape` cannot be squeezed so often, or an input has
-            another shape.
+        ValueError: H or W of `event_shape` is not divisible by 2**len(levels), or an
+            input does not have this shape.
 
     Example:
         >>> from flowkernels.bijections import ActNormConv1x1
@@ -133,7 +133,7 @@ class Multiscale(Bijection):
     def build(
         cls, event_shape: Sequence[int], levels: int, make_level: Callable[[int], Bijection]
     ) -> Multiscale:
-        """`levels` levels, each ``make_level(channels)`` of its channels after the squeeze."""
+        """`levels` levels; ``make_level(channels)`` gets a level's channels after the squeeze."""
         shapes = latent_shapes(event_shape, levels)
         channels = [2 * shape[0] for shape in shapes[:-1]] + [shapes[-1][0]]
         return cls([make_level(c) for c in channels], event_shape)
@@ -172,7 +172,7 @@ class Multiscale(Bijection):
 
 
 def latent_shapes(event_shape: Sequence[int], levels: int) -> list[torch.Size]:
-    """The shapes of the parts that leave a multi-scale flow, first level first."""
+    """The shapes of the parts of a multi-scale latent, in the order of the levels."""
     if len(event_shape) != 3 or min(event_shape) < 1:
         raise ValueError(f"event_shape must be (C, H, W), got {tuple(event_shape)}")
     if levels < 1:

@@ -1,7 +1,7 @@
 """Maps from R^d onto the open simplex, in logarithms, with their log-dets.
 
-log|det| is that of z -> (s_1, ..., s_d): against Lebesgue measure on the first d coordinates,
-the one of ``torch.distributions.Dirichlet.log_prob``.
+log|det| is that of z -> (s_1, ..., s_d): with respect to Lebesgue measure on the first d
+coordinates, as in ``torch.distributions.Dirichlet.log_prob``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .base import Bijection
 class SimplexBijection(Bijection):
     """R^d onto the open simplex {s in R^(d+1): s > 0, sum s = 1}.
 
-    A coordinate of e^-200 is 0 in float32 and its place is lost, while its logarithm keeps it:
-    ``log_forward`` and ``log_inverse`` are the pair to chain; ``forward`` and ``inverse`` are
-    for those who want the point itself. The inverses are computed in float64.
+    A coordinate of e^-200 underflows to 0 in float32; its logarithm does not. Use
+    ``log_forward`` and ``log_inverse`` in computations, ``forward`` and ``inverse`` for the
+    point itself. The inverses are computed in float64.
 
     Args:
         dim: d.
@@ -27,7 +27,7 @@ class SimplexBijection(Bijection):
         z (..., d), s (..., d+1), log_det (...).
 
     Raises:
-        ValueError: `dim` is below 1, or a tensor's last dimension is another one.
+        ValueError: `dim` is below 1, or a tensor's last dimension has the wrong size.
     """
 
     def __init__(self, dim: int) -> None:
@@ -67,7 +67,7 @@ class StickBreaking(SimplexBijection):
     """s_k = v_k prod_{l<k} (1 - v_l), v_k = sigmoid(x_k), x_k = z_k - log(d - k + 1), k = 1..d.
 
     log|det| = sum_k [log s_k + log(1 - v_k)] = sum_k [log v_k + (d - k + 1) log(1 - v_k)];
-    s_{d+1} is what is left, and z = 0 goes to the centre. The map of
+    s_{d+1} is the remainder, and z = 0 maps to the centre. The same map as
     ``torch.distributions.StickBreakingTransform``.
 
     Example:
@@ -75,7 +75,7 @@ class StickBreaking(SimplexBijection):
         >>> s[0].tolist()
         [0.25, 0.25, 0.25, 0.25]
         >>> log_s, _ = StickBreaking(2).log_forward(torch.tensor([-300.0, 0.0]))
-        >>> [round(v, 2) for v in log_s.tolist()]  # e^-300.69 is no float32
+        >>> [round(v, 2) for v in log_s.tolist()]  # e^-300.69 underflows float32
         [-300.69, -0.69, -0.69]
     """
 
@@ -91,7 +91,7 @@ class StickBreaking(SimplexBijection):
     def log_inverse(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
         dtype = self._wide("log_s", log_s, self.dim + 1).dtype
         log_s = log_s.double()
-        # log of what is left after piece k; one by one, so rounding in float32 would add up
+        # log of the remainder after piece k; a running sum, whose float32 roundings would add up
         left = log_s.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:]
         pieces = pieces_left(left)
         logit = log_s[..., :-1] - left
@@ -103,8 +103,8 @@ class AdditiveLogRatio(SimplexBijection):
     """s = softmax([z, 0]); log|det| = sum over the d + 1 coordinates of log s_k.
 
     z_i = log s_i - log s_{d+1} (Aitchison, The Statistical Analysis of Compositional Data,
-    1982); z = 0 goes to the centre. The log-det is a difference of large sums, which is taken
-    in float64.
+    1982); z = 0 maps to the centre. The log-det is a difference of large sums, computed in
+    float64.
 
     Example:
         >>> s, _ = AdditiveLogRatio(3)(torch.zeros(2, 3))
@@ -130,7 +130,7 @@ class AdditiveLogRatio(SimplexBijection):
 
 
 def pieces_left(x: Tensor) -> Tensor:
-    """d - k + 1 for k = 1..d: how many equal pieces would follow cut k, plus one."""
+    """d - k + 1 for k = 1..d."""
     return torch.arange(x.shape[-1], 0, -1, dtype=x.dtype, device=x.device)
 
 
@@ -141,8 +141,8 @@ def _stick_log_det(log_v: Tensor, log_rest: Tensor, pieces: Tensor) -> Tensor:
 def log_sum_exp(x: Tensor, last: Tensor) -> Tensor:
     """log(sum exp x + exp last) in float64, x (..., d) and last (..., 1) of any dtype.
 
-    The exponentials, of which the sum is an average, are taken in x's dtype; the sum and its
-    logarithm, which a density multiplies by d, in float64.
+    The exponentials are computed in x's dtype: their rounding errors average out. The sum and
+    its logarithm, which a density multiplies by d, are computed in float64.
     """
     top = torch.maximum(x.amax(-1, keepdim=True), last).detach()
     total = (x - top).exp().sum(-1, dtype=torch.float64) + (last - top).exp().squeeze(-1)

@@ -1,4 +1,4 @@
-"""The stereographic projection as a bijection, with the scale a flow needs."""
+"""The stereographic projection of a scaled latent as a bijection."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class ScaledStereographic(Bijection):
     """R^d -> S^d: stereographic projection of scale * z; log_det = d log scale + d log rho.
 
     psi(y) = [y rho, 1 - rho], rho = 2 / (1 + |y|^2), y = scale z, with the log
-    volume element onto the sphere (Fadel et al. 2021, section 3; see
-    :func:`flowkernels.ops.stereographic`). The origin goes to the south pole
-    -e_{d+1}; the north pole is the missing point. A latent of unit-variance
-    coordinates has |z| ~ sqrt(d), which a scale of 1 would squash onto the
-    north pole: take a scale ~ 1/sqrt(d).
+    volume element on the sphere (Fadel et al. 2021, section 3; see
+    :func:`flowkernels.ops.stereographic`). The origin maps to the south pole
+    -e_{d+1}; no point maps to the north pole. A latent with unit-variance
+    coordinates has |z| ~ sqrt(d): a scale of 1 would map it close to the north
+    pole, so use a scale ~ 1/sqrt(d).
 
     Args:
         dim: d.
-        scale: positive; default 1/sqrt(d), which sends |z| = sqrt(d) to the equator.
+        scale: positive; default 1/sqrt(d), which maps |z| = sqrt(d) to the equator.
 
     Shapes:
         z (..., d), s (..., d+1) of unit length, log_det (...).
@@ -44,7 +44,7 @@ class ScaledStereographic(Bijection):
         if scale is not None and not (scale > 0 and math.isfinite(scale)):
             raise ValueError(f"scale must be positive and finite, got {scale}")
         self.dim = dim
-        # Part of the state: it belongs to the density as much as a weight does.
+        # A persistent buffer: the density depends on it.
         self.register_buffer("scale", torch.tensor(dim**-0.5 if scale is None else scale))
 
     @property

@@ -1,4 +1,4 @@
-"""Distributions on the sphere and the Cauchy one of R^D, in the manner of torch.distributions."""
+"""Distributions on the sphere, and the isotropic Cauchy on R^D, as torch.distributions."""
 
 from . import kl as _kl  # noqa: F401  (registers the divergences)
 from .constraints import unit_sphere

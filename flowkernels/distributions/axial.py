@@ -1,4 +1,4 @@
-"""What distributions around a mean direction share."""
+"""The base class of distributions around a mean direction."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["AxialDistribution"]
 
 
 class AxialDistribution(LocatedDistribution):
-    """A density on S^(p-1) that depends on the cosine with `loc` alone.
+    """A density on S^(p-1) that depends only on the cosine with `loc`.
 
-    With the mean resultant length A = E[loc.x] and its variance V, the mean is A loc and the
+    With the mean resultant length A = E[loc.x] and V = Var[loc.x], the mean is A loc and the
     covariance V loc loc' + W (I - loc loc'), V + (p - 1) W + A^2 = 1. At concentration 0
     it is the uniform distribution.
     """
@@ -25,7 +25,7 @@ class AxialDistribution(LocatedDistribution):
     arg_constraints = {"loc": unit_sphere, "concentration": constraints.nonnegative}
     support = unit_sphere
     has_rsample = True
-    beside = "concentration"
+    parameter_name = "concentration"
     least_dim = 2
     concentration: Tensor
 
@@ -40,7 +40,7 @@ class AxialDistribution(LocatedDistribution):
 
     @property
     def mode(self) -> Tensor:
-        """`loc`; where the concentration is 0 every point is as likely."""
+        """`loc`. At concentration 0 every point is equally likely."""
         return self.loc
 
     @property
@@ -53,7 +53,7 @@ class AxialDistribution(LocatedDistribution):
         return across + (along - across) * self.loc.square()
 
     def entropy(self) -> Tensor:
-        """In nats: log of the sphere's area less the divergence from the uniform."""
+        """In nats: log of the sphere's area minus the divergence from the uniform."""
         return log_area(self._dim) - self._divergence_from_uniform()
 
     @property

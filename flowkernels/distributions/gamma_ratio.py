@@ -1,7 +1,7 @@
 r"""Ratios of Gamma functions whose arguments differ by b, without cancellation.
 
-log Gamma(1e6) is 1.3e7, of which float32 keeps no digit after the point, while
-log Gamma(1e6 + 1) - log Gamma(1e6) is 13.8. So the difference is taken inside: with m = 8
+log Gamma(1e6) is 1.3e7, where float32 has no digit after the point, but
+log Gamma(1e6 + 1) - log Gamma(1e6) is 13.8. So the difference is taken term by term: with m = 8
 steps of the recurrence, c = a + m, and Stirling's series (DLMF 5.11.1),
 
     log Gamma(a+b) - log Gamma(a) = -sum_{i<m} log1p(b / (a+i))
@@ -48,9 +48,9 @@ def _tail(c: Real, coefficients: tuple[float, ...], power: int) -> Real:
 
 
 def log_gamma_ratio_rise(kappa: Tensor, b: float) -> Tensor:
-    """log Gamma(2b + k) / Gamma(b + k) less its value at k = 0; for k >= 0.
+    """log Gamma(2b + k) / Gamma(b + k) minus its value at k = 0; for k >= 0.
 
-    The error is a few roundings of b (1 + log1p(k / b)): no term is larger.
+    The error is a few roundings of b (1 + log1p(k / b)), the largest term.
 
     Example:
         >>> log_gamma_ratio_rise(torch.tensor([1.0, 3.0, 1e6]), 1.0)  # log(1 + k)

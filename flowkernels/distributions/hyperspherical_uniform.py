@@ -57,7 +57,7 @@ class HypersphericalUniform(Distribution):
             raise ValueError(f"HypersphericalUniform: dim must be an integer >= 2, got {dim!r}")
         self.dim = dim
         self.dtype = dtype or torch.get_default_dtype()
-        # the default device, where none is given, in a way that torch.compile follows
+        # Without `device`: the default device, in a form that torch.compile can trace.
         self.device = torch.empty(0, device=device).device
         super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=validate_args)
 
@@ -68,8 +68,8 @@ class HypersphericalUniform(Distribution):
             torch.empty(()).expand(self.batch_shape).expand(batch_shape)
         except RuntimeError:
             raise ValueError(
-                f"HypersphericalUniform: batch_shape must be one that {tuple(self.batch_shape)} "
-                f"expands to, got {tuple(batch_shape)}"
+                f"HypersphericalUniform: batch_shape must be an expansion of "
+                f"{tuple(self.batch_shape)}, got {tuple(batch_shape)}"
             ) from None
         new.dim, new.dtype, new.device = self.dim, self.dtype, self.device
         Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
@@ -83,7 +83,7 @@ class HypersphericalUniform(Distribution):
 
     @property
     def mode(self) -> Tensor:
-        """NaN, as for torch's Uniform: every point is as likely."""
+        """NaN, as for torch's Uniform: every point is equally likely."""
         return self._full((*self.batch_shape, self.dim), math.nan)
 
     @property

@@ -22,9 +22,9 @@ class IsotropicCauchy(LocatedDistribution):
         log p(x) = log Gamma((1 + D)/2) - log Gamma(1/2) - (D/2) log pi - D log scale
                    - ((1 + D)/2) log(1 + r^2).
 
-    Not a product of Cauchys but for D = 1; (1-t) x + t y of two independent ones is one again.
-    No moment exists: mean and variance are NaN and infinite. Entropy -log p(loc) +
-    ((1 + D)/2) [psi((1 + D)/2) - psi(1/2)].
+    For D > 1 it is not a product of Cauchys. If x and y are independent draws, (1-t) x + t y has
+    the same distribution. No moment exists: the mean is NaN and the variance infinite. The
+    entropy is -log p(loc) + ((1 + D)/2) [psi((1 + D)/2) - psi(1/2)].
 
     Args:
         loc: the centre (*batch, D), D >= 1, of any floating dtype.
@@ -48,7 +48,7 @@ class IsotropicCauchy(LocatedDistribution):
     arg_constraints = {"loc": constraints.real_vector, "scale": constraints.positive}
     support = constraints.real_vector
     has_rsample = True
-    beside = "scale"
+    parameter_name = "scale"
     scale: Tensor
 
     def __init__(
@@ -69,7 +69,7 @@ class IsotropicCauchy(LocatedDistribution):
         return torch.full_like(self.loc, math.inf)
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        """Draws (*sample_shape, *batch, D): loc + scale * normal / |normal|, one for all of D."""
+        """Draws (*sample_shape, *batch, D): loc + scale * N(0, I_D) / |N(0, 1)|."""
         shape = self._extended_shape(torch.Size(sample_shape))
         wide = torch.promote_types(self.loc.dtype, torch.float32)
         normal = torch.randn(shape, dtype=wide, device=self.loc.device)
@@ -78,7 +78,7 @@ class IsotropicCauchy(LocatedDistribution):
         return self.loc + self.scale.unsqueeze(-1) * x.to(self.loc.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log density in nats at points (*, D), at least float32, finite however far out."""
+        """Log density in nats at points (*, D), at least float32, finite for every finite x."""
         if self._validate_args:
             self._validate_sample(value)
         wide = torch.promote_types(torch.promote_types(value.dtype, self.loc.dtype), torch.float32)
@@ -101,10 +101,10 @@ class IsotropicCauchy(LocatedDistribution):
 
 
 def log1p_square_norm(x: Tensor) -> Tensor:
-    """log(1 + |x|^2) of x (..., D) in float64, where |x|^2 may be too large for x's dtype.
+    """log(1 + |x|^2) of x (..., D) in float64; |x|^2 may overflow x's dtype.
 
-    2 log m + log(m^-2 + |x/m|^2), m the largest |x_i|, where that is above 1. In float64, as
-    the density multiplies it by D.
+    2 log m + log(m^-2 + |x/m|^2), m the largest |x_i|, if m > 1. In float64, because the
+    density multiplies the result by D.
 
     Example:
         >>> log1p_square_norm(torch.tensor([[1e-4, 0.0], [3e30, 4e30]]))
@@ -117,7 +117,7 @@ def log1p_square_norm(x: Tensor) -> Tensor:
 
 
 def log_square_norm(x: Tensor) -> Tensor:
-    """log |x|^2 of x (..., D) in float64, where |x|^2 may be too large or small for x's dtype.
+    """log |x|^2 of x (..., D) in float64; |x|^2 may over- or underflow x's dtype.
 
     Example:
         >>> log_square_norm(torch.tensor([3e30, 4e30]))
@@ -128,9 +128,9 @@ def log_square_norm(x: Tensor) -> Tensor:
 
 
 def _scaled_square_norm(x: Tensor, least: float) -> tuple[Tensor, Tensor]:
-    """m, the largest |x_i| or `least`, and |x / m|^2, both in float64.
+    """m = max(largest |x_i|, `least`) and |x / m|^2, both in float64.
 
-    What is made of the two does not depend on m, so neither does the gradient.
+    The callers' results do not depend on m, so it needs no gradient.
     """
     most = x.detach().abs().amax(-1, keepdim=True).clamp(least, torch.finfo(x.dtype).max)
     square = (x / most).square().sum(-1, dtype=torch.float64)

@@ -42,7 +42,7 @@ def _uniform_vmf(p: HypersphericalUniform, q: VonMisesFisher) -> Tensor:
 
 
 def _vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
-    """B(k_p, k_q) + A(k_p) k_q |loc_p - loc_q|^2 / 2, two terms that are never negative."""
+    """B(k_p, k_q) + A(k_p) k_q |loc_p - loc_q|^2 / 2, two nonnegative terms."""
     _same_sphere(p, q)
     dim, apart = p.event_shape[0], (p.loc - q.loc).square().sum(-1) / 2
     turn = ops.vmf_mean_resultant(p.concentration, dim) * q.concentration * apart
@@ -50,16 +50,16 @@ def _vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
 
 
 def bregman_divergence(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
-    r"""KL between two von Mises-Fisher distributions of one mean direction.
+    r"""KL between two von Mises-Fisher distributions with the same mean direction.
 
     .. math:: B = L(\kappa') - L(\kappa) - A(\kappa) (\kappa' - \kappa)
         = \int_\kappa^{\kappa'} (\kappa' - s) A'(s) ds, \qquad L = \log C(0) - \log C
 
-    The integral has a positive integrand and is used while |kappa' - kappa| is at most the
-    distance from the middle to the nearest pole of A', some +-i (v + 1.86 v^{1/3}) or more;
-    beyond, KL(kappa || 0) - KL(kappa' || 0) + kappa' (A(kappa') - A(kappa)). Relative
-    error for kappa up to 1e6: a few roundings where close, elsewhere at most 200 of float64
-    (5e-14) and 20 of float32 (2e-6).
+    The integral has a positive integrand. It is used while |kappa' - kappa| is at most the
+    distance from the midpoint to the nearest pole of A', which lies at +-i (v + 1.86 v^{1/3}) or
+    farther. Otherwise: KL(kappa || 0) - KL(kappa' || 0) + kappa' (A(kappa') - A(kappa)).
+    Relative error for kappa up to 1e6: a few roundings for the integral, otherwise at most 200
+    of float64 (5e-14) and 20 of float32 (2e-6).
 
     Args:
         kappa, other: concentrations >= 0 that broadcast, float32 or float64.
@@ -86,14 +86,14 @@ def _close(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
 
 
 def _slopes_between(kappa: Tensor, other: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes from 0 to 1 between the two, their weights, and A' there."""
+    """Quadrature nodes (0 at kappa, 1 at other), their weights, and A' at the nodes."""
     node, weight = unit_interval(kappa)
     points = kappa.unsqueeze(-1) * (1 - node) + other.unsqueeze(-1) * node
     return node, weight, cosine_variance(points, dim)
 
 
 def _gap(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
-    """A(other) - A(kappa), as the integral of A' where they are close."""
+    """A(other) - A(kappa), by the integral of A' if the two are close."""
     close = _close(kappa, other, dim)
     near = torch.where(close, other, kappa)
     _, weight, slopes = _slopes_between(kappa, near, dim)
@@ -104,7 +104,7 @@ def _gap(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
 
 
 class _Bregman(torch.autograd.Function):
-    """Its derivatives are simple where those of the quadrature would be long."""
+    """A custom Function: the exact derivatives are shorter than those of the quadrature."""
 
     generate_vmap_rule = True
 
@@ -130,7 +130,7 @@ class _Bregman(torch.autograd.Function):
 
 
 class _BregmanBothModes(_Bregman):
-    """With forward mode, which torch.compile cannot trace."""
+    """Adds forward mode, which torch.compile cannot trace."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:

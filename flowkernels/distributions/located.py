@@ -1,4 +1,4 @@
-"""What distributions share that have a vector of location and one number beside it."""
+"""The base class of distributions with a location vector and one scalar parameter."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["LocatedDistribution"]
 
 
 class LocatedDistribution(Distribution):
-    """`loc` (*batch, p) and a number for each element of the batch, under the name of its kind.
+    """A location `loc` (*batch, p) and one scalar parameter per batch element.
 
-    Subclasses name the number in `beside` and the least p in `least_dim`.
+    Subclasses set the parameter's name in `parameter_name` and the smallest p in `least_dim`.
     """
 
-    beside: ClassVar[str]
+    parameter_name: ClassVar[str]
     least_dim: ClassVar[int] = 1
     loc: Tensor
 
@@ -36,7 +36,7 @@ class LocatedDistribution(Distribution):
                 f"{name}: loc must be (*batch, p) with p >= {self.least_dim}, got shape "
                 f"{tuple(loc.shape)}"
             )
-        # A number is filled in: `as_tensor` would copy it to the device.
+        # `new_full` fills on the device; `as_tensor` would copy from the host.
         number = (
             loc.new_full((), float(number))
             if isinstance(number, (int, float))
@@ -46,18 +46,18 @@ class LocatedDistribution(Distribution):
             batch_shape = torch.broadcast_shapes(loc.shape[:-1], number.shape)
         except RuntimeError:
             raise ValueError(
-                f"{name}: {self.beside} must broadcast against the batch of loc, "
+                f"{name}: {self.parameter_name} must broadcast against the batch of loc, "
                 f"{tuple(loc.shape[:-1])}, got shape {tuple(number.shape)}"
             ) from None
         self.loc = loc.expand((*batch_shape, loc.shape[-1]))
-        setattr(self, self.beside, number.expand(batch_shape))
+        setattr(self, self.parameter_name, number.expand(batch_shape))
         super().__init__(batch_shape, loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
         batch_shape = torch.Size(batch_shape)
         new.loc = self.loc.expand((*batch_shape, *self.event_shape))
-        setattr(new, self.beside, getattr(self, self.beside).expand(batch_shape))
+        setattr(new, self.parameter_name, getattr(self, self.parameter_name).expand(batch_shape))
         Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
         expanded: Self = new

@@ -73,7 +73,7 @@ class PowerSpherical(AxialDistribution):
             self._validate_sample(value)
         kappa = self._kappa
         value, loc = value.to(kappa.dtype), self.loc.to(kappa.dtype)
-        # (1 + cosine) / 2 = 1 - |x - loc|^2 / 4 = |x + loc|^2 / 4: each where it is accurate
+        # (1 + cosine) / 2 = 1 - |x - loc|^2 / 4 = |x + loc|^2 / 4: use the accurate form.
         apart = (value - loc).square().sum(-1) / 4
         near = apart < 0.5
         log_near = kappa * torch.log1p(-torch.where(near, apart, 0.25))
@@ -83,10 +83,10 @@ class PowerSpherical(AxialDistribution):
 
     @classmethod
     def fit(cls, samples: Tensor, weights: Tensor | None = None) -> Self:
-        """The distribution of largest likelihood, without gradients.
+        """The maximum-likelihood fit, without gradients.
 
-        The best `loc` does not depend on the concentration; with it, the concentration
-        solves E[log((1 + loc.x) / 2)] = its mean over the samples.
+        The optimal `loc` does not depend on the concentration. Given `loc`, the concentration
+        equates E[log((1 + loc.x) / 2)] with its mean over the samples.
 
         Args:
             samples: unit vectors (n, *batch, p); a fit for each element of the batch.
@@ -125,10 +125,10 @@ class PowerSpherical(AxialDistribution):
         return n / (n + kappa) * ((n + 2 * kappa) / (n + kappa)) / (n + 1 + kappa)
 
     def _divergence_from_uniform(self) -> Tensor:
-        """g(k) - g(0) - k g'(k) = -int_0^k s g''(s) ds, whichever keeps its digits."""
+        """g(k) - g(0) - k g'(k) = -int_0^k s g''(s) ds, by the form that does not cancel."""
         kappa, half = self._kappa, self._half
         near = kappa < 2 * half
-        # g'' has its first singularity at -n/2
+        # The singularity of g'' nearest to 0 is at -n/2.
         within = torch.where(near, kappa, 1.0).unsqueeze(-1)
         node, weight = unit_interval(kappa)
         bend = trigamma_gap(half + within * node, half)

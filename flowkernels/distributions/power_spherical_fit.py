@@ -10,13 +10,13 @@ from .resultant import mean_direction
 
 __all__ = ["fit_power_spherical"]
 
-_ROUNDS = 500  # some tens are enough but for flat samples, where steps halve and double
+_ROUNDS = 500  # tens suffice, except for nearly uniform samples, where steps halve and double
 
 
 def fit_power_spherical(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Direction (*batch, p) and concentration (*batch) in the dtype of the samples.
 
-    In float64: the sums of logarithms and the difference from the mode need its digits.
+    Computed in float64: the sums of logarithms and the difference from the mode cancel.
     """
     x, w = samples.double(), weights.double().squeeze(-1)
     start, _, _ = mean_direction("PowerSpherical", x, weights.double())
@@ -27,17 +27,17 @@ def fit_power_spherical(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tenso
 
 
 def _log_half_sum(x: Tensor, direction: Tensor) -> Tensor:
-    """log((1 + cosine) / 2), from the nearer of the direction and its opposite."""
+    """log((1 + cosine) / 2), from the nearer of `direction` and -`direction`."""
     apart = (x - direction).square().sum(-1) / 4
     beyond = (x + direction).square().sum(-1) / 4
     return torch.where(apart < 0.5, torch.log1p(-apart), beyond.log())
 
 
 def _direction(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
-    """The unit vector of largest sum w log(1 + cosine), by scoring steps that must ascend.
+    """The unit vector that maximises sum w log(1 + cosine), by monotone scoring steps.
 
-    The gradient there is 0 to 1e-12, or to the 1e-8 at which the sum no longer tells steps
-    apart; a sample next to -direction makes the sum -inf, so that the top found is a local one.
+    Stops at a gradient below 1e-12, or near 1e-8, where rounding hides further progress. A sample
+    at -direction makes the sum -inf, so the maximum found may be local.
     """
     n = x.shape[-1] - 1
     best, value = start, (w * _log_half_sum(x, start)).sum(0)
@@ -47,12 +47,12 @@ def _direction(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
         cosine = 2 * half_sum - 1
         pull = ((w / (2 * half_sum)).unsqueeze(-1) * x).sum(0)
         pull = pull - (pull * best).sum(-1, keepdim=True) * best
-        # the information about the direction per unit of concentration, > 0 in expectation
+        # Fisher information of the direction per unit of concentration, > 0 in expectation.
         curvature = (w * ((1 - cosine) / n + cosine) / (2 * half_sum)).sum(0).clamp_min(0.05)
         trial = best + (step / curvature).unsqueeze(-1) * pull
         trial = trial / torch.linalg.vector_norm(trial, dim=-1, keepdim=True)
         reached = (w * _log_half_sum(x, trial)).sum(0)
-        # next to the top the value is flat to rounding, and the step still worth taking
+        # Near the maximum the value is flat to rounding, but the step still helps.
         better = reached >= value - 1e-15 * value.abs()
         best = torch.where(better.unsqueeze(-1), trial, best)
         value = torch.where(better, reached, value)
@@ -63,10 +63,10 @@ def _direction(x: Tensor, w: Tensor, start: Tensor) -> Tensor:
 
 
 def _concentration(rest: Tensor, dim: int) -> Tensor:
-    """The kappa >= 0 with psi(n + kappa) - psi(n/2 + kappa) = rest, or 0 where there is none.
+    """The kappa >= 0 with psi(n + kappa) - psi(n/2 + kappa) = rest, or 0 if there is none.
 
-    By Newton's steps on the reciprocal, which is nearly linear: it is about 2 kappa / n + 1
-    at large kappa. A rest above the value at 0 belongs to samples flatter than uniform.
+    Newton's method on the reciprocal, which is nearly linear: about 2 kappa / n + 1 for large
+    kappa. There is none if `rest` exceeds the value at 0: samples flatter than uniform.
     """
     half = (dim - 1) / 2
     kappa = torch.zeros_like(rest)

@@ -8,8 +8,8 @@ from torch import Tensor
 
 __all__ = ["unit_interval"]
 
-# On an interval no longer than the distance from its centre to the nearest singularity the
-# error is about (2 + sqrt 3)^-32, below the rounding of float64.
+# If the nearest singularity is at least an interval length from the centre, the error is about
+# (2 + sqrt 3)^-32, below the rounding of float64.
 _POINTS, _MASSES = np.polynomial.legendre.leggauss(16)
 _NODES: list[float] = ((_POINTS + 1) / 2).tolist()
 _WEIGHTS: list[float] = (_MASSES / 2).tolist()
@@ -23,5 +23,5 @@ def unit_interval(like: Tensor) -> tuple[Tensor, Tensor]:
 def _vector(numbers: list[float], like: Tensor) -> Tensor:
     if like.is_cpu or torch.compiler.is_compiling():
         return torch.tensor(numbers, dtype=like.dtype, device=like.device)
-    # Filled in one by one: a list would be copied to the device, which waits for it.
+    # Filled on the device one by one: copying a list would synchronize host and device.
     return torch.stack([like.new_full((), number) for number in numbers])

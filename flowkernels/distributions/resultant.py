@@ -1,4 +1,4 @@
-"""Sums over samples that the maximum-likelihood fits share."""
+"""Argument checks and sums shared by the maximum-likelihood fits."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def checked_samples(name: str, samples: Tensor, weights: Tensor | None) -> tuple
 
 
 def mean_direction(name: str, samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The direction of the weighted mean (e_1 where the mean is 0), its length r, and 1 - r.
+    """The direction of the weighted mean (e_1 if the mean is 0), its length r, and 1 - r.
 
-    For unit vectors 1 - r is half the mean squared distance from that direction, a sum
-    that keeps its digits however close together they lie.
+    For unit vectors 1 - r is half the mean squared distance from that direction, a sum without
+    cancellation even if the samples are close together.
     """
     mean = (weights * samples).sum(0)
     r = torch.linalg.vector_norm(mean, dim=-1, keepdim=True)
@@ -52,6 +52,6 @@ def mean_direction(name: str, samples: Tensor, weights: Tensor) -> tuple[Tensor,
     complement = (weights * (samples - direction).square()).sum((0, -1)) / 2
     if (complement <= (2 * torch.finfo(samples.dtype).eps) ** 2).any():
         raise ValueError(
-            f"{name}.fit: samples must not all be one point: the likelihood grows without bound"
+            f"{name}.fit: samples must not all be one point: the likelihood is unbounded"
         )
     return direction, r.squeeze(-1), complement

@@ -22,7 +22,7 @@ class VonMisesFisher(AxialDistribution):
     r"""von Mises-Fisher distribution on S^(p-1).
 
     log p(x) = log C_p(kappa) + kappa loc.x with respect to the sphere's surface measure, in
-    nats, evaluated as log C_p(kappa) + kappa - kappa |x - loc|^2 / 2, which loses no digits
+    nats, evaluated as log C_p(kappa) + kappa - kappa |x - loc|^2 / 2, which does not cancel
     near the mode. With A = I_{p/2}(kappa) / I_{p/2-1}(kappa): mean A loc, entropy
     -log C_p(kappa) - kappa A, KL to the uniform kappa A + log C_p(kappa) - log C_p(0).
 
@@ -34,8 +34,8 @@ class VonMisesFisher(AxialDistribution):
 
     Raises:
         TypeError: `loc` is not a floating-point tensor.
-        ValueError: shapes do not fit or p < 2; with `validate_args`, `loc` of another
-            length than 1, a negative concentration, or points off the sphere.
+        ValueError: shapes do not fit or p < 2; with `validate_args`, `loc` is not a unit
+            vector, the concentration is negative, or a point is off the sphere.
 
     Source: Mardia & Jupp, Directional Statistics (2000), 9.3.2 and 10.3.1; sampling after
     Ulrich (1984) and Wood (1994).
@@ -60,18 +60,18 @@ class VonMisesFisher(AxialDistribution):
 
     @classmethod
     def fit(cls, samples: Tensor, weights: Tensor | None = None) -> Self:
-        r"""The distribution of largest likelihood.
+        r"""The maximum-likelihood fit.
 
-        `loc` is the direction of the mean and `concentration` solves A_p(kappa) = r, the
-        length of the mean; for r above 1/2 from 1 - r, which keeps its digits.
+        `loc` is the direction of the sample mean and `concentration` solves A_p(kappa) = r, the
+        length of the mean; for r > 1/2 it is computed from 1 - r, which is more accurate.
 
         Args:
             samples: unit vectors (n, *batch, p); a fit for each element of the batch.
             weights: >= 0, (n,) or (n, *batch); equal when left out.
 
         Raises:
-            TypeError, ValueError: arguments of other kinds, shapes or values, or samples all
-                at one point, where the likelihood has no maximum.
+            TypeError, ValueError: an argument has a wrong type, shape or value, or all samples
+                are one point, where the likelihood has no maximum.
 
         Source: Mardia & Jupp (2000), 10.3.1; Banerjee et al., JMLR 6 (2005), section 4.
 

@@ -1,4 +1,4 @@
-"""Whole normalizing flows."""
+"""Normalizing flows."""
 
 from .flow import Flow
 from .glow import glow

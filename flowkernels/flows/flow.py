@@ -1,4 +1,4 @@
-"""A bijection and a base distribution: a normalizing flow."""
+"""A normalizing flow: a bijection and a base distribution."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class Flow(nn.Module):
 
     Data has shape (*batch, *event_shape), any batch shape. With `dequantize`
     the data are discrete levels (8-bit images): ``log_prob`` is then the
-    one-sample uniform-dequantisation bound on the log probability of the
-    image, ``forward`` encodes the centres of the bins, so that nothing in it is
-    random, and ``inverse`` and ``sample`` return levels.
+    one-sample uniform-dequantisation bound on the log probability of the image,
+    ``forward`` encodes the centres of the bins and is deterministic, and
+    ``inverse`` and ``sample`` return levels.
 
     Args:
         bijection: data to latent.
         base: distribution of the latent.
         event_shape: of the data; default the base's.
-        dequantize: what comes before the bijection, for discrete data.
-        recompute: backpropagate through chains of layers by running them backwards
-            instead of keeping their activations: memory for one layer, whatever their
-            number, for about a third more time. Gradients of first order only.
+        dequantize: applied before the bijection, for discrete data.
+        recompute: recompute the activations of a chain of layers from its output instead of
+            storing them: memory for one layer, for any number of layers, at about a third
+            more time. First-order gradients only.
 
     Example:
         >>> from flowkernels.flows import glow
@@ -65,7 +65,7 @@ class Flow(nn.Module):
 
     @property
     def recompute(self) -> bool:
-        """Whether chains of layers keep no activations; can be set at any time."""
+        """Whether chains of layers recompute activations; can be set at any time."""
         return self._recompute
 
     @recompute.setter
@@ -84,13 +84,13 @@ class Flow(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the flow's parameters and, but for 8-bit images, of its data."""
+        """The dtype of the flow's parameters and, except for 8-bit images, of its data."""
         tensors = chain(self.parameters(), self.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
 
     @property
     def device(self) -> torch.device:
-        """Where the flow's parameters are."""
+        """The device of the flow's parameters."""
         return next((t.device for t in chain(self.parameters(), self.buffers())), CPU)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,7 +109,7 @@ class Flow(nn.Module):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density of x (*batch, *event_shape), in nats, shape (*batch).
 
-        Discrete data: of the levels, see the class.
+        For discrete data, of the levels; see the class.
         """
         z, log_det = self._encode(x, noise=True)
         return self.base.log_prob(z) + log_det
@@ -145,7 +145,7 @@ class Flow(nn.Module):
             b: data of the same shape, where it ends.
             t: a number or 0-d -> (*batch, *event_shape), (T,) -> (*batch, T, *event_shape).
             path: a name of :mod:`flowkernels.interpolation`, a function
-                path(a, b, t) of latents, or None for the base's own: the arc
+                path(a, b, t) of latents, or None for the base's default: the arc
                 on the sphere for a vMF base, norm-corrected for a Gaussian.
 
         Example:
@@ -186,7 +186,7 @@ class Flow(nn.Module):
 
     @staticmethod
     def _rows(name: str, x: Tensor, event_shape: torch.Size) -> tuple[Tensor, torch.Size]:
-        """X with one batch dimension, and the batch shape it had."""
+        """X with one batch dimension, and its original batch shape."""
         split = x.ndim - len(event_shape)
         if split < 0 or x.shape[split:] != event_shape:
             expected = ", ".join(map(str, event_shape))

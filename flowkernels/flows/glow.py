@@ -1,4 +1,4 @@
-"""Whole flows for images."""
+"""Glow flows for images."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def glow(
 ) -> Flow:
     """A multi-scale affine-coupling flow on images with its base on the whole latent.
 
-    Dequantise, logit, then `levels` times: squeeze, `steps` Glow steps, half
-    of the channels to the latent (Kingma & Dhariwal 2018; the base on the
-    whole latent z in R^d, d = C H W, as in Fadel et al. 2021).
+    Dequantise, logit, then `levels` times: squeeze, `steps` Glow steps, split
+    half of the channels off to the latent (Kingma & Dhariwal 2018; the base on
+    the whole latent z in R^d, d = C H W, as in Fadel et al. 2021).
 
     Args:
         event_shape: (C, H, W), H and W divisible by 2**levels (28x28 allows 2).
@@ -54,7 +54,7 @@ def glow(
         dequantize: images are 8-bit levels, uint8 or float in [0, 255]; False
             for real-valued images, without dequantisation and logit.
         alpha: of the logit.
-        recompute: keep no activations for the backward pass, see :class:`Flow`.
+        recompute: store no activations for the backward pass, see :class:`Flow`.
         **coupling: scale_fn, bound, layout and order, see
             :func:`flowkernels.ops.affine_coupling`.
 

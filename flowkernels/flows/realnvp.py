@@ -1,4 +1,4 @@
-"""Whole flows for vectors."""
+"""RealNVP flows for vectors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from flowkernels.bases import Base, make_base
 from flowkernels.bijections import ActNorm, AffineCoupling, Bijection, Compose, mlp_conditioner
-from flowkernels.bijections.coupling import Half
+from flowkernels.ops.affine_coupling import Transform
 
 from .flow import Flow
 
@@ -25,19 +25,19 @@ def realnvp(
     recompute: bool = False,
     **coupling: Any,
 ) -> Flow:
-    """Affine couplings on R^dim whose halves alternate (Dinh et al. 2017).
+    """Affine couplings on R^dim that alternate the coupled coordinates (Dinh et al. 2017).
 
     Args:
         dim: at least 2.
         layers: number of couplings.
-        hidden: widths of the coupling networks' hidden layers; a number is two of them.
+        hidden: widths of the coupling networks' hidden layers; a number n means (n, n).
         base: a name of :func:`flowkernels.bases.base_names` such as ``"vmf"``, or a base module
             or torch distribution on R^dim.
         concentration_scale: c: for the bases on the sphere, concentration k = c dim; for
             Dirichlet bases, c of each coordinate.
         actnorm: start with an ActNorm, which standardises the data from the
             first training batch.
-        recompute: keep no activations for the backward pass, see :class:`Flow`.
+        recompute: store no activations for the backward pass, see :class:`Flow`.
         **coupling: scale_fn, bound, layout and order, see
             :func:`flowkernels.ops.affine_coupling`.
 
@@ -52,15 +52,15 @@ def realnvp(
     """
     widths = (hidden, hidden) if isinstance(hidden, int) else tuple(hidden)
     if dim < 2:
-        raise ValueError(f"dim must be at least 2 for a coupling to have two halves, got {dim}")
+        raise ValueError(f"dim must be at least 2 (a coupling splits it in two), got {dim}")
     if layers < 1:
         raise ValueError(f"layers must be at least 1, got {layers}")
     if any(width < 1 for width in widths):
         raise ValueError(f"hidden must be positive, got {hidden}")
     chain: list[Bijection] = [ActNorm(dim)] if actnorm else []
     for i in range(layers):
-        transform: Half = "first" if i % 2 else "second"
-        moved = dim // 2 if i % 2 else dim - dim // 2
-        conditioner = mlp_conditioner(dim - moved, 2 * moved, widths)
+        transform: Transform = "first" if i % 2 else "second"
+        coupled = dim // 2 if i % 2 else dim - dim // 2
+        conditioner = mlp_conditioner(dim - coupled, 2 * coupled, widths)
         chain.append(AffineCoupling(conditioner, transform=transform, **coupling))
     return Flow(Compose(chain), make_base(base, dim, concentration_scale), recompute=recompute)

@@ -1,8 +1,8 @@
 """Paths between latent points, by name or made for a distribution.
 
-:mod:`.paths` has those that need nothing but the two points; :mod:`.cauchy` those that keep
-a distribution's law, made from its marginal (:mod:`.marginals`); :mod:`.simplex` the straight
-line of a space that is mapped onto the simplex. :mod:`.fidelity` offers them to torch-fidelity.
+:mod:`.paths` has the paths that need only the two points; :mod:`.cauchy` the paths that preserve
+a distribution, made from its marginal (:mod:`.marginals`); :mod:`.simplex` the straight line on
+the simplex. :mod:`.fidelity` registers the paths with torch-fidelity.
 """
 
 from .cauchy import cauchy_linear, spherical_cauchy_linear

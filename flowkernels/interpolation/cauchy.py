@@ -1,8 +1,9 @@
-"""Paths that keep the law of their ends: the Cauchy law is closed under straight lines.
+"""Distribution-preserving paths, by way of the Cauchy distribution.
 
 Lesniak, Sieradzki & Podolak, "On Latent Distributions Without Finite Mean in Generative
-Models" (arXiv 1806.01670): of two independent standard Cauchy numbers (1-t) x + t y is one
-again. A path that goes to the Cauchy law, straight on, and back keeps any law.
+Models" (arXiv 1806.01670): if x and y are independent standard Cauchy, so is (1-t) x + t y.
+Mapping the end points to Cauchy variables, interpolating linearly and mapping back therefore
+preserves any distribution.
 """
 
 from __future__ import annotations
@@ -13,24 +14,24 @@ import torch
 from torch import Tensor
 
 from flowkernels import ops
-from flowkernels.reading import reads_freely
+from flowkernels.synchronization import readable_without_sync
 
 from .marginals import Chi, FarTails, Marginal, StandardCauchy, StandardNormal
 from .paths import Path, aligned, norm, register_path
 
 _CAUCHY = StandardCauchy()
-# Cauchy numbers beyond e^this are divided down: float64 ends at e^709.
+# Cauchy values above exp(_FAR) are rescaled: float64 overflows at e^709.
 _FAR = 600.0
 
 
 def to_cauchy(x: Tensor, marginal: Marginal) -> Tensor:
-    """The number with x's place in the standard Cauchy law, by the smaller of x's tails."""
+    """The standard Cauchy value at the quantile of x, from the smaller of x's tails."""
     lower, upper = marginal.cdf(x), marginal.sf(x)
     return torch.where(lower < upper, _CAUCHY.icdf(lower), _CAUCHY.isf(upper))
 
 
 def from_cauchy(x: Tensor, marginal: Marginal) -> Tensor:
-    """The number with x's place in the marginal's law."""
+    """The marginal's value at the quantile of the standard Cauchy value x."""
     lower, upper = _CAUCHY.cdf(x), _CAUCHY.sf(x)
     return torch.where(lower < upper, marginal.icdf(lower), marginal.isf(upper))
 
@@ -38,8 +39,8 @@ def from_cauchy(x: Tensor, marginal: Marginal) -> Tensor:
 def line_through_cauchy(a: Tensor, b: Tensor, t: Tensor, marginal: Marginal) -> Tensor:
     """g((1-t) g^-1(a) + t g^-1(b)), g = F^-1 o F_Cauchy, for float64 tensors that broadcast.
 
-    A tail of e^-1500 has its place in the Cauchy law at e^1500, so far points go with logarithms:
-    their marginals need :class:`FarTails`, without which they saturate.
+    A tail of e^-1500 maps to a Cauchy value of e^1500, so far points are computed in logarithms.
+    That needs a marginal with :class:`FarTails`; without it they saturate.
     """
     if not isinstance(marginal, FarTails):
         line = (1 - t) * to_cauchy(a, marginal) + t * to_cauchy(b, marginal)
@@ -49,40 +50,42 @@ def line_through_cauchy(a: Tensor, b: Tensor, t: Tensor, marginal: Marginal) -> 
     near_a, near_b = torch.where(far, middle, a), torch.where(far, middle, b)
     line = (1 - t) * to_cauchy(near_a, marginal) + t * to_cauchy(near_b, marginal)
     near = from_cauchy(line, marginal)
-    if reads_freely(far) and not far.any():
+    if readable_without_sync(far) and not far.any():
         return near
     far_a, far_b = torch.where(far, a, middle), torch.where(far, b, middle)
     return torch.where(far, _far_line(far_a, far_b, t, marginal), near)
 
 
-def _log_size(x: Tensor, law: FarTails) -> Tensor:
-    """log of |the Cauchy number of x|, up to a constant: less the log of the smaller tail."""
+def _log_size(x: Tensor, marginal: FarTails) -> Tensor:
+    """log |Cauchy value of x| up to a constant: minus the log of the smaller tail."""
     with torch.no_grad():
-        return -torch.minimum(law.log_tail(x, upper=False), law.log_tail(x, upper=True))
+        return -torch.minimum(marginal.log_tail(x, upper=False), marginal.log_tail(x, upper=True))
 
 
-def _far_line(a: Tensor, b: Tensor, t: Tensor, law: FarTails) -> Tensor:
-    """:func:`line_through_cauchy` on Cauchy numbers divided by e^scale."""
+def _far_line(a: Tensor, b: Tensor, t: Tensor, marginal: FarTails) -> Tensor:
+    """:func:`line_through_cauchy` on Cauchy values divided by e^scale."""
     with torch.no_grad():
-        share_a = _log_size(a, law) + (1 - t).log()
-        share_b = _log_size(b, law) + t.log()
+        share_a = _log_size(a, marginal) + (1 - t).log()
+        share_b = _log_size(b, marginal) + t.log()
         scale = (torch.maximum(share_a, share_b) - _FAR).clamp_min(0)
-    line = (1 - t) * _scaled(a, law, scale) + t * _scaled(b, law, scale)
+    line = (1 - t) * _scaled(a, marginal, scale) + t * _scaled(b, marginal, scale)
     upper = line > 0
-    # log of the tail 1 / (pi |c|), or of 1/2 - ... where c is no large number after all
+    # Log of the tail: 1 / (pi |c|) for large |c|, otherwise the exact survival function.
     log_c = line.abs().clamp_min(1e-300).log() + scale
     small = _CAUCHY.sf(torch.exp(log_c.clamp_max(30)))
     log_tail = torch.where(log_c > 30, -log_c - math.log(math.pi), small.log())
     return torch.where(
-        upper, law.from_log_tail(log_tail, upper=True), law.from_log_tail(log_tail, upper=False)
+        upper,
+        marginal.from_log_tail(log_tail, upper=True),
+        marginal.from_log_tail(log_tail, upper=False),
     )
 
 
-def _scaled(x: Tensor, law: FarTails, scale: Tensor) -> Tensor:
-    """The Cauchy number of x over e^scale; saturated at e^700, where its weight is 0."""
-    lower, upper = law.log_tail(x, upper=False), law.log_tail(x, upper=True)
+def _scaled(x: Tensor, marginal: FarTails, scale: Tensor) -> Tensor:
+    """The Cauchy value of x divided by e^scale; saturated at e^700, where its weight is 0."""
+    lower, upper = marginal.log_tail(x, upper=False), marginal.log_tail(x, upper=True)
     log_tail = torch.minimum(lower, upper)
-    # the two forms of the inverse: 1 / (pi q) far out, the cotangent near the middle
+    # The inverse: 1 / (pi q) in the tail, the cotangent near the median.
     far = torch.exp((-log_tail - math.log(math.pi) - scale).clamp_max(700))
     near = _CAUCHY.isf(torch.exp(log_tail.clamp_min(-30))) * torch.exp(-scale)
     size = torch.where(log_tail < -30, far, near)
@@ -90,13 +93,13 @@ def _scaled(x: Tensor, law: FarTails, scale: Tensor) -> Tensor:
 
 
 def cauchy_linear(marginal: Marginal) -> Path:
-    """The path that keeps a law of independent coordinates, each of the given marginal.
+    """The path that preserves a distribution of i.i.d. coordinates with the given marginal.
 
     g((1-t) g^-1(a) + t g^-1(b)) for every coordinate, g = F^-1 o F_Cauchy (Lesniak et al.,
     section 3.2). Computed in float64, returned in the dtype of the ends.
 
     Args:
-        marginal: of a coordinate.
+        marginal: distribution of a coordinate.
 
     Example:
         >>> path = cauchy_linear(StandardNormal())
@@ -114,14 +117,14 @@ def cauchy_linear(marginal: Marginal) -> Path:
 
 
 def spherical_cauchy_linear(radial: Marginal) -> Path:
-    """The path that keeps an isotropic law whose length has the given marginal.
+    """The path that preserves an isotropic distribution whose length has the given marginal.
 
     The directions of slerp at the lengths g((1-t) g^-1(|a|) + t g^-1(|b|)),
     g = F_|Z|^-1 o F_Cauchy (Lesniak et al., section 3.3). The lengths are computed in
     float64; the result has the dtype of the ends.
 
     Args:
-        radial: of the length; :class:`Chi` for a Gaussian.
+        radial: distribution of the length; :class:`Chi` for a Gaussian.
 
     Example:
         >>> path = spherical_cauchy_linear(Chi(100))

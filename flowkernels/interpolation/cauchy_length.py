@@ -1,4 +1,4 @@
-"""The law of the length of an isotropic Cauchy vector, by its two tails."""
+"""The distribution of the length of an isotropic Cauchy vector, by its two tails."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from flowkernels.reading import reads_freely
+from flowkernels.synchronization import readable_without_sync
 
 
 class CauchyLength:
     """The length R of a standard isotropic Cauchy vector of R^d: chi_d / |N(0, 1)|.
 
-    P(R > x) = I_w(1/2, d/2), w = 1 / (1 + x^2), the regularised incomplete beta function, by
-    its continued fraction (DLMF 8.17.22) on the side of the mean where that converges fast.
+    P(R > x) = I_w(1/2, d/2), w = 1 / (1 + x^2), the regularised incomplete beta function. Its
+    continued fraction (DLMF 8.17.22) is evaluated for the tail where it converges fast.
 
     Args:
         dim: d >= 1.
@@ -23,12 +23,12 @@ class CauchyLength:
         ValueError: `dim` is below 1.
 
     Example:
-        >>> law = CauchyLength(1)  # of the absolute value of a Cauchy number
+        >>> law = CauchyLength(1)  # absolute value of a Cauchy variable
         >>> round(law.sf(torch.tensor(1.0, dtype=torch.float64)).item(), 12)
         0.5
     """
 
-    rounds = 40  # of Newton's method at most; 5 to 8 are usual
+    rounds = 40  # most Newton steps; 5 to 8 are typical
 
     def __init__(self, dim: int) -> None:
         if dim < 1:
@@ -36,8 +36,8 @@ class CauchyLength:
         self.dim = dim
         a, b = 0.5, dim / 2
         self._log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-        # Of the continued fraction, where none may be spared: at most 20 + 4.9 sqrt(d) and at
-        # most 90 have been counted, at d from 1 to 1e5.
+        # Terms of the continued fraction without a convergence check. For d from 1 to 1e5, the
+        # largest number needed was below 20 + 4.9 sqrt(d) and below 90.
         self._terms = min(100, round(24 + 5 * math.sqrt(dim)))
 
     def cdf(self, x: Tensor) -> Tensor:
@@ -49,11 +49,11 @@ class CauchyLength:
         return upper - slope * (x - x.detach())
 
     def icdf(self, p: Tensor) -> Tensor:
-        if self.dim < 3:  # 2 x^d / (d B(1/2, d/2)) for small x, never less than the cdf
+        if self.dim < 3:  # invert 2 x^d / (d B(1/2, d/2)), an upper bound of the cdf, tight at 0
             start = torch.exp(
                 (p.detach().log() + math.log(self.dim / 2) + self._log_beta) / self.dim
             )
-        else:  # chi_d is nearly sqrt(d): |N| > sqrt(d) / x
+        else:  # chi_d is close to sqrt(d): |N| > sqrt(d) / x
             start = math.sqrt(self.dim) / -torch.special.ndtri(p.detach() / 2)
         return self._invert(p, start, upper=False)
 
@@ -89,12 +89,12 @@ class CauchyLength:
         first = torch.where(far, 0.5, b)
         second = torch.where(far, b, 0.5)
         point = torch.where(far, w, log_v.exp())
-        terms = 500 if _may_stop(x) else self._terms
+        terms = 500 if _can_check_convergence(x) else self._terms
         tail = front / first / _continued_fraction(first, second, point, terms)
         return torch.where(far, 1 - tail, tail), torch.where(far, tail, 1 - tail)
 
     def _invert(self, tail: Tensor, start: Tensor, upper: bool) -> Tensor:
-        """Newton's steps on log tail against log x; the last one carries the derivative."""
+        """Newton's method on log tail as a function of log x; the last step is differentiable."""
         known = tail.detach().clamp(1e-300, 1)
         side, sign = (1, -1.0) if upper else (0, 1.0)
         with torch.no_grad():
@@ -105,7 +105,7 @@ class CauchyLength:
                 step = (known.log() - reached.log()) / slope
                 step = step.nan_to_num(0.0, 2.0, -2.0).clamp(-2, 2)
                 x = (x * step.exp()).clamp(1e-150, 1e150)
-                if _may_stop(x) and not (step.abs() > 1e-14).any():
+                if _can_check_convergence(x) and not (step.abs() > 1e-14).any():
                     break
             steepness = sign / self.density(x).clamp_min(1e-300)
         x = x + steepness * (tail - tail.detach())
@@ -113,9 +113,9 @@ class CauchyLength:
         return torch.where(tail == 1, 0.0 if upper else math.inf, x)
 
 
-def _may_stop(x: Tensor) -> bool:
-    """Whether an iteration looks if it has converged: a GPU would be waited for each time."""
-    return reads_freely(x) or torch.compiler.is_compiling()
+def _can_check_convergence(x: Tensor) -> bool:
+    """Whether an iteration may test for convergence, which on a GPU would be a host sync."""
+    return readable_without_sync(x) or torch.compiler.is_compiling()
 
 
 def _continued_fraction(a: Tensor, b: Tensor, x: Tensor, most: int) -> Tensor:
@@ -133,6 +133,6 @@ def _continued_fraction(a: Tensor, b: Tensor, x: Tensor, most: int) -> Tensor:
         c = 1 + term / c
         c = torch.where(c == 0, tiny, c)
         value = value * (c * d)
-        if _may_stop(x) and not ((c * d - 1).abs() > 1e-15).any():
+        if _can_check_convergence(x) and not ((c * d - 1).abs() > 1e-15).any():
             break
     return value

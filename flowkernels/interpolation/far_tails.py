@@ -1,7 +1,7 @@
-"""Logarithms of tails, and their inverses, where the tails themselves underflow.
+"""Logarithms of tail probabilities that underflow, and their inverses.
 
-A latent of a trained flow can lie hundreds of standard deviations out: its tail is 1e-2000, a
-number for logarithms only.
+A latent of a trained flow can lie hundreds of standard deviations from the mean; its tail
+probability is 1e-2000, which only a logarithm can represent.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from torch import Tensor
 __all__ = ["log_gamma_tail", "log_normal_tail_inverse"]
 
 _TERMS = 80
-# Tails above this are taken from the functions themselves.
+# Tails above this are computed by torch's functions directly.
 _SMALL = 1e-250
 
 
 def log_gamma_tail(shape: float, y: Tensor, upper: bool) -> Tensor:
     """log Q(a, y) or log P(a, y), the regularised incomplete gamma functions, at any y >= 0.
 
-    torch's functions, and where they are next to nothing the continued fraction DLMF 8.9.2 for
-    Q, whose y is far above a then, or the series DLMF 8.11.4 for P, whose y is far below.
+    Computed by torch's functions. Where those nearly underflow: the continued fraction DLMF 8.9.2
+    for Q (y is then far above a), or the series DLMF 8.11.4 for P (y is then far below a).
 
     Args:
         shape: a > 0.
@@ -38,7 +38,7 @@ def log_gamma_tail(shape: float, y: Tensor, upper: bool) -> Tensor:
     direct = (torch.special.gammaincc if upper else torch.special.gammainc)(a, y)
     far = direct < _SMALL
     log_direct = torch.where(far, 1.0, direct).log()
-    # What the other formula must not see is replaced: its infinities would reach the gradients.
+    # Replaced where the other formula applies: infinities would reach the gradients.
     where = torch.where(far, y, 2.0 * shape + 600 if upper else shape / 4)
     factor = _fraction(shape, where) if upper else _series(shape, where)
     log_far = shape * where.clamp_min(1e-300).log() - where - math.lgamma(shape) + factor
@@ -64,8 +64,8 @@ def _series(a: float, y: Tensor) -> Tensor:
 def log_normal_tail_inverse(log_tail: Tensor) -> Tensor:
     """The x with log Phi(x) = log_tail, float64, for any log_tail <= 0.
 
-    Newton's method on the logarithm, which is nearly a parabola far out; the last step carries the
-    derivative.
+    Newton's method on the logarithm, which is nearly a parabola in the tail; the last step is
+    differentiable.
 
     Example:
         >>> x = log_normal_tail_inverse(torch.tensor([-5000.0, math.log(0.5)], dtype=torch.float64))
@@ -80,7 +80,7 @@ def log_normal_tail_inverse(log_tail: Tensor) -> Tensor:
         for _ in range(2):
             x = torch.where(far, _newton(x, log_tail), x)
     step = _newton(x.detach(), log_tail)
-    # Next to 1 a tail's logarithm has no digits left; its own inverse has.
+    # For a tail near 1 its logarithm has lost the digits; invert the tail directly.
     return torch.where(log_tail < -1e-3, step, torch.special.ndtri(log_tail.exp()))
 
 

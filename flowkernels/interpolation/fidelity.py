@@ -1,4 +1,4 @@
-"""The paths of this package for torch-fidelity's perceptual path length."""
+"""Registers this package's paths for torch-fidelity's perceptual path length."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["register"]
 def register(names: Iterable[str] | None = None, *, prefix: str = "") -> list[str]:
     """Register paths with ``torch_fidelity.register_interpolation``.
 
-    torch-fidelity calls an interpolation with two batches of latents (N, D) and a number t,
-    which is how :mod:`flowkernels.interpolation` calls its paths. A name that torch-fidelity
-    knows already is left as it is, so that calling this twice does no harm.
+    torch-fidelity calls an interpolation with two batches of latents (N, D) and a number t, the
+    signature of the paths in :mod:`flowkernels.interpolation`. Names that are registered already
+    are skipped, so calling this twice is safe.
 
     Args:
         names: of the paths; all of :func:`flowkernels.interpolation.path_names` when left out.
         prefix: put before each name, such as "flowkernels_".
 
     Returns:
-        The names, with the prefix, under which torch-fidelity knows the paths, for
+        The registered names, with the prefix, for
         ``calculate_metrics(ppl=True, ppl_z_interp_mode=name, ...)``.
 
     Raises:
         ImportError: torch-fidelity, or a package that it needs, is not installed.
-        ValueError: there is no path of one of the names.
+        ValueError: a name is unknown.
 
     Example:
         >>> try:

@@ -1,7 +1,7 @@
-"""One-dimensional laws by their two tails, as paths that keep a law need them.
+"""One-dimensional distributions with both tails, for distribution-preserving paths.
 
-A marginal gives P(X <= x), P(X > x) and the inverses of both. Whichever tail is the smaller
-carries the digits: 1 - 1e-20 is 1, but 1e-20 is a number.
+A marginal gives P(X <= x), P(X > x) and the inverses of both. The smaller tail carries the
+digits: 1 - 1e-20 rounds to 1, but 1e-20 is exact.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Marginal(Protocol):
 
 @runtime_checkable
 class FarTails(Protocol):
-    """What a marginal adds whose tails underflow where data may lie: their logarithms.
+    """Log tails of a marginal, for points where the tails underflow.
 
     Example:
         >>> x = torch.tensor(100.0, dtype=torch.float64)
@@ -58,7 +58,7 @@ class FarTails(Protocol):
         ...
 
     def from_log_tail(self, log_tail: Tensor, upper: bool) -> Tensor:
-        """The x with that logarithm of a tail."""
+        """The x whose log tail is `log_tail`."""
         ...
 
 
@@ -86,7 +86,7 @@ class StandardNormal:
 
 
 class StandardCauchy:
-    """The standard Cauchy law, density 1 / (pi (1 + x^2))."""
+    """The standard Cauchy distribution, density 1 / (pi (1 + x^2))."""
 
     def cdf(self, x: Tensor) -> Tensor:
         return torch.atan2(torch.ones_like(x), -x) / math.pi
@@ -98,7 +98,7 @@ class StandardCauchy:
         return -self.isf(p)
 
     def isf(self, q: Tensor) -> Tensor:
-        # cot(pi q), whose zero at 1/2 is that of the cosine
+        # cot(pi q), with cos(pi q) as a sine, so that the result is 0 at q = 1/2.
         return torch.sin(math.pi * (0.5 - q)) / torch.sin(math.pi * q)
 
 
@@ -117,7 +117,7 @@ class Chi:
         9.9667
     """
 
-    rounds = 12  # of Newton's method: 6 are enough to 1e-13 from d = 3 on
+    rounds = 12  # Newton steps; for d >= 3, 6 reach 1e-13
 
     def __init__(self, dim: int) -> None:
         if dim < 1:
@@ -140,10 +140,9 @@ class Chi:
         return torch.where(q == 1, 0.0, self.from_log_tail(q.log(), upper=True))
 
     def from_log_tail(self, log_tail: Tensor, upper: bool) -> Tensor:
-        """Newton's steps on the logarithm of a tail, from Wilson and Hilferty's cube root.
+        """Newton's method on the log tail, started from Wilson and Hilferty's cube root.
 
-        Wilson & Hilferty, The distribution of chi-square (1931). The last step carries the
-        derivative in the tail.
+        Wilson & Hilferty, The distribution of chi-square (1931). The last step is differentiable.
         """
         with torch.no_grad():
             x = self._start(log_tail, upper)

@@ -6,7 +6,7 @@ Every path is a function ``path(a, b, t)`` with a, b of shape (*batch, D) and
 - t (T,) -> (*batch, T, D),
 - t (*batch, T) -> (*batch, T, D),
 
-path(a, b, 0) = a and path(a, b, 1) = b. :func:`get_path` finds one by name and
+path(a, b, 0) = a and path(a, b, 1) = b. :func:`get_path` looks up a path by name and
 :func:`register_path` adds one.
 """
 
@@ -27,7 +27,7 @@ _PATHS: dict[str, Path] = {}
 
 
 def register_path(name: str) -> Callable[[_P], _P]:
-    """Decorator: make a path known to :func:`get_path` under `name`.
+    """Decorator: register a path for :func:`get_path` under `name`.
 
     Example:
         >>> @register_path("nearest")
@@ -45,7 +45,7 @@ def register_path(name: str) -> Callable[[_P], _P]:
 
 
 def path_names() -> list[str]:
-    """The names that :func:`get_path` knows, sorted."""
+    """The names of all registered paths, sorted."""
     return sorted(_PATHS)
 
 
@@ -53,7 +53,7 @@ def get_path(name: str) -> Path:
     """The path registered under `name`.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: the name is unknown; the message lists the registered names.
     """
     try:
         return _PATHS[name]
@@ -75,7 +75,7 @@ def linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 
 @register_path("norm_corrected")
 def norm_corrected(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """The straight line's directions at lengths from |a| to |b|.
+    """The direction of the straight line, with the length interpolated from |a| to |b|.
 
     lin ((1-t)|a| + t|b|) / |lin|, lin = (1-t) a + t b (Fadel et al. 2021,
     section 2); 0 where lin = 0.
@@ -92,11 +92,11 @@ def norm_corrected(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 
 @register_path("normalized_linear")
 def normalized_linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """The straight line at the length that keeps a Gaussian one.
+    """The straight line, rescaled to preserve N(0, I).
 
     lin / sqrt((1-t)^2 + t^2), lin = (1-t) a + t b.
 
-    For independent a, b ~ N(0, I) every point of the path is N(0, I) again
+    For independent a, b ~ N(0, I) every point of the path is N(0, I)
     (Agustsson et al. 2019, "Optimal transport maps for distribution
     preserving operations on latent spaces").
 
@@ -111,11 +111,11 @@ def normalized_linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
 
 @register_path("slerp")
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """The directions of the great circle from a to b at lengths from |a| to |b|.
+    """The direction along the great circle from a to b, the length interpolated from |a| to |b|.
 
-    ops.slerp(a, b, t) ((1-t)|a| + t|b|): on the unit sphere it is
-    :func:`flowkernels.ops.slerp` itself, whose choice at opposite points it
-    shares; 0 where a or b has no direction.
+    ops.slerp(a, b, t) ((1-t)|a| + t|b|). On the unit sphere it equals
+    :func:`flowkernels.ops.slerp`, including the arc chosen for opposite points;
+    0 where a or b is 0.
 
     Example:
         >>> path = slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), 1 / 3)
@@ -134,7 +134,7 @@ def aligned(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Te
             f"a and b must have the same shape (*batch, D), got {tuple(a.shape)} "
             f"and {tuple(b.shape)}"
         )
-    # A number is filled in: `as_tensor` would copy it to the device.
+    # `new_full` fills on the device; `as_tensor` would copy from the host.
     number = isinstance(t, (int, float))
     t = a.new_full((), float(t)) if number else torch.as_tensor(t, dtype=a.dtype, device=a.device)
     if t.ndim == 0:
@@ -148,7 +148,7 @@ def aligned(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Te
 
 
 def norm(x: Tensor) -> Tensor:
-    """Lengths along the last dimension, which stays."""
+    """Euclidean norm along the last dimension, kept as size 1."""
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
 

@@ -1,4 +1,4 @@
-"""The straight line on the simplex, between latents of a space that is mapped onto it."""
+"""The straight line on the simplex, between latents that are mapped onto it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .paths import Path, aligned, register_path
 
 
 class LogSimplexMap(Protocol):
-    """A map of R^d onto the simplex by the logarithms of its coordinates."""
+    """A map of R^d onto the simplex, in the logarithms of its coordinates."""
 
     def log_forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(log s, log-det) of z (..., d)."""
@@ -25,11 +25,11 @@ class LogSimplexMap(Protocol):
 
 
 def simplex_linear(simplex: LogSimplexMap) -> Path:
-    """The path along (1-t) s(a) + t s(b), mapped back: the one path of the 1-norm.
+    """The straight line (1-t) s(a) + t s(b) on the simplex, mapped back to R^d.
 
-    Fadel et al. 2021, section 3. In logarithms, log s = logaddexp(log(1-t) + log s(a),
-    log t + log s(b)), so that no coordinate is too small for it; computed in float64, returned
-    in the dtype of the ends.
+    Fadel et al. 2021, section 3, p = 1. Computed in logarithms, log s = logaddexp(log(1-t) +
+    log s(a), log t + log s(b)), so that no coordinate underflows; in float64, returned in the
+    dtype of the ends.
 
     Args:
         simplex: the map s, such as :class:`flowkernels.bijections.StickBreaking`.
@@ -53,5 +53,5 @@ def simplex_linear(simplex: LogSimplexMap) -> Path:
 
 @register_path("simplex_linear")
 def _log_ratio_simplex_linear(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
-    """For the additive log-ratio map, which prefers no coordinate's place."""
+    """For the additive log-ratio map, which is symmetric in the coordinates."""
     return simplex_linear(AdditiveLogRatio(a.shape[-1]))(a, b, t)

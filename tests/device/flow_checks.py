@@ -1,4 +1,4 @@
-"""A whole step of every flow with every base, watched; run by test_no_copies.py."""
+"""Training steps and use of every flow with every base under the watch; see test_no_copies.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _laplace() -> FromDistribution:
 
 
 class LearnableNormal(Base):
-    """A user's own base, with Parameters."""
+    """A user-defined base with Parameters."""
 
     def __init__(self) -> None:
         super().__init__(DIM)
@@ -61,7 +61,7 @@ def _learnable_concentration() -> Base:
     return base
 
 
-# Every name, and what has none or takes options.
+# Every base name, and bases without a name or with options.
 BASES: dict[str, Callable[[], str | Base]] = {
     **{name: lambda name=name: name for name in base_names()},  # type: ignore[misc]
     "from_distribution": _laplace,
@@ -74,7 +74,7 @@ BASES: dict[str, Callable[[], str | Base]] = {
     "vmf_trainable": _learnable_concentration,
     "learnable_normal": LearnableNormal,
 }
-# Couplings in every way, on the flow's own base.
+# Coupling options, with the default base.
 COUPLINGS: list[dict[str, Any]] = [
     {"scale_fn": fn, "layout": layout, "order": order}
     for fn, layout, order in (
@@ -90,7 +90,7 @@ each_base = pytest.mark.parametrize("base", BASES)
 
 @pytest.fixture(autouse=True)
 def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of Newton's method: every one of them calls the same ops."""
+    """Fewer Newton steps: each calls the same ops."""
     for law in (CauchyLength, Chi):
         monkeypatch.setattr(law, "rounds", 2)
 
@@ -110,13 +110,13 @@ def data(flow: Flow) -> Tensor:
 
 
 class OneDevice:
-    """As much of Lightning's trainer as a step asks for."""
+    """The attributes of Lightning's trainer that a step reads."""
 
     world_size, global_rank, global_step, current_epoch = 1, 0, 0, 0
 
 
 def step(module: FlowModule, x: Tensor, optimizer: Any, scheduler: Any) -> None:
-    """What Lightning does with a batch, in its order."""
+    """One batch, with the calls and the order of Lightning."""
     loss = module.training_step(x, 0)
     optimizer.zero_grad()
     loss.backward()
@@ -126,7 +126,7 @@ def step(module: FlowModule, x: Tensor, optimizer: Any, scheduler: Any) -> None:
 
 
 def training(flow: Flow, monkeypatch: pytest.MonkeyPatch, autocast: bool = False) -> None:
-    """A first step, which starts actnorms and makes tables, and a second, watched."""
+    """A first step, which initialises actnorms and tables, then a second under the watch."""
     module = FlowModule(flow, warmup_steps=2, total_steps=10, look_every=10)
     monkeypatch.setattr(module, "log", lambda *args, **kwargs: None)
     with fake_device():
@@ -154,7 +154,7 @@ def test_training_step(
     training(build(kind, base, recompute=recompute), monkeypatch)
 
 
-def test_the_optimiser_is_fused() -> None:
+def test_optimiser_is_fused() -> None:
     with fake_device():
         module = to_device(FlowModule(build("realnvp")))
         optimizer = module.configure_optimizers()["optimizer"]
@@ -179,7 +179,7 @@ def test_training_step_under_autocast(
 
 @each_flow
 def test_first_training_step(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that starts the actnorms."""
+    """The step that initialises the actnorms."""
     flow = build(kind)
     with fake_device():
         to_device(flow.train())
@@ -196,7 +196,7 @@ def test_first_training_step_without_dequantisation() -> None:
             flow.log_prob(data(flow)).mean().backward()
 
 
-def test_images_that_are_floats() -> None:
+def test_float_images() -> None:
     """Their levels are checked without reading them."""
     flow = build("glow").eval()
     with fake_device():
@@ -208,7 +208,7 @@ def test_images_that_are_floats() -> None:
 @each_base
 @each_flow
 def test_use(kind: str, base: str) -> None:
-    """Encoding, decoding, densities, draws and the base's own path, without gradients."""
+    """Encoding, decoding, densities, draws and the base's default path, without gradients."""
     flow = build(kind, base)
     with fake_device(), torch.no_grad():
         to_device(flow.eval())
@@ -229,7 +229,7 @@ def test_use(kind: str, base: str) -> None:
 
 
 def _paths() -> list[tuple[str, str]]:
-    """Every path once, and those that bases with a marginal make of it."""
+    """Every path with a normal base, and with every base that has a marginal."""
     marginals = [
         name
         for name, make in BASES.items()
@@ -251,8 +251,8 @@ def test_paths(base: str, path: str) -> None:
             law.path(a, b, t, path).sum().backward()
 
 
-def test_rejection_without_an_end_reads() -> None:
-    """How often to propose is known to the device alone: a limit is what makes a step of it."""
+def test_unlimited_rejection_synchronises() -> None:
+    """Without a limit, the host must read from the device whether proposals remain."""
     law = ResampledBase(DIM, hidden=(8,), truncation=math.inf)
     with fake_device():
         to_device(law)
@@ -277,26 +277,26 @@ def test_reverse_kl_step(base: str) -> None:
             one()
 
 
-def test_recompute_is_not_captured_unseen() -> None:
-    """Nobody has seen yet whether its layers draw random numbers."""
+def test_recompute_refuses_capture_before_a_first_run() -> None:
+    """Before a first run it is unknown whether the layers draw random numbers."""
     flow = build("realnvp", recompute=True, actnorm=False)
     with fake_device():
         to_device(flow.train())
         x = data(flow)
-        with watched(), pytest.raises(RuntimeError, match="after a first step without one"):
+        with watched(), pytest.raises(RuntimeError, match="run one step before capturing"):
             flow.log_prob(x)
         flow.log_prob(x).sum().backward()
         with watched():
             flow.log_prob(x).sum().backward()
         for module in flow.modules():
             if isinstance(module, bijections.Compose):
-                module._chain.draws = True  # as a dropout in a conditioner leaves it
-        with watched(), pytest.raises(RuntimeError, match="draw no random numbers"):
+                module._chain.uses_rng = True  # as after a run with dropout
+        with watched(), pytest.raises(RuntimeError, match="cannot be captured"):
             flow.log_prob(x)
 
 
-def test_every_flow_and_base_is_here() -> None:
-    """What is exported, without a list of its own."""
+def test_every_flow_and_base_is_covered() -> None:
+    """Compared with what the packages export."""
     functions = {n for n in flows.__all__ if inspect.isfunction(getattr(flows, n))}
     assert set(FLOWS) == functions
     built = {type(bases.make_base(make(), DIM)) for make in BASES.values()}
@@ -350,7 +350,7 @@ BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 @pytest.mark.parametrize("device", ["cuda", "meta"])
 @pytest.mark.parametrize("name", BIJECTIONS)
 def test_bijection(name: str, device: str) -> None:
-    """There and back, with gradients, from the very first call; on tensors without values, too."""
+    """Forward and inverse with gradients, from the first call; also on meta tensors."""
     make, shape = BIJECTIONS[name]
     layer: Any = make().train()
     if device == "meta":
@@ -369,7 +369,7 @@ def test_bijection(name: str, device: str) -> None:
             (back.sum() + log_det.sum() + rest.sum()).backward()
 
 
-def test_every_bijection_is_here() -> None:
+def test_every_bijection_is_covered() -> None:
     exported = {
         name
         for name in bijections.__all__
@@ -379,7 +379,7 @@ def test_every_bijection_is_here() -> None:
     assert set(BIJECTIONS) == exported - {"Bijection", "SimplexBijection"}
 
 
-def test_to_device_leaves_nothing_behind() -> None:
+def test_to_device_moves_every_tensor() -> None:
     flow = build("glow", "from_distribution")
     with fake_device():
         to_device(flow)

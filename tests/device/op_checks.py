@@ -1,4 +1,4 @@
-"""Every public op and distribution, watched; run by test_no_copies.py."""
+"""Every public op and distribution under the watch; run by test_no_copies.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 
 
 def samples(case: Case) -> list[Sample]:
-    """The small ones, and of the others those of moderate size: every option is among them."""
+    """The small samples and those of moderate size; together they cover every option."""
     return [
         *case.small(),
         *(s for s in case.samples() if sum(t.numel() for t in s.tensors) < 100_000),
@@ -55,7 +55,7 @@ def _x(*shape: int) -> Tensor:
     return torch.rand(*shape, device="cuda", requires_grad=True)
 
 
-# Every public op as users call it, with numbers where numbers are allowed.
+# Every public op as users call it, with Python numbers where they are allowed.
 CALLS: dict[str, Callable[[], Any]] = {
     "affine_coupling": lambda: ops.affine_coupling(_x(5, 3), _x(5, 6)),
     "affine_coupling_mlp": lambda: ops.affine_coupling_mlp(_x(5, 4), [_x(4, 2)], [_x(4)]),
@@ -105,7 +105,7 @@ def test_public_op(name: str) -> None:
     assert not watch.inherent
 
 
-def test_every_public_op_is_here() -> None:
+def test_every_public_op_is_covered() -> None:
     assert set(CALLS) == set(ops.__all__) - {"reference"}
     registered = {c.op for c in CASES}
     served = {"vmf_sample_cosine"}  # by vmf_sample, below and in tests/ops/test_vmf_sample.py
@@ -114,8 +114,8 @@ def test_every_public_op_is_here() -> None:
     assert set(backends()) <= registered | served
 
 
-def test_the_one_exception() -> None:
-    """slerp's `t` on the CPU, where its gradient is wanted there."""
+def test_gradient_of_a_cpu_t_is_copied() -> None:
+    """The gradient of a `t` on the CPU is the only allowed copy."""
     with fake_device():
         t = torch.tensor(0.5, requires_grad=True)
         with watched() as watch:
@@ -125,7 +125,7 @@ def test_the_one_exception() -> None:
 
 # ---- distributions ------------------------------------------------------------------
 
-LAWS: dict[str, Callable[[], list[Any]]] = {
+DISTRIBUTIONS: dict[str, Callable[[], list[Any]]] = {
     "HypersphericalUniform": lambda: [
         distributions.HypersphericalUniform(3, device="cuda", validate_args=False)
     ],
@@ -144,10 +144,10 @@ LAWS: dict[str, Callable[[], list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_distribution(name: str) -> None:
     with fake_device():
-        for law in LAWS[name]():
+        for law in DISTRIBUTIONS[name]():
             with watched():
                 x = law.rsample((4,))
                 parts = [x, law.log_prob(x), law.entropy(), law.mean, law.variance, law.mode]
@@ -166,19 +166,19 @@ DIVERGENCES = [
 @pytest.mark.parametrize(("first", "second"), DIVERGENCES)
 def test_divergence(first: str, second: str) -> None:
     with fake_device():
-        for p in LAWS[first]():
-            for q in LAWS[second]():
+        for p in DISTRIBUTIONS[first]():
+            for q in DISTRIBUTIONS[second]():
                 with watched():
                     value = kl_divergence(p, q)
                     if value.requires_grad:
                         value.sum().backward()
 
 
-def test_every_distribution_is_here() -> None:
-    assert set(LAWS) == set(distributions.__all__) - {"unit_sphere"}
+def test_every_distribution_is_covered() -> None:
+    assert set(DISTRIBUTIONS) == set(distributions.__all__) - {"unit_sphere"}
 
 
-# ---- that the watch sees what it is for ------------------------------------------------
+# ---- the watch itself ------------------------------------------------------------------
 
 PLANTED: dict[str, Callable[[Tensor], Any]] = {
     "item": lambda x: x.sum().item(),
@@ -219,7 +219,7 @@ ALLOWED: dict[str, Callable[[Tensor], Any]] = {
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_the_watch_refuses(name: str) -> None:
+def test_watch_detects(name: str) -> None:
     with fake_device():
         x = _x(4)
         with watched(), pytest.raises(Refused):
@@ -227,14 +227,14 @@ def test_the_watch_refuses(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_the_watch_allows(name: str) -> None:
+def test_watch_allows(name: str) -> None:
     with fake_device():
         x = _x(4)
         with watched():
             ALLOWED[name](x)
 
 
-def test_the_watch_sees_backward() -> None:
+def test_watch_covers_backward() -> None:
     class Reads(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:

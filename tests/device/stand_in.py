@@ -1,7 +1,7 @@
-"""Runs pytest where fake CUDA tensors have gradients, with or without a GPU.
+"""Runs pytest in a process where fake CUDA tensors have gradients, with or without a GPU.
 
-torch's CUDA build does that itself.  Its CPU build knows of no accelerator: there a small library,
-preloaded, stands in for one (stand_in.cpp).
+torch's CUDA build supports that. For its CPU build, a small preloaded library registers a
+stand-in accelerator (stand_in.cpp).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ BUILD = ROOT / "build" / "device-stand-in"
 
 
 def missing() -> str | None:
-    """What this machine lacks to run the checks, if anything."""
+    """Why this machine cannot run the checks, or None."""
     if torch.backends.cuda.is_built() or shutil.which("g++"):
         return None
     return "g++ was not found, and this torch is built without CUDA"
 
 
 def library() -> Path:
-    """The library to preload, built at the first call."""
+    """The library to preload, built on first use."""
     key = hashlib.sha256(SOURCE.read_bytes() + torch.__version__.encode()).hexdigest()[:16]
     target = BUILD / f"stand_in.{key}.so"
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def library() -> Path:
 
 
 def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Pytest in a process of its own, whose torch takes fake CUDA tensors for tensors."""
+    """Pytest in a separate process whose torch accepts fake CUDA tensors."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if not torch.backends.cuda.is_built():
         environment["LD_PRELOAD"] = str(library())

@@ -1,4 +1,4 @@
-"""No step waits for a GPU, or copies between it and the host; shown without one."""
+"""No step synchronises host and device or copies between them; checked without a GPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from .stand_in import missing, run_pytest
 
 CHECKS = {"ops": "op_checks", "flows": "flow_checks", "triton": "triton_checks"}
-# How many there must be at least: a process that collects nothing has shown nothing.
+# The least number of tests that must pass, so that an empty collection is an error.
 LEAST = {"ops": 130, "flows": 180, "triton": 20}
 
 

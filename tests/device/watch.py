@@ -1,7 +1,7 @@
-"""Refuses what makes a host wait for its device, or copies between the two.
+"""Raises on host synchronizations and on copies between host and device.
 
-None of it can be captured in a CUDA graph either.  The tensors are fake: they have shapes, dtypes
-and devices, but no values, so that neither a GPU nor time is needed.
+Neither can be captured in a CUDA graph. The tensors are fake: they have shapes, dtypes and
+devices, but no values, so the checks need no GPU and little time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# Ops whose result's value or shape the host takes from the device.
+# Ops whose result's value or shape the host reads from the device.
 READS = {
     "_linalg_check_errors",
     "_local_scalar_dense",
@@ -37,20 +37,20 @@ READS = {
 INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
 MASKS = (torch.bool, torch.uint8)
 
-# The arguments by which a kernel takes a number: a 0-d tensor on the CPU travels with the launch.
+# Arguments that may be a 0-d tensor on the CPU: its value is passed as a kernel argument.
 NUMBERS = {"flowkernels::slerp": "t", "flowkernels::slerp_backward": "t"}
-# The one exception, and why: a gradient has to live where its tensor lives.
+# The one exception: a gradient must be on the device of its tensor.
 INHERENT = {
     "flowkernels::slerp_backward": "the gradient of a `t` on the CPU is copied there from the GPU"
 }
 
 
 class Refused(AssertionError):
-    """A step would wait for the device."""
+    """A step would synchronise with the device or copy to or from it."""
 
 
 class Watch(TorchDispatchMode):
-    """Refuses reads of values and copies between devices; `inherent` are those that it let pass."""
+    """Raises on reads of values and copies between devices; `inherent` lists allowed ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,13 +100,13 @@ class Watch(TorchDispatchMode):
                     self.inherent.append(name)
 
 
-# torch's own, which has a kernel for every device but no shapes for fake tensors.
+# A torch op that lacks a meta kernel.
 _SHAPES = torch.library.Library("aten", "IMPL", "Meta")
 _SHAPES.impl("_standard_gamma_grad", lambda concentration, sample: torch.empty_like(sample))
 
 
 class _NoGenerator:
-    """The GPU's random state, which a CPU build of torch does not have."""
+    """Replaces the GPU's random state, which a CPU build of torch does not have."""
 
     @staticmethod
     def get_rng_state(device: Any = "cuda") -> Tensor:
@@ -119,13 +119,13 @@ class _NoGenerator:
 
 @contextmanager
 def fake_device() -> Iterator[None]:
-    """Within it tensors on "cuda" are fake."""
+    """A context in which tensors on "cuda" are fake."""
     with (
         FakeTensorMode(allow_non_fake_inputs=False),
         mock.patch("torch.cuda.get_rng_state", _NoGenerator.get_rng_state),
         mock.patch("torch.cuda.set_rng_state", _NoGenerator.set_rng_state),
         mock.patch("torch.cuda.is_current_stream_capturing", return_value=False),
-        # Autocast asks for a GPU that is there.
+        # Autocast checks that a GPU is present.
         mock.patch("torch.cuda.amp.common.amp_definitely_not_available", return_value=False),
         mock.patch("torch.cuda.is_bf16_supported", return_value=True),
     ):
@@ -134,10 +134,10 @@ def fake_device() -> Iterator[None]:
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """A step that is captured: no reads, no copies, and no look at the generator's state."""
+    """A context that simulates graph capture: no reads, no copies, no generator state."""
 
     def refused(*_: Any) -> Any:
-        raise Refused("the generator's state cannot be had while a graph is captured")
+        raise Refused("the generator's state cannot be read during graph capture")
 
     with (
         mock.patch("torch.cuda.is_current_stream_capturing", return_value=True),
@@ -157,7 +157,7 @@ def to_device(module: nn.Module) -> nn.Module:
         for name, b in part._buffers.items():
             if b is not None:
                 part._buffers[name] = like(b)
-        if hasattr(part, "_bind"):  # tensors that a module keeps elsewhere, too
+        if hasattr(part, "_bind"):  # the module also stores its buffers elsewhere
             part._bind()
     return module
 

@@ -61,8 +61,8 @@ each_class = pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
 def quadrature(loc: Tensor, points: int = 401) -> tuple[Tensor, Tensor]:
     """Nodes (n, dim) around `loc` and weights (n,) on the circle or the sphere.
 
-    By the tanh-sinh rule in the angle with loc, which the power of 1 + cosine at -loc does
-    not disturb, and equal steps around it.
+    Tanh-sinh rule in the angle with loc, which handles the singularity of 1 + cosine at -loc;
+    equal steps around loc.
     """
     t = torch.linspace(-3.3, 3.3, points, dtype=torch.float64)
     s = np.pi / 2 * t.sinh()
@@ -82,6 +82,6 @@ def quadrature(loc: Tensor, points: int = 401) -> tuple[Tensor, Tensor]:
 
 
 def within(samples: Tensor, truth: Tensor | float, errors: float = 5.0) -> bool:
-    """Whether the means over the first dimension are within that many standard errors."""
+    """Whether the means over the first dimension are within `errors` standard errors."""
     mean, spread = samples.mean(0), samples.std(0) / len(samples) ** 0.5
     return bool(((mean - truth).abs() <= errors * spread + 1e-12).all())

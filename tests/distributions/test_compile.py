@@ -1,4 +1,4 @@
-"""The distributions trace into one graph, built and used inside it, with gradients."""
+"""torch.compile traces distributions that are built and used inside the graph, with gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .cases import direction
 
 
 def loss(loc: Tensor, kappa: Tensor, other: Tensor) -> Tensor:
-    """Everything of the three that is a function of the parameters."""
+    """A sum of all quantities of the three distributions that depend on the parameters."""
     unchecked = {"validate_args": False}
     p = VonMisesFisher(loc, kappa, **unchecked)
     q = VonMisesFisher(loc.flip(0), other, **unchecked)

@@ -1,4 +1,4 @@
-"""What every distribution promises: shapes, dtypes, errors, and that its numbers agree."""
+"""Every distribution: shapes, dtypes, errors, moments and entropy."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_draws_have_the_moments_and_the_entropy(make, dim, kappa):
 
 @each_class
 @pytest.mark.parametrize("dim", [2, 3, 50])
-def test_concentration_0_is_the_uniform(cls, dim):
+def test_concentration_zero_is_the_uniform(cls, dim):
     uniform, d = HypersphericalUniform(dim, dtype=torch.float64), cls(direction(dim), 0.0)
     x = torch.cat([uniform.sample((20,)), d.loc[None], -d.loc[None]])
     assert_close(d.log_prob(x), uniform.log_prob(x), rtol=1e-14, atol=1e-14)
@@ -190,21 +190,21 @@ def test_concentration_0_is_the_uniform(cls, dim):
 
 @each_axial
 def test_log_prob_in_float32_at_large_concentrations(make):
-    """Near the mode nothing is lost: an ulp of the coordinates is all the difference."""
+    """Near the mode the error is that of an ulp in the coordinates."""
     for dim in (3, 64, 785):
         exact = make(dim, kappa=1e6)
         d = make(dim, kappa=1e6, dtype=torch.float32)
         x = d.sample((200,))
         offset = exact.log_prob(x.double())
-        # the distance of float32 loc from unit length and from the float64 one
+        # compare at the float32 loc, which is not exactly the float64 one
         same = type(exact)(d.loc.double(), d.concentration.double(), validate_args=False)
         error = (d.log_prob(x).double() - same.log_prob(x.double())).abs().max()
         assert error <= 4e-6 * (offset.abs().max() + dim * math.log(1e6))
 
 
 @each_axial
-def test_power_spherical_far_from_its_mode(make):
-    """The last digits of 1 + cosine count there: |x + loc|^2 / 4 keeps them."""
+def test_log_prob_near_the_antimode(make):
+    """1 + cosine cancels there; |x + loc|^2 / 4 does not."""
     d = make(3, kappa=2.0)
     angle = torch.tensor([1e-3, 1e-6, 1e-9], dtype=torch.float64)
     across = torch.linalg.cross(d.loc, direction(3, seed=9))

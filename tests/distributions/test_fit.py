@@ -1,4 +1,4 @@
-"""Maximum likelihood: it recovers, weighs, and ends at the top of the likelihood."""
+"""Maximum likelihood: recovery of parameters, weights, stationarity."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_recovers(cls, dim, kappa):
 
 @each_class
 @pytest.mark.parametrize("dim", [2, 3, 30])
-def test_gradient_of_the_likelihood_is_0(cls, dim):
+def test_gradient_of_the_likelihood_is_zero(cls, dim):
     x = cls(direction(dim), 4.0).sample((200,))
     weights = torch.rand(200, dtype=torch.float64)
     fitted = cls.fit(x, weights)
@@ -49,7 +49,7 @@ def test_gradient_of_the_likelihood_is_0(cls, dim):
 
 
 @each_class
-def test_weights_count_samples_and_batches_are_fitted_alone(cls):
+def test_weights_are_multiplicities_and_batches_are_independent(cls):
     x = cls(direction(4), 3.0).sample((60, 2))
     times = torch.arange(60) % 3
     one = cls.fit(x, times)
@@ -68,7 +68,7 @@ def test_weights_count_samples_and_batches_are_fitted_alone(cls):
 @each_class
 @pytest.mark.parametrize("kappa", [1e4, 1e6])
 def test_float32_samples_close_together(cls, kappa):
-    """From 1 - r: r itself has no digits left at 1e6."""
+    """Computed from 1 - r: at 1e6, r rounds to 1."""
     x = cls(direction(3), kappa).sample((2000,))
     wide, narrow = cls.fit(x), cls.fit(x.float())
     assert narrow.concentration.dtype == torch.float32

@@ -15,7 +15,7 @@ KAPPAS = [0.7, 6.0, 29.5, 300.0]
 
 
 def unit(v):
-    """Points that stay on the sphere while gradcheck moves them."""
+    """Project back to the sphere, so that gradcheck may perturb the points."""
     return v / v.norm(dim=-1, keepdim=True)
 
 
@@ -30,7 +30,7 @@ def check(function, *inputs):
 def test_log_prob_and_entropy(cls, dim):
     kappa = torch.tensor(KAPPAS, dtype=torch.float64)
     x, loc = direction(len(KAPPAS), min(dim, 5)), direction(len(KAPPAS), min(dim, 5), seed=2)
-    if dim > 5:  # many coordinates that stay where they are keep the check short
+    if dim > 5:  # constant coordinates keep the check short
         fill = torch.zeros(len(KAPPAS), dim - 5, dtype=torch.float64)
         widen = lambda v: torch.cat([unit(v), fill], -1)  # noqa: E731
     else:
@@ -83,7 +83,7 @@ def test_func_transforms_of_the_divergence():
 
 @each_class
 @pytest.mark.parametrize("kappa", [0.0, 1e-8, 1e12])
-def test_finite_at_the_ends(cls, kappa):
+def test_finite_at_extreme_concentrations(cls, kappa):
     loc = direction(2, 6).requires_grad_()
     k = torch.full((2,), kappa, dtype=torch.float64, requires_grad=True)
     d = cls(loc, k)
@@ -95,7 +95,7 @@ def test_finite_at_the_ends(cls, kappa):
 
 @each_class
 @pytest.mark.parametrize(("dim", "kappa"), [(2, 1.5), (3, 8.0), (20, 40.0)])
-def test_draws_carry_gradients(cls, dim, kappa):
+def test_rsample_gradients(cls, dim, kappa):
     """E[a.x] = A(kappa) a.loc, and its gradients in both parameters."""
     n = 4000
     loc, a = direction(dim), direction(dim, seed=4)

@@ -13,7 +13,7 @@ from flowkernels.distributions import IsotropicCauchy
 
 
 @pytest.mark.parametrize("dim", [1, 3, 40])
-def test_density_is_scipys(dim):
+def test_density_matches_scipy(dim):
     loc, scale = torch.randn(dim, dtype=torch.float64), 1.7
     x = 5 * torch.randn(50, dim, dtype=torch.float64)
     exact = stats.multivariate_t(loc.numpy(), scale**2 * torch.eye(dim).numpy(), df=1)
@@ -29,13 +29,13 @@ def test_entropy_is_the_mean_surprise():
     assert abs(surprise.mean() - law.entropy()) < 5 * surprise.std() / math.sqrt(20_000)
 
 
-def test_one_dimension_is_torchs_cauchy():
+def test_one_dimension_matches_torch():
     x = torch.tensor([[-3.0], [0.0], [1e-5], [40.0]], dtype=torch.float64)
     law = IsotropicCauchy(torch.tensor([0.5], dtype=torch.float64), 2.0)
     assert_close(law.log_prob(x), torch.distributions.Cauchy(0.5, 2.0).log_prob(x[:, 0]))
 
 
-def test_far_out_and_near():
+def test_accuracy_at_extreme_points():
     d = 3072
     law = IsotropicCauchy(torch.zeros(d))
     x = torch.cat([torch.randn(3, d), 1e-20 * torch.randn(1, d), 1e30 * torch.randn(2, d)])
@@ -76,7 +76,7 @@ def test_shapes_gradients_and_expansion():
     assert torch.autograd.gradcheck(log_prob, (value, loc, scale))
 
 
-def test_half_precision_is_summed_in_single():
+def test_half_precision_computes_in_float32():
     law = IsotropicCauchy(torch.zeros(50, dtype=torch.bfloat16))
     assert law.sample((3,)).dtype == torch.bfloat16
     assert law.log_prob(law.sample((3,))).dtype == torch.float32
@@ -96,6 +96,6 @@ def test_half_precision_is_summed_in_single():
         (lambda: IsotropicCauchy(torch.zeros(3), -1.0, validate_args=True), ValueError, "scale"),
     ],
 )
-def test_bad_input_is_named(act, error, message):
+def test_rejects_bad_input(act, error, message):
     with pytest.raises(error, match=message):
         act()

@@ -1,4 +1,4 @@
-"""Divergences against quadrature, draws and many digits, and what is registered."""
+"""Divergences against quadrature, draws and high precision; registration."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ GATES = {torch.float64: (5e-14, 1e-14), torch.float32: (2e-6, 3e-6)}
 
 @pytest.mark.parametrize("dtype", GATES, ids=str)
 @pytest.mark.parametrize("dim", [2, 3, 64, 785, 1_000_000])
-def test_concentrations_near_and_far(dim, dtype):
-    """Against 60 digits: relative errors, of a derivative that cancels too."""
+def test_close_and_distant_concentrations(dim, dtype):
+    """Relative errors against 60 digits, also of the derivative, which cancels."""
     ratios = [1e-9, 1e-6, 1e-3, 0.3, 0.66, 1.7, 2.1, 10, 1e3, -1e-7, -0.01, -0.5, -0.7, -0.999]
     allowed, allowed_slope = GATES[dtype]
     for kappa in (1e-3, 0.5, 30.0, 784.0, 1e6):

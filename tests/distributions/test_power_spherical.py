@@ -1,4 +1,4 @@
-"""The Power Spherical's Gamma-function ratios in many digits, and its sampler's exact law."""
+"""The Power Spherical: Gamma-function ratios in high precision, and the sampler's distribution."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_accuracy(dim: int, dtype: torch.dtype) -> None:
             return mpmath.loggamma(n + k) - mpmath.loggamma(h + k)
 
         for i, k in enumerate(map(mpf, kappa.tolist())):
-            # the argument kappa + n/2, as rounded where the functions get it
+            # the rounded argument kappa + n/2 that the functions receive
             at = mpf((kappa[i] + b).item())
             want_gap = mpmath.psi(0, at + h) - mpmath.psi(0, at)
             assert abs(gap[i].item() / want_gap - 1) <= 4 * unit
@@ -55,7 +55,7 @@ def test_accuracy(dim: int, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.parametrize("kappa", [0.0, 1.0, 40.0, 1e3, 1e6])
 @pytest.mark.parametrize("dim", [2, 3, 64, 785])
-def test_draws_follow_the_law(dim: int, kappa: float, dtype: torch.dtype) -> None:
+def test_draws_follow_the_distribution(dim: int, kappa: float, dtype: torch.dtype) -> None:
     """(1 - cosine) / 2 ~ Beta(n/2, n/2 + kappa); E[d cosine / d kappa] = n / (n + kappa)^2."""
     n, half = 4000, (dim - 1) / 2
     loc = direction(dim, seed=1, dtype=dtype)

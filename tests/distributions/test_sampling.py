@@ -1,6 +1,6 @@
-"""The von Mises-Fisher sampler against the exact law of its cosine.
+"""The von Mises-Fisher sampler against the exact distribution of the cosine.
 
-Truths: A and A' in 60 digits, the distribution function of the angle by quadrature in
+References: A and A' in 60 digits, the distribution function of the angle by quadrature in
 float64, isotropy around the mean direction, and SciPy's sampler where it works.
 """
 
@@ -64,7 +64,7 @@ def angle(x: Tensor, loc: Tensor) -> Tensor:
 
 
 def distribution_function(dim: int, kappa: float, at: np.ndarray) -> np.ndarray:
-    """P(angle <= at), from its density exp(kappa cos) sin^(dim - 2) on a grid of its bulk."""
+    """P(angle <= at), by quadrature of exp(kappa cos) sin^(dim - 2) around its mode."""
     power = dim - 2
     # kappa sin^2 = power cos at the mode
     mode = math.acos(2 * kappa / (power + math.hypot(power, 2 * kappa))) if power else 0.0
@@ -84,7 +84,7 @@ def distribution_function(dim: int, kappa: float, at: np.ndarray) -> np.ndarray:
     total = cells.sum()
     start = np.clip(np.searchsorted(edges, at, side="right") - 1, 0, len(cells) - 1)
     below = np.concatenate([[0.0], np.cumsum(cells)])[start]
-    # the rest of the cell, up to the point itself
+    # the part of the cell up to the point
     inner = np.clip(at - edges[start], 0, 2 * half)[:, None] / 2
     rest = (weight * np.exp(log_density(edges[start][:, None] + inner * (node + 1)))).sum(-1)
     return np.clip((below + rest * inner[:, 0]) / total, 0, 1)
@@ -96,7 +96,7 @@ def truth(dim: int, kappa: float) -> tuple[float, float]:
     return float(exact["B"]), float(exact["dA"])
 
 
-def test_cosine_follows_its_law(draws: Draws) -> None:
+def test_cosine_follows_its_distribution(draws: Draws) -> None:
     dim, kappa, x, loc, slope = draws.dim, draws.kappa, draws.x, draws.loc, draws.slope
     n, lost = len(x), gap(x, loc)
     complement, variance = truth(dim, kappa)
@@ -132,7 +132,7 @@ def test_tangential_part_is_isotropic(draws: Draws) -> None:
         # all coordinates together: |mean|^2 is a chi^2 with dim - 1 degrees of freedom
         square = n * (dim - 1) * tangent.mean(0).square().sum().item()
         assert stats.chi2(dim - 1).sf(square) > LEAST
-    # and it knows nothing of the cosine
+    # it is uncorrelated with the cosine
     both = torch.stack([gap(x, loc), along[:, 0], along[:, 1].square()][: 2 if dim == 2 else 3])
     assert torch.corrcoef(both)[0, 1:].abs().max() <= 5 / math.sqrt(n)
 
@@ -151,9 +151,7 @@ def _axes(dim: int) -> list[Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("kappa", [1.0, 1e6])
 @pytest.mark.parametrize("dim", [2, 3, 64, 785])
-def test_mean_directions_at_and_next_to_the_axes(
-    dim: int, kappa: float, dtype: torch.dtype
-) -> None:
+def test_mean_directions_at_and_near_the_axes(dim: int, kappa: float, dtype: torch.dtype) -> None:
     n = 500
     complement, variance = truth(dim, kappa)
     for exact in _axes(dim):
@@ -183,7 +181,7 @@ def test_extreme_concentrations(kappa: float, dtype: torch.dtype) -> None:
         assert grad.isfinite()
 
 
-def test_concentrations_of_a_batch_do_not_mix() -> None:
+def test_batch_elements_are_independent() -> None:
     kappa = torch.tensor([0.0, 1.0, 50.0, 1e4], dtype=torch.float64)
     loc = direction(4, 6, seed=3)
     x = VonMisesFisher(loc, kappa).rsample((3000,))
@@ -192,13 +190,13 @@ def test_concentrations_of_a_batch_do_not_mix() -> None:
         complement, variance = truth(6, kappa[j].item())
         lost = gap(x[:, j], loc[j]).mean().item()
         assert abs(lost - complement) <= 5 * math.sqrt(variance / 3000)
-    # draws of different places are independent
+    # draws of different batch elements are independent
     lost = (x * loc).sum(-1)
     correlation = torch.corrcoef(lost.T) - torch.eye(4)
     assert correlation.abs().max() <= 5 / math.sqrt(3000)
 
 
-def test_the_seed_decides() -> None:
+def test_draws_depend_on_the_seed() -> None:
     d = VonMisesFisher(direction(5), 3.0)
     torch.manual_seed(7)
     first, second = d.sample((10,)), d.sample((10,))
@@ -214,7 +212,7 @@ def test_no_draw_repeats(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(("dim", "kappa"), [(2, 2.0), (3, 10.0), (8, 30.0), (64, 64.0)])
-def test_scipy_draws_from_the_same_law(dim: int, kappa: float) -> None:
+def test_matches_scipys_sampler(dim: int, kappa: float) -> None:
     loc, n = direction(dim), 4000
     oracle = stats.vonmises_fisher(loc.numpy(), kappa)
     theirs = torch.from_numpy(oracle.rvs(n, random_state=np.random.default_rng(0)))
@@ -228,8 +226,8 @@ def test_scipy_draws_from_the_same_law(dim: int, kappa: float) -> None:
 
 
 @pytest.mark.parametrize("dim", [2, 3, 64, 785])
-def test_float32_follows_the_same_law(dim: int) -> None:
-    """Float32 arithmetic: the cosine's law, and the mean slope, which cancels most."""
+def test_float32_draws_follow_the_distribution(dim: int) -> None:
+    """In float32: the distribution of the cosine, and the mean slope, which cancels most."""
     n, loc = 4000, direction(dim, seed=1, dtype=torch.float32)
     exact = loc.double() / loc.double().norm()
     for kappa in (1e-3, 10.0, 2.0 * dim, 1e6):

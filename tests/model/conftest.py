@@ -1,4 +1,4 @@
-"""What the tests of the model layer share."""
+"""Fixtures of the model layer's tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @pytest.fixture
 def randomize() -> Callable[[nn.Module], nn.Module]:
-    """Move every parameter off its start, where couplings are the identity."""
+    """Perturb every parameter: couplings are initialised to the identity."""
 
     @torch.no_grad()
     def move(module: nn.Module) -> nn.Module:

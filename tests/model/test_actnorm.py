@@ -1,4 +1,4 @@
-"""The data-dependent start of ActNorm."""
+"""The data-dependent initialisation of ActNorm."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_first_training_batch_is_normalised(shape):
     layer = ActNorm(3)
     z, log_det = layer(40 + 1e-3 * torch.randn(shape, dtype=torch.float64).float())
     mean, std = statistics(z)
-    # float32 near 40 resolves 4e-6, a 250th of the spread
+    # float32 resolves 4e-6 near 40, 1/250 of the standard deviation
     assert_close(mean, torch.zeros(3), rtol=0, atol=5e-3)
     assert_close(std, torch.ones(3), rtol=1e-3, atol=0)
     assert log_det.isfinite().all()
 
 
-def test_only_the_first_batch_counts_and_only_in_training():
+def test_initialises_from_the_first_training_batch_only():
     layer = ActNorm(2)
     x = 3 + 2 * torch.randn(100, 2)
     assert torch.equal(layer.eval()(x)[0], x)
@@ -50,7 +50,7 @@ def test_only_the_first_batch_counts_and_only_in_training():
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -1234.567, 1e30])
-def test_a_channel_without_variance_is_centred_and_not_blown_up(value):
+def test_constant_channel_is_centred_with_scale_one(value):
     layer = ActNorm(2)
     x = torch.stack([torch.full((64,), value), torch.randn(64)], dim=1)
     z, log_det = layer(x)
@@ -60,7 +60,7 @@ def test_a_channel_without_variance_is_centred_and_not_blown_up(value):
     assert_close(z[:, 1].std(correction=0), torch.tensor(1.0))
 
 
-def test_a_single_row_leaves_the_scale_alone():
+def test_single_row_keeps_scale_one():
     layer = ActNorm(3)
     z, log_det = layer(torch.tensor([[1.0, -2.0, 3.0]]))
     assert not z.any()
@@ -73,19 +73,19 @@ def test_tiny_data_is_still_normalised():
     assert_close(z.std(correction=0), torch.tensor(1.0))
 
 
-def test_an_empty_batch_does_not_start():
+def test_empty_batch_does_not_initialise():
     layer = ActNorm(2)
     layer(torch.zeros(0, 2))
     assert not layer.initialized
     assert layer.awaits_start
 
 
-def test_a_batch_that_is_not_finite_is_refused():
+def test_rejects_non_finite_first_batch():
     with pytest.raises(ValueError, match="first training batch must be finite"):
         ActNorm(2)(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))
 
 
-def test_the_start_survives_state_dict_and_copy():
+def test_initialisation_survives_state_dict_and_copy():
     layer = ActNorm(2)
     layer(5 + torch.randn(50, 2))
     fresh = ActNorm(2)
@@ -99,7 +99,7 @@ def test_the_start_survives_state_dict_and_copy():
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_glow_steps_start_from_what_reaches_them(steps):
+def test_glow_steps_initialise_from_their_inputs(steps):
     def step():
         coupling = AffineCoupling(conv_conditioner(2, 4, hidden=8))
         torch.nn.init.normal_(coupling.conditioner[-1].weight, std=0.3)
@@ -118,7 +118,7 @@ def test_glow_steps_start_from_what_reaches_them(steps):
         reached, _ = each(reached)
 
 
-def test_folding_changes_nothing():
+def test_folded_layer_equals_separate_layers():
     layer = ActNormConv1x1(5)
     x = 2 + 3 * torch.randn(8, 5, 4, 4)
     z, log_det = layer(x)
@@ -139,7 +139,7 @@ def _rank(rank, folder, x):
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
-def test_ranks_start_from_the_whole_batch(tmp_path):
+def test_ranks_initialise_from_the_global_batch(tmp_path):
     x = torch.cat([torch.randn(20, 3), 10 + 5 * torch.randn(20, 3)])
     mp.spawn(_rank, args=(str(tmp_path), x), nprocs=2)
     whole = ActNorm(3)

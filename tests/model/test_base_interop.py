@@ -35,7 +35,7 @@ every_name = pytest.mark.parametrize("name", base_names())
 
 
 @each_given
-def test_a_torch_distribution_as_a_base(make):
+def test_torch_distribution_as_base(make):
     given = make()
     base = FromDistribution(given)
     z = given.sample((6, 2))
@@ -54,23 +54,23 @@ def test_a_torch_distribution_as_a_base(make):
     other.load_state_dict(base.state_dict())
     for twin in (other, pickle.loads(pickle.dumps(base)), copy.deepcopy(base)):
         assert torch.equal(twin.log_prob(z), base.log_prob(z))
-    assert given.log_prob(z).dtype == torch.float32  # what was given is untouched
+    assert given.log_prob(z).dtype == torch.float32  # the original is unchanged
     assert base.as_distribution() is base.distribution
     compiled = torch.compile(base.log_prob, fullgraph=True, backend="aot_eager")
     assert_close(compiled(z), base.log_prob(z))
 
 
-def test_a_distribution_that_shares_no_gradient():
+def test_distribution_is_detached():
     scale = torch.ones(4, requires_grad=True)
     base = FromDistribution(td.Independent(td.Laplace(torch.zeros(4), 2 * scale), 1))
     z = torch.randn(3, 4, requires_grad=True)
-    for _ in range(2):  # a kept graph would be freed by the first
+    for _ in range(2):  # a shared graph would be freed by the first backward
         base.log_prob(z).sum().backward()
     assert scale.grad is None
     assert z.grad.isfinite().all()
 
 
-def test_flows_take_distributions():
+def test_flow_accepts_a_distribution_as_base():
     given = td.Independent(td.Laplace(torch.zeros(6), torch.ones(6)), 1)
     flow = realnvp(6, layers=2, hidden=8, base=given).double()
     x = torch.randn(5, 6, dtype=torch.float64)
@@ -81,7 +81,7 @@ def test_flows_take_distributions():
     assert flow.interpolate(x[0], x[1], 0.5).shape == (6,)
 
 
-def test_draws_without_reparametrisation():
+def test_base_without_rsample():
     base = FromDistribution(GIVEN["mixture"]())
     assert not base.has_rsample
     with pytest.raises(NotImplementedError):
@@ -103,19 +103,19 @@ def test_draws_without_reparametrisation():
         (lambda: "normal", TypeError, "got str"),
     ],
 )
-def test_what_is_no_base_is_named(given, error, message):
+def test_rejects_unsuitable_distributions(given, error, message):
     with pytest.raises(error, match=message):
         FromDistribution(given())
 
 
-def test_another_dimension_is_refused():
+def test_rejects_wrong_dimension():
     given = td.Independent(td.Laplace(torch.zeros(6), torch.ones(6)), 1)
     with pytest.raises(ValueError, match=r"event_shape \(5,\), got \(6,\)"):
         make_base(given, 5)
 
 
 @every_name
-def test_a_base_as_a_torch_distribution(name):
+def test_base_as_torch_distribution(name):
     base = make_base(name, 4).eval()
     law = base.as_distribution()
     assert isinstance(law, td.Distribution)
@@ -130,16 +130,16 @@ def test_a_base_as_a_torch_distribution(name):
     assert wide.sample((3,)).shape == (3, 2, 4)
     assert wide.log_prob(z[0, 0]).shape == (2,)
     assert_close(wide.log_prob(z), law.log_prob(z))
-    # torch.compile, in another test, turns the default off
+    # explicit: torch.compile in another test turns the default off
     with pytest.raises(ValueError, match="within the support"):
         BaseDistribution(base, validate_args=True).log_prob(torch.full((4,), math.nan))
-    # usable inside torch's own
+    # works inside torch's distributions
     assert td.Independent(wide, 1).log_prob(z).shape == (3,)
 
 
 @every_name
 @pytest.mark.parametrize("kind", ["realnvp", "glow"])
-def test_a_flow_with_every_base(name, kind):
+def test_flow_with_every_base(name, kind):
     if kind == "realnvp":
         flow = realnvp(6, layers=2, hidden=8, base=name)
         data = torch.randn(16, 6)
@@ -180,7 +180,7 @@ def test_paths_for_torch_fidelity():
 
 @pytest.fixture
 def registry(monkeypatch):
-    """The two names of torch-fidelity's registry that are used, as its version 0.4.0 has them."""
+    """A stand-in for the two names used of torch-fidelity's registry, as in version 0.4.0."""
     module = ModuleType("torch_fidelity.registry")
     module.INTERPOLATION_REGISTRY = {"lerp": None}
 
@@ -197,7 +197,7 @@ def registry(monkeypatch):
 
 def test_register(registry):
     assert fidelity.register() == path_names()
-    assert fidelity.register() == path_names()  # again does no harm
+    assert fidelity.register() == path_names()  # idempotent
     assert registry["slerp"] is get_path("slerp")
     assert fidelity.register(["linear"], prefix="my_") == ["my_linear"]
     assert set(registry) == {"lerp", "my_linear", *path_names()}
@@ -205,7 +205,7 @@ def test_register(registry):
         fidelity.register(["arc"])
 
 
-def test_a_missing_torch_fidelity_is_named(monkeypatch):
+def test_missing_torch_fidelity_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     monkeypatch.delitem(sys.modules, "torch_fidelity.registry", raising=False)
     with pytest.raises(ImportError, match=r"torch_fidelity.*pip install torch-fidelity"):

@@ -1,4 +1,4 @@
-"""Base distributions: densities integrate, samples follow them, paths stay where they belong."""
+"""Base distributions: normalisation, samples, paths, dtypes, state, errors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_density_integrates_to_one(make, dim, points):
 def test_samples_follow_the_density(make, dim):
     # E_p[q / p] = 1 for every q whose support p covers
     if make in (BASES["cauchy"], BASES["dirichlet_sparse"]):
-        dim = min(dim, 4)  # a Gaussian q is far from these: test_base_laws has a nearer one
+        dim = min(dim, 4)  # a Gaussian q is a poor proposal; test_base_distributions has a better
     base = make(dim).double()
     n = 20_000
     z = base.sample(n)
@@ -78,14 +78,14 @@ def test_samples_follow_the_density(make, dim):
     assert ratio.std() / math.sqrt(n) < 0.1
 
 
-def test_normal_is_torchs():
+def test_normal_matches_torch():
     z = torch.randn(7, 5, 3)
     expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1)
     assert_close(StandardNormal(3).log_prob(z), expected)
 
 
 @pytest.mark.parametrize("c", [0.1, 1.0, 1.5, 2.0, 1e3])
-def test_typical_radius_is_where_the_mean_cosine_lies(c):
+def test_typical_radius_matches_the_mean_cosine(c):
     dim = 10**6
     mean = ops.vmf_mean_resultant(torch.tensor(c * dim, dtype=torch.float64), dim + 1).item()
     expected = math.sqrt((1 - mean) / (1 + mean))
@@ -95,16 +95,16 @@ def test_typical_radius_is_where_the_mean_cosine_lies(c):
 @pytest.mark.parametrize("make", [SphericalVonMisesFisher, SphericalPowerSpherical])
 @pytest.mark.parametrize("c", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("dim", [64, 784])
-def test_spherical_latents_look_like_a_normalised_layers_output(make, c, dim):
+def test_spherical_latents_have_unit_variance(make, c, dim):
     base = make(dim, c)
     lengths = base.sample(200).norm(dim=-1) / math.sqrt(dim)
     assert abs(lengths.mean() - 1) < 0.05
-    # and such outputs have about the density of the base's own draws: nats, not thousands
+    # unit-variance outputs have about the same density as the base's own draws
     own, normal = base.log_prob(base.sample(500)), base.log_prob(torch.randn(500, dim))
     assert abs(own.mean() - normal.mean()) < 0.1 * dim
 
 
-def test_vmf_density_is_the_one_of_the_paper():
+def test_vmf_density_matches_the_paper():
     dim, c = 9, 1.5
     base = SphericalVonMisesFisher(dim, c).double()
     z = torch.randn(6, dim, dtype=torch.float64)
@@ -174,7 +174,7 @@ def test_half_precision_log_prob_is_float32(make):
 
 
 @every_base
-def test_log_prob_is_finite_far_out_with_gradient(make):
+def test_log_prob_and_gradient_are_finite_at_large_latents(make):
     z = torch.tensor([[0.0, 0.0], [1e-20, 0.0], [1e4, -1e4]], requires_grad=True)
     log_prob = make(2).log_prob(z)
     log_prob.sum().backward()
@@ -186,7 +186,7 @@ def test_log_prob_is_finite_far_out_with_gradient(make):
     "make",
     [SphericalVonMisesFisher, SphericalPowerSpherical, StickBreakingDirichlet, LogRatioDirichlet],
 )
-def test_the_state_is_the_whole_density(make):
+def test_state_dict_determines_the_density(make):
     saved = make(6, 2.0)
     other = make(6, 1.0)
     other.load_state_dict(saved.state_dict())
@@ -214,13 +214,13 @@ def test_compiles_without_graph_breaks(make):
 
 
 @every_base
-def test_single_precision_of_a_cifar_latent(make):
+def test_single_precision_in_3072_dimensions(make):
     dim = 3072
     base = make(dim)
     double = copy.deepcopy(base).double()
     z = torch.cat([base.sample(8), torch.randn(8, dim), 1e3 * torch.randn(8, dim)])
     got, exact = base.log_prob(z).double(), double.log_prob(z.double())
-    # float32 keeps 1/2048 nat of 4,096 to 8,192
+    # the spacing of float32 between 4,096 and 8,192 is 1/2048 nat
     tolerance = 3e-3 + 1e-6 * (exact.abs() - 8192).clamp_min(0)
     assert got.isfinite().all()
     assert ((got - exact).abs() <= tolerance).all(), (got - exact).abs().max()
@@ -251,6 +251,6 @@ def test_make_base():
         (lambda: SphericalVonMisesFisher(3, loc=torch.eye(3)[0]), r"shape \(4,\), got .*\(3,\)"),
     ],
 )
-def test_bad_input_is_named(act, message):
+def test_rejects_bad_input(act, message):
     with pytest.raises(ValueError, match=message):
         act()

@@ -1,4 +1,4 @@
-"""Every bijection: round trip, log-det against autograd, state, and its refusals."""
+"""Every bijection: round trip, log-det against autograd, state, errors."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_round_trip(make, event, dtype, tol, randomize):
 
 
 @every_case
-def test_log_det_is_the_jacobians(make, event, randomize, jacobian_log_det):
+def test_log_det_matches_the_jacobian(make, event, randomize, jacobian_log_det):
     bijection = randomize(make().double())
     x = torch.rand(2, *event, dtype=torch.float64)
     z, log_det = bijection(x)
@@ -145,7 +145,7 @@ def test_survives_copy_pickle_and_state_dict(make, event, randomize):
 
 
 @pytest.mark.parametrize("event", [(1, 8, 8), (3, 16, 8), (2, 24, 8)])
-def test_multiscale_puts_the_first_levels_half_first(event):
+def test_multiscale_latent_starts_with_the_first_level(event):
     levels = [Compose([]) for _ in range(3)]
     multiscale = Multiscale(levels, event)
     x = torch.rand(2, *event)
@@ -157,7 +157,7 @@ def test_multiscale_puts_the_first_levels_half_first(event):
     assert torch.equal(multiscale.inverse(z)[0], x)
 
 
-def test_glow_steps_equal_the_steps_one_by_one(randomize):
+def test_glow_steps_equal_compose(randomize):
     batched = randomize(GlowSteps(glow_steps(6, steps=4)).double())
     single = Compose(batched.steps)
     x = torch.rand(3, 6, 4, 4, dtype=torch.float64)
@@ -172,7 +172,7 @@ def test_glow_steps_equal_the_steps_one_by_one(randomize):
         assert_close(value, expected, rtol=1e-12, atol=1e-11)
 
 
-def test_coupling_goes_through_the_fused_op(monkeypatch):
+def test_coupling_calls_the_fused_op(monkeypatch):
     calls = []
     fused = ops.affine_coupling_split
 
@@ -188,7 +188,7 @@ def test_coupling_goes_through_the_fused_op(monkeypatch):
 
 
 @pytest.mark.parametrize("coupling", [conv_coupling(4), GlowSteps(glow_steps(4)).steps[0].coupling])
-def test_a_new_coupling_is_the_identity(coupling):
+def test_new_coupling_is_the_identity(coupling):
     x = torch.randn(2, 4, 3, 3)
     z, log_det = coupling(x)
     assert torch.equal(z, x)
@@ -233,7 +233,7 @@ def test_dequantize_fills_the_bins():
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float32, torch.float64])
-def test_bin_centres_come_back_exactly(dtype):
+def test_bin_centres_round_trip_exactly(dtype):
     x = torch.arange(256).to(dtype)[None]
     z, _ = Dequantize(noise=False)(x)
     assert torch.equal(z, Dequantize().centre(x)[0])
@@ -244,12 +244,12 @@ def test_bin_centres_come_back_exactly(dtype):
     )
 
 
-def test_logit_without_margin_is_torchs():
+def test_logit_without_margin_matches_torch():
     x = torch.rand(5, 7, dtype=torch.float64)
     assert_close(Logit(alpha=0.0)(x)[0], x.logit(), rtol=1e-12, atol=1e-12)
 
 
-def test_logit_inverse_is_finite_far_out():
+def test_logit_inverse_is_finite_at_large_inputs():
     z = torch.tensor([[-1e4, -200.0, 200.0, 1e4]], requires_grad=True)
     x, log_det = Logit().inverse(z)
     (x.sum() + log_det.sum()).backward()
@@ -297,11 +297,11 @@ def test_scaled_stereographic_log_det_is_the_surface_element():
         (lambda: ScaledStereographic(2, scale=0.0), "scale must be positive"),
     ],
 )
-def test_bad_input_is_named(act, message):
+def test_rejects_bad_input(act, message):
     with pytest.raises(ValueError, match=message):
         act()
 
 
-def test_an_undefined_bijection_says_so():
+def test_undefined_bijection_raises():
     with pytest.raises(NotImplementedError, match="Bijection does not define forward"):
         Bijection()(torch.zeros(1))

@@ -1,4 +1,4 @@
-"""Whole flows: densities, round trips, samples, paths, state."""
+"""Flows: densities, round trips, samples, paths, state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def images(n, event=(1, 8, 8)):
 
 
 def fit(flow, data, steps, rate=1e-2):
-    """A few steps of maximum likelihood: a flow off its start, as users have it."""
+    """A flow after a few steps of maximum likelihood."""
     optimizer = torch.optim.Adam(flow.parameters(), lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -73,7 +73,7 @@ def test_density_of_the_plane_integrates_to_one(base, randomize):
     weight = torch.cartesian_prod(u.cosh(), u.cosh()).prod(-1) * (u[1] - u[0]) ** 2
     with torch.no_grad():
         total = (flow.log_prob(grid).exp() * weight).sum().item()
-    # the networks' kinks limit the trapezoid rule
+    # kinks of the ReLU networks limit the trapezoid rule
     assert abs(total - 1) < 1e-3
 
 
@@ -99,7 +99,7 @@ def test_glow_returns_eight_bit_images(base):
     with torch.no_grad():
         z, log_det = flow(x)
         back, log_det_back = flow.inverse(z)
-        # before the levels are rounded off, on the scale [0, 1]
+        # before rounding to levels, on the scale [0, 1]
         y = (x + 0.5) / 256
         raw, _ = flow.bijection.inverse(flow.bijection(y)[0])
     assert z.shape == (8, 784)
@@ -118,7 +118,7 @@ def test_float_and_uint8_levels_agree():
     assert torch.equal(flow(x)[0], flow(x.float())[0])
 
 
-def test_log_prob_draws_its_noise_and_forward_does_not():
+def test_log_prob_is_random_and_forward_is_not():
     flow = fit(small_glow("vmf"), images(16), 2)
     x = images(4)
     assert not torch.equal(flow.log_prob(x), flow.log_prob(x))
@@ -187,7 +187,7 @@ def test_samples_are_levels(base):
 
 
 @bases
-def test_sampling_follows_torchs_random_state(base):
+def test_sampling_uses_torchs_default_generator(base):
     flow = small_glow(base).eval()
     torch.manual_seed(5)
     first = flow.sample(3)
@@ -223,7 +223,7 @@ def test_vector_paths(base, randomize):
     assert torch.equal(own, walk)
 
 
-def test_reparametrised_draws_carry_their_density(randomize):
+def test_rsample_and_log_prob_agree_with_log_prob(randomize):
     flow = randomize(realnvp(3, layers=4, hidden=8).double())
     x, log_prob = flow.rsample_and_log_prob((4, 2))
     assert x.shape == (4, 2, 3)
@@ -250,14 +250,14 @@ def test_survives_state_dict_copy_pickle_and_save(base, make):
     buffer.seek(0)
     saved = torch.load(buffer, weights_only=False)
     for twin in (copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), fresh, saved):
-        # a training-mode twin must know that it has started
+        # in training mode the twin must know that it is initialised
         for mode in (True, False):
             for value, other in zip(expected, twin.train(mode)(data), strict=True):
                 assert torch.equal(value, other)
 
 
 @bases
-def test_to_double_and_back(base):
+def test_conversion_to_double_and_back(base):
     flow = fit(small_glow(base), images(16), 2)
     x = images(4)
     z, log_det = flow(x)
@@ -290,13 +290,13 @@ def test_images_compile_without_graph_breaks():
     x = images(8)
     flow = fit(small_glow("vmf"), x, 1).train()
     compiled = torch.compile(flow.bits_per_dim, fullgraph=True, backend="aot_eager")
-    # the noise of a compiled graph is its own
+    # a compiled graph draws other noise
     assert_close(compiled(x).mean(), flow.bits_per_dim(x).mean(), rtol=2e-2, atol=0)
     compiled(x).mean().backward()
     assert all(p.grad is not None for p in flow.parameters())
 
 
-def test_channels_last_changes_nothing():
+def test_channels_last_gives_the_same_results():
     flow = fit(small_glow("normal"), images(16), 3)
     x = images(4)
     expected = flow(x)
@@ -343,7 +343,7 @@ def test_bfloat16_autocast_stays_close(randomize):
     assert torch.equal(back, x.float())
 
 
-def test_own_bijection_and_base():
+def test_custom_bijection_and_base():
     class Shifted(StandardNormal):
         def log_prob(self, z):
             return super().log_prob(z - 1)
@@ -360,7 +360,7 @@ def test_own_bijection_and_base():
 
 
 @pytest.mark.parametrize("activation", ["exp", "sigmoid", "softplus"])
-def test_coupling_options_pass_through(activation):
+def test_coupling_options_reach_the_couplings(activation):
     flow = realnvp(
         4, layers=2, hidden=8, scale_fn=activation, order="shift_then_scale", layout="interleaved"
     )
@@ -374,7 +374,7 @@ def test_coupling_options_pass_through(activation):
     assert_close(flow.inverse(flow(x)[0])[0], x, rtol=0, atol=1e-5)
 
 
-def test_repr_tells_what_it_is():
+def test_repr():
     text = repr(small_glow("vmf"))
     assert "event_shape=(1, 8, 8)" in text
     assert "concentration_scale=1" in text
@@ -409,18 +409,18 @@ def test_repr_tells_what_it_is():
         ),
     ],
 )
-def test_bad_input_is_named(act, message):
+def test_rejects_bad_input(act, message):
     with pytest.raises(ValueError, match=message):
         act()
 
 
-def test_another_dtype_is_refused():
+def test_rejects_wrong_dtype():
     with pytest.raises(TypeError, match=r"flow's dtype torch.float32, got torch.float64"):
         realnvp(4).log_prob(torch.randn(2, 4, dtype=torch.float64))
 
 
-def test_every_parameter_takes_part():
-    """Every parameter takes part in log_prob, or DistributedDataParallel would wait for it."""
+def test_every_parameter_gets_a_gradient():
+    """DistributedDataParallel waits for the gradient of every parameter."""
     flow = small_glow("vmf")
     flow.log_prob(images(8)).sum().backward()
     assert all(p.grad is not None for p in flow.parameters())

@@ -1,4 +1,4 @@
-"""Latent paths: shapes, ends, lengths, laws."""
+"""Latent paths: shapes, ends, lengths, distributions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ NAMES = [
     "linear", "norm_corrected", "normalized_linear", "slerp", "cauchy_linear",
     "spherical_cauchy_linear", "simplex_linear",
 ]  # fmt: skip
-# made for a law or a map: the names are of those for a Gaussian and for the log-ratio map
+# Factories of paths; their names refer to the Gaussian and to the log-ratio map.
 MADE = ("cauchy_linear", "spherical_cauchy_linear", "simplex_linear")
 every_path = pytest.mark.parametrize("name", NAMES)
 
 
-def test_registry_knows_the_paths():
+def test_registry_has_all_paths():
     assert set(NAMES) <= set(path_names())
     for name in set(NAMES) - set(MADE):
         assert get_path(name) is getattr(interpolation, name)
@@ -38,7 +38,7 @@ def test_shapes(name):
 
 @every_path
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_ends_are_the_points(name, dtype):
+def test_path_starts_and_ends_at_the_points(name, dtype):
     a, b = torch.randn(2, 50, 20, dtype=dtype)
     ends = get_path(name)(a, b, torch.tensor([0.0, 1.0], dtype=dtype))
     assert ends.dtype == dtype
@@ -47,7 +47,7 @@ def test_ends_are_the_points(name, dtype):
 
 
 @every_path
-def test_equal_ends_stay_but_for_the_law_keeping_path(name):
+def test_path_between_equal_points_is_constant_except_normalized_linear(name):
     a = torch.randn(5, 8, dtype=torch.float64)
     t = torch.tensor([0.5], dtype=torch.float64)
     factor = 2**0.5 if name == "normalized_linear" else 1.0
@@ -68,7 +68,7 @@ def test_slerp_on_the_sphere_is_the_op():
     assert_close(interpolation.slerp(a, b, t), ops.slerp(a, b, t))
 
 
-def test_normalized_linear_keeps_the_gaussian():
+def test_normalized_linear_preserves_the_gaussian():
     a, b = torch.randn(2, 20_000, 10, dtype=torch.float64)
     middle = interpolation.normalized_linear(a, b, 0.3)
     covariance = middle.T @ middle / len(middle)
@@ -76,9 +76,9 @@ def test_normalized_linear_keeps_the_gaussian():
     assert (covariance - torch.eye(10)).abs().max() < 5 * (2 / 20_000) ** 0.5
 
 
-# The length 0 lies at the Cauchy law's infinity.
+# Excluded: the length 0 maps to infinity.
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "spherical_cauchy_linear"])
-def test_gradients_are_finite_even_at_zero_and_at_equal_points(name):
+def test_gradients_are_finite_at_zero_and_at_equal_points(name):
     for a, b in [
         (torch.zeros(3), torch.ones(3)),
         (torch.ones(3), torch.ones(3)),
@@ -103,7 +103,7 @@ def test_register_path_adds_a_name(monkeypatch):
     assert "constant" in path_names()
 
 
-def test_bad_input_is_named():
+def test_rejects_bad_input():
     a = torch.randn(3, 4)
     with pytest.raises(
         ValueError, match=r"path must be one of \['cauchy_linear'.*got 'great_circle'"

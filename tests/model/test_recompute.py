@@ -1,4 +1,4 @@
-"""Flows that recompute their activations have the gradients of those that store them."""
+"""Flows that recompute activations have the same gradients as flows that store them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from flowkernels.bases import make_base
 from flowkernels.bijections import AffineCoupling, Compose, mlp_conditioner
-from flowkernels.bijections.coupling import Half
 from flowkernels.flows import Flow, glow, realnvp
+from flowkernels.ops.affine_coupling import Transform
 
 
 def images() -> tuple[Flow, Tensor]:
@@ -28,7 +28,7 @@ def vectors() -> tuple[Flow, Tensor]:
 
 
 def with_dropout() -> tuple[Flow, Tensor]:
-    def layer(transform: Half) -> AffineCoupling:
+    def layer(transform: Transform) -> AffineCoupling:
         network = nn.Sequential(nn.Dropout(0.3), *mlp_conditioner(3, 6, (16,)))
         return AffineCoupling(network, transform=transform)
 
@@ -42,7 +42,7 @@ each_case = pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name_
 
 
 def trained(make: Callable[[], tuple[Flow, Tensor]]) -> tuple[Flow, Tensor]:
-    """A flow whose couplings do something, past its data-dependent start."""
+    """An initialised flow with perturbed couplings."""
     torch.manual_seed(0)
     flow, x = make()
     flow.log_prob(x)
@@ -67,22 +67,22 @@ def assert_same(got: tuple[Tensor, ...], want: tuple[Tensor, ...], allowed: floa
 
 
 @each_case
-def test_gradients_of_the_stored_way(make: Callable[[], tuple[Flow, Tensor]]) -> None:
+def test_gradients_match_stored_activations(make: Callable[[], tuple[Flow, Tensor]]) -> None:
     flow, x = trained(make)
     want = gradients(flow, x)
     after_stored = torch.rand(())
     flow.recompute = True
     assert_same(gradients(flow, x), want, 1e-5)
-    assert torch.rand(()) == after_stored  # the second run of the layers left no trace
+    assert torch.rand(()) == after_stored  # recomputation restored the generator
 
 
 @each_case
-def test_autocast_is_the_first_runs(make: Callable[[], tuple[Flow, Tensor]]) -> None:
+def test_recomputation_restores_autocast(make: Callable[[], tuple[Flow, Tensor]]) -> None:
     flow, x = trained(make)
     want = gradients(flow, x, autocast=True)
     flow.recompute = True
     got = gradients(flow, x, autocast=True)
-    # bfloat16 networks: a last bit of an input may turn into one of theirs
+    # bfloat16 networks: a last-bit change of an input can change a bfloat16 rounding
     assert_same(got[:1], want[:1], 1e-5)
     assert_same(got, want, 2e-2)
     assert any(
@@ -106,7 +106,7 @@ def test_frozen_parameters_and_no_grad(make: Callable[[], tuple[Flow, Tensor]]) 
 
 
 def kept_bytes(flow: Flow, x: Tensor) -> int:
-    """What autograd keeps between the forward and the backward pass, parameters aside."""
+    """Bytes that autograd saves for the backward pass, without the parameters."""
     own = {p.untyped_storage().data_ptr() for p in flow.parameters()}
     kept: dict[int, int] = {}
 
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_the_steps() -> None:
     assert sizes[True, 4] < sizes[False, 4] / 3
 
 
-def test_second_derivatives_are_refused() -> None:
+def test_rejects_second_derivatives() -> None:
     flow, x = trained(vectors)
     flow.recompute = True
     x.requires_grad_()
@@ -146,7 +146,7 @@ def test_second_derivatives_are_refused() -> None:
 
 
 class Loss(nn.Module):
-    """What DistributedDataParallel wraps: it calls `forward` alone."""
+    """A module for DistributedDataParallel, which calls only `forward`."""
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()
@@ -171,8 +171,7 @@ def _one_rank(rank: int, folder: str) -> None:
 def test_data_parallel(tmp_path: Path) -> None:
     """The gradient hooks of DistributedDataParallel see every parameter.
 
-    In a process of its own: gloo's threads end when the last reference to them does, which may
-    wait for the interpreter's lock for ever.
+    Runs in a separate process: destroying gloo's threads may deadlock on the interpreter lock.
     """
     want = gradients(*trained(images))[2:]
     mp.spawn(_one_rank, args=(str(tmp_path),), nprocs=1)
@@ -181,7 +180,7 @@ def test_data_parallel(tmp_path: Path) -> None:
     assert_same(tuple(grads), want, 1e-5)
 
 
-def test_can_be_switched_and_is_off_where_inverses_are_inexact() -> None:
+def test_recompute_skips_chains_with_inexact_inverses() -> None:
     flow = glow((1, 8, 8), levels=1, steps=2, hidden=8, recompute=True)
     assert flow.recompute
     chains = [m for m in flow.bijection.modules() if getattr(m, "recompute", False)]

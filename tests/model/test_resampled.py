@@ -1,4 +1,4 @@
-"""Resampled bases: the density integrates, draws follow it, gradients are those of the law."""
+"""Resampled bases: normalisation, samples, gradients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flowkernels.training.reverse_kl import reverse_kl
 
 
 def trained(dim, spread=1.5, seed=1, **options):
-    """A base whose acceptance is far from constant, in double precision and evaluation mode."""
+    """A base with a strongly varying acceptance, in double precision and evaluation mode."""
     base = ResampledBase(dim, **{"hidden": (8, 8), **options}).double()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -29,8 +29,8 @@ def trained(dim, spread=1.5, seed=1, **options):
     return base.eval()
 
 
-def with_exact_z(base):
-    """The same base with its Z by quadrature over groups of one or two coordinates."""
+def with_exact_normaliser(base):
+    """The base with Z computed by quadrature, for groups of one or two coordinates."""
     size = base.dim // base.groups
     axis = torch.linspace(-9, 9, 1201 if size == 1 else 501, dtype=torch.float64)
     nodes = torch.cartesian_prod(*[axis] * size).reshape(-1, size)
@@ -45,7 +45,7 @@ def with_exact_z(base):
 @pytest.mark.parametrize("truncation", [2, 5, 100, math.inf])
 @pytest.mark.parametrize(("dim", "groups"), [(1, 1), (2, 1), (2, 2)])
 def test_density_integrates_to_one(dim, groups, truncation):
-    base = with_exact_z(trained(dim, groups=groups, truncation=truncation))
+    base = with_exact_normaliser(trained(dim, groups=groups, truncation=truncation))
     axis = torch.linspace(-9, 9, 2001 if dim == 1 else 601, dtype=torch.float64)
     nodes = torch.cartesian_prod(*[axis] * dim).reshape(-1, dim)
     total = base.log_prob(nodes).exp().sum() * (axis[1] - axis[0]) ** dim
@@ -57,7 +57,7 @@ def test_density_integrates_to_one_with_location_and_scale():
     with torch.no_grad():
         base.loc.copy_(torch.tensor([1.0, -2.0]))
         base.log_scale.copy_(torch.tensor([0.5, -1.0]))
-    with_exact_z(base)
+    with_exact_normaliser(base)
     nodes, cell = grid_2d(14.0, 701)
     assert abs(float(base.log_prob(nodes).exp().sum().detach()) * cell - 1) < 1e-6
     assert_close(base.sample(20_000).mean(0), base_mean(base, nodes), rtol=0, atol=0.05)
@@ -74,7 +74,7 @@ def test_density_integrates_to_one_in_fifty_dimensions(groups):
     proposal = StandardNormal(50).double()
     z = proposal.sample(n)
     ratio = (base.log_prob(z) - proposal.log_prob(z)).exp()
-    # Both averages are Monte Carlo: Z's has its own standard error.
+    # Both averages are Monte Carlo estimates: Z has a standard error too.
     z_error = ((1 - base.normalizer) / base.normalizer / base.num_eval_samples).sum().sqrt()
     error = math.hypot(float(ratio.std()) / math.sqrt(n), float(z_error))
     assert error < 0.05
@@ -82,7 +82,7 @@ def test_density_integrates_to_one_in_fifty_dimensions(groups):
 
 
 def test_samples_follow_the_density_in_every_bin():
-    base = with_exact_z(trained(2, truncation=7))
+    base = with_exact_normaliser(trained(2, truncation=7))
     draws = base.sample(100_000)
     edges = 12
     nodes, _ = grid_2d(6.0, 1201)
@@ -99,7 +99,7 @@ def test_samples_follow_the_density_in_every_bin():
     often = mass * len(kept) > 20
     chi2 = ((found - mass * len(kept)).square() / (mass * len(kept)))[often].sum()
     assert stats.chi2.sf(float(chi2), int(often.sum()) - 1) > 1e-4
-    # and the test would notice the proposal's own law
+    # the test detects samples from the proposal
     normal = torch.zeros_like(mass).index_add_(
         0, cell(nodes), (-0.5 * nodes.square().sum(-1)).softmax(0)
     )
@@ -108,7 +108,7 @@ def test_samples_follow_the_density_in_every_bin():
 
 @pytest.mark.parametrize("truncation", [3, 100, math.inf])
 def test_samples_follow_the_cumulative_distribution(truncation):
-    base = with_exact_z(trained(1, spread=3.0, truncation=truncation))
+    base = with_exact_normaliser(trained(1, spread=3.0, truncation=truncation))
     x = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
     cdf = base.log_prob(x[:, None]).exp().detach().cumsum(0) * (x[1] - x[0])
     draws = base.sample(20_000)[:, 0].numpy()
@@ -139,14 +139,14 @@ def test_number_of_proposals(truncation, bias):
     assert ((taken.double().mean(0) - expected).abs() < 5 * error + 0.02 * expected).all()
 
 
-def test_a_proposal_that_is_never_accepted():
+def test_acceptance_probability_zero():
     base = ResampledBase(2, truncation=10, hidden=(4,)).eval()
     with torch.no_grad():
         base.acceptance.biases[-1].fill_(-200.0)
     e, taken = base.draw(1000)
     assert (taken == 10).all()
     assert abs(float(e.mean())) < 0.1
-    # the law is the proposal's, and so is the density
+    # the density is the proposal's
     z = torch.randn(5, 2, requires_grad=True)
     assert_close(base.log_prob(z), StandardNormal(2).log_prob(z))
     for mode in (True, False):
@@ -155,7 +155,7 @@ def test_a_proposal_that_is_never_accepted():
         assert z.grad.isfinite().all()
 
 
-def test_a_proposal_that_is_always_accepted():
+def test_acceptance_probability_one():
     base = ResampledBase(2, hidden=(4,))
     with torch.no_grad():
         base.acceptance.biases[-1].fill_(200.0)
@@ -171,7 +171,7 @@ def test_a_proposal_that_is_always_accepted():
 
 @pytest.mark.parametrize("z", [1e-12, 1e-3, 0.3, 0.999999])
 @pytest.mark.parametrize("truncation", [2, 100])
-def test_the_ratio_in_log_space_is_the_formula(z, truncation):
+def test_log_density_ratio_matches_the_formula(z, truncation):
     import mpmath
 
     with mpmath.workdps(60):
@@ -185,7 +185,7 @@ def test_the_ratio_in_log_space_is_the_formula(z, truncation):
     assert_close(found, torch.tensor(exact, dtype=torch.float64), rtol=1e-9, atol=1e-12)
 
 
-def test_factorised_is_the_product_of_its_groups():
+def test_factorised_density_is_the_product_of_its_groups():
     base = trained(6, groups=3)
     z = torch.randn(7, 6, dtype=torch.float64)
     total = 0
@@ -196,17 +196,17 @@ def test_factorised_is_the_product_of_its_groups():
                 base.acceptance.parameters(), one.acceptance.parameters(), strict=True
             ):
                 part.copy_(whole[g : g + 1])
-        # asked for first: it is kept until the weights change
+        # read first: the cached value is kept until the weights change
         assert one.eval().normalizer.shape == (1,)
         one.z_eval.copy_(base.normalizer[g : g + 1])
         total = total + one.log_prob(z[:, 2 * g : 2 * g + 2])
     assert_close(base.log_prob(z), total)
 
 
-def test_maximum_likelihood_gradient_holds_the_normaliser():
-    # E over fresh proposals of the gradient is that of the exact log density
+def test_maximum_likelihood_gradient_includes_the_normaliser():
+    # the expected gradient over fresh proposals is the gradient of the exact log density
     base = trained(1, truncation=5, num_z_samples=20_000, ema=1e-9)
-    exact_z = with_exact_z(base).z_eval.clone()
+    exact_z = with_exact_normaliser(base).z_eval.clone()
     base.z_ema.copy_(exact_z)
     z = torch.linspace(-2, 2, 5, dtype=torch.float64)[:, None]
     parameters = list(base.acceptance.parameters())
@@ -230,7 +230,7 @@ def compare_with_error(runs, expected, sigmas=4.5):
 
 def test_reverse_kl_gradient_is_unbiased_against_quadrature():
     base = trained(1, truncation=4, num_z_samples=2000, ema=1e-9)
-    base.z_ema.copy_(with_exact_z(base).z_eval)
+    base.z_ema.copy_(with_exact_normaliser(base).z_eval)
     flow = Flow(Compose([]), base)
     parameters = list(base.acceptance.parameters())
 
@@ -246,7 +246,7 @@ def test_reverse_kl_gradient_is_unbiased_against_quadrature():
     kl = (log_p.exp() * (log_p - log_density(axis))).sum() * step
     expected = torch.autograd.grad(kl, parameters)
     flow.train()
-    # Few draws in each, where a mean in place of n - 1 would show.
+    # Few draws per run, so that dividing by n instead of n - 1 would be detected.
     runs, values = [], []
     for _ in range(300):
         loss = reverse_kl(flow, log_density, 16)
@@ -257,7 +257,7 @@ def test_reverse_kl_gradient_is_unbiased_against_quadrature():
     assert abs(values.mean() - kl.detach()) < 4.5 * values.std() / math.sqrt(len(values))
 
 
-def test_reverse_kl_moves_the_flow_by_reparametrisation():
+def test_reverse_kl_gradient_of_the_flow_is_reparametrised():
     torch.manual_seed(2)
     flow = realnvp(2, layers=2, hidden=4, base=trained(2), actnorm=False).double()
     target = StandardNormal(2).double()
@@ -274,7 +274,7 @@ def test_reverse_kl_moves_the_flow_by_reparametrisation():
         reverse_kl(flow, target.log_prob, 1)
 
 
-def test_evaluation_is_deterministic_and_leaves_the_random_state():
+def test_evaluation_is_deterministic_and_does_not_use_the_generator():
     base = trained(8, groups=2)
     z = torch.randn(4, 8, dtype=torch.float64)
     state = torch.get_rng_state()
@@ -287,7 +287,7 @@ def test_evaluation_is_deterministic_and_leaves_the_random_state():
         assert torch.equal(twin.log_prob(z), first)
 
 
-def test_evaluation_notices_new_weights():
+def test_evaluation_normaliser_follows_the_weights():
     base = trained(2)
     z = torch.randn(4, 2, dtype=torch.float64)
     base.log_prob(z)
@@ -312,7 +312,7 @@ def test_moving_average():
     assert "z_ema" in base.state_dict()
 
 
-def test_draws_depend_on_the_seed_alone():
+def test_draws_depend_only_on_the_seed():
     base = trained(4, groups=2)
     torch.manual_seed(3)
     first = base.sample((2, 50))
@@ -324,10 +324,10 @@ def test_draws_depend_on_the_seed_alone():
 
 
 @pytest.mark.parametrize("name", ["resampled", "resampled_factorized"])
-def test_maximum_likelihood_learns(name):
+def test_maximum_likelihood_lowers_the_loss(name):
     torch.manual_seed(0)
     flow = realnvp(4, layers=2, hidden=8, base=name)
-    # two lumps on every axis, which couplings of a Gaussian cannot part
+    # two modes on every axis, which couplings of a Gaussian cannot separate
     data = torch.randn(512, 4) * 0.2 + torch.randint(2, (512, 4)) * 2.0 - 1.0
     optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
     losses = []
@@ -370,6 +370,6 @@ def test_names_and_groups():
         (lambda: ResampledBase(4).rsample((2,)), NotImplementedError, "no reparametrised draws"),
     ],
 )
-def test_bad_input_is_named(act, error, message):
+def test_rejects_bad_input(act, error, message):
     with pytest.raises(error, match=message):
         act()

@@ -15,14 +15,14 @@ MAPS = [StickBreaking, AdditiveLogRatio]
 each_map = pytest.mark.parametrize("make", MAPS)
 
 
-def test_stick_breaking_is_torchs():
+def test_stick_breaking_matches_torch():
     z, torchs = torch.randn(4, 7, dtype=torch.float64), StickBreakingTransform()
     s, log_det = StickBreaking(7)(z)
     assert_close(s, torchs(z))
     assert_close(log_det, torchs.log_abs_det_jacobian(z, s))
 
 
-def test_log_ratio_is_softmax_with_a_zero():
+def test_additive_log_ratio_is_softmax_with_a_zero():
     z = torch.randn(4, 7, dtype=torch.float64)
     expected = torch.nn.functional.pad(z, (0, 1)).softmax(-1)
     assert_close(AdditiveLogRatio(7)(z)[0], expected)
@@ -47,7 +47,7 @@ def test_round_trip_log_det_and_derivatives(make):
 
 @each_map
 @pytest.mark.parametrize("reach", [1.0, 30.0, 1e3])
-def test_logarithms_survive_in_single_precision(make, reach):
+def test_logarithms_are_accurate_in_single_precision(make, reach):
     bijection = make(3072)
     z = reach * torch.randn(4, 3072)
     log_s, log_det = bijection.log_forward(z)
@@ -59,7 +59,7 @@ def test_logarithms_survive_in_single_precision(make, reach):
     back, log_det_back = bijection.log_inverse(exact)
     assert_close(back, z.double(), rtol=1e-9, atol=1e-9 * reach)
     assert_close(log_det_back, -exact_log_det, rtol=1e-9, atol=1e-9)
-    assert log_s.min() < -87 * (reach > 1), "no coordinate lies below float32's smallest number"
+    assert log_s.min() < -87 * (reach > 1), "no coordinate is below float32's smallest number"
 
 
 @each_map
@@ -90,7 +90,7 @@ def test_path_is_the_straight_line(make):
 
 @pytest.mark.parametrize("make", [StickBreakingDirichlet, LogRatioDirichlet])
 @pytest.mark.parametrize("c", [1e-2, 1.0])
-def test_a_dirichlet_bases_own_path(make, c):
+def test_dirichlet_default_path(make, c):
     base = make(64, c)
     a, b = base.sample((2, 10))
     t = torch.linspace(0, 1, 5)
@@ -105,7 +105,7 @@ def test_a_dirichlet_bases_own_path(make, c):
     assert_close(base.path(a, b, 0.5, "linear"), (a + b) / 2)
 
 
-def test_any_base_can_walk_the_log_ratio_line():
+def test_log_ratio_line_works_for_any_base():
     base = StandardNormal(5).double()
     a, b = base.sample((2, 3))
     middle = AdditiveLogRatio(5)(base.path(a, b, 0.5, "simplex_linear"))[0]

@@ -1,1 +1,1 @@
-"""High-precision values of the special functions, and the script that makes them."""
+"""High-precision values of the special functions, and the script that computes them."""

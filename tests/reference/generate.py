@@ -1,4 +1,4 @@
-"""python -m tests.reference.generate: writes the tables of 22-digit values beside it.
+"""python -m tests.reference.generate: writes the tables of 22-digit values to this folder.
 
 vmf.csv: p, kappa, log C_p(kappa), log C_p(kappa) - log C_p(0), log C_p(kappa) + kappa, A, A',
 1 - A and KL(vMF || uniform). log_iv.csv: v, x, log I_v(x) and I_{v+1}(x) / I_v(x).
@@ -52,7 +52,7 @@ def tables() -> dict[str, tuple[str, list[str]]]:
 
 
 def main() -> None:
-    """Writes both, each at once."""
+    """Write both tables, each atomically."""
     for name, (header, lines) in tables().items():
         partial = HERE / f".{name}.partial"
         partial.write_text("\n".join([header, *lines]) + "\n")

@@ -1,9 +1,9 @@
 """The functions of log_iv and vmf in 60-digit arithmetic.
 
-Below h = sqrt(v^2 + x^2) = 300, and for x^2 < 300 (v + 1), by the ascending series,
-whose terms are positive; elsewhere by thirty terms of Debye's expansion (DLMF 10.41)
-with exact coefficients, whose remainder is then below 1e-50. The tests compare both with
-mpmath's own Bessel functions where those can be evaluated.
+For h = sqrt(v^2 + x^2) < 300, and for x^2 < 300 (v + 1): the ascending series, whose terms are
+positive. Otherwise: thirty terms of Debye's expansion (DLMF 10.41) with exact coefficients; its
+remainder is then below 1e-50. The tests compare both with mpmath's Bessel functions where those
+can be evaluated.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _series(v: mpf, x: mpf) -> Value:
         level = mp.log1p(t0)
         ratio = x / (2 * (v + 1)) * t1 / (1 + t0)
         slope = 1 - ratio**2 - (2 * v + 1) * ratio / x if x else 1 / (2 * (v + 1))
-        # nearer to 0 than the doubled digits reach, the leading terms are exact enough
+        # so close to 0 that the doubled digits cancel; the leading term is accurate there
         if x < mpf(10) ** (-DIGITS):
             slope = 1 / (2 * (v + 1))
         log_iv = v * mp.log(x / 2) - mp.loggamma(v + 1) + level if x else mpf("-inf" if v else 0)

@@ -1,8 +1,8 @@
-"""Where the special functions are tabulated: orders and arguments, exact doubles.
+"""The orders and arguments at which the special functions are tabulated, as exact doubles.
 
-Every region of the kernels and both sides of its boundaries: h = sqrt(v^2 + x^2) = 28 in
-float64 and 12 in float32, x = v, and the orders at which the number of terms changes. Most
-arguments are exact in float32, so that one table serves both precisions.
+They cover every region of the kernels and both sides of each boundary: h = sqrt(v^2 + x^2) = 28
+in float64 and 12 in float32, x = v, and the orders at which the number of terms changes. Most
+arguments are exact in float32, so that one table suffices for both precisions.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _boundary(h: float, v: float, step: float) -> list[float]:
 
 def arguments(v: float) -> list[float]:
     """Arguments at the order v, ascending, 0 first."""
-    # not the same numbers at every order
+    # different arguments at every order
     shift = 1 + 0.4 * ((v * 0.6180339887498949) % 1)
     own = [_float32(x * shift) for x in _SIZES]
     own += [_float32(max(v, 1) * t * shift) for t in _TIMES_ORDER]

@@ -1,4 +1,4 @@
-"""The stored tables as pairs of doubles: each value is a double and what it leaves out."""
+"""The stored tables as pairs of doubles: the rounded value and its rounding error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Column:
-    """Values to some 22 digits."""
+    """Values with about 22 digits: value + rest."""
 
     value: Array
     rest: Array

@@ -1,4 +1,4 @@
-"""The page of measured errors: what it counts, and that TFP's stored errors are of these tables."""
+"""The page of measured errors, and the stored errors of TFP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VMF, LOG_IV = load("vmf.csv"), load("log_iv.csv")
 
 
 class Rounded:
-    """The table itself, every value off by the same factor, and one row lost."""
+    """The table with every value off by the same factor, and one row missing."""
 
     name = "rounded"
 
@@ -36,26 +36,26 @@ class Rounded:
         return LOG_IV["log_iv"].value * self.off
 
 
-def test_errors_are_what_they_are_called():
+def test_errors_of_a_known_perturbation():
     found = errors(Rounded(1e-9))
     assert found["A"][7] == np.inf
     for name in ("log_c_relative", "A", "dA"):
         kept = np.isfinite(found[name]) & (VMF["kappa"].value > 0)
         np.testing.assert_allclose(found[name][kept], 1e-9, rtol=1e-4)
-    for name in ("log_c", "log_iv"):  # over more than the value itself
+    for name in ("log_c", "log_iv"):  # relative to a scale larger than the value
         assert 1e-11 < found[name].max() <= 1.06e-9  # lgamma(p/2) is negative at p = 3
     exact = errors(Rounded(0.0))
     assert max(exact[name][np.isfinite(exact[name])].max() for name in QUANTITIES) < 1.2e-16
 
 
-def test_single_precision_is_held_to_its_own_arguments():
+def test_single_precision_uses_only_float32_arguments():
     found = errors(Rounded(1e-9), single=True)
     left_out = np.isnan(found["dA"])
     assert (left_out == (np.float32(VMF["kappa"].value) != VMF["kappa"].value)).all()
     assert 0 < left_out.sum() < len(left_out) / 2
 
 
-def test_tfp_was_measured_on_these_tables():
+def test_stored_tfp_errors_belong_to_these_tables():
     stored = json.loads(STORED.read_text())
     assert stored["tables"] == digest(), "run benchmarks.accuracy_peers where TFP is installed"
     found = tfp_errors()
@@ -66,7 +66,7 @@ def test_tfp_was_measured_on_these_tables():
     assert len(rows["log_iv"]) == len(LOG_IV["v"].value)
 
 
-def test_scipy_loses_what_is_said_of_it():
+def test_scipy_overflows_where_the_page_says():
     found = errors(SciPy())
     assert np.isinf(found["log_c"]).mean() > 0.25
     easy = (VMF["p"].value < 30) & (VMF["kappa"].value > 5) & (VMF["kappa"].value < 1e3)

@@ -1,4 +1,4 @@
-"""The stored tables are what the project's own script makes, and what mpmath says."""
+"""The stored tables equal the output of the script and agree with mpmath."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .points import DIMS, ORDERS
 from .table import load
 
 
-def test_the_script_makes_the_stored_tables_anew() -> None:
+def test_script_reproduces_the_stored_tables() -> None:
     for name, (header, lines) in tables().items():
         stored = (HERE / name).read_text().splitlines()
         assert stored[0] == header
@@ -21,7 +21,7 @@ def test_the_script_makes_the_stored_tables_anew() -> None:
             assert got == want
 
 
-# mpmath's besseli and hyp0f1 need at most some seconds up to these arguments
+# mpmath's besseli takes at most a few seconds up to these arguments
 BY_MPMATH = [
     (v, x)
     for v in (0.0, 0.5, 2.75, 10.0, 27.75, 100.5, 391.5)
@@ -30,7 +30,7 @@ BY_MPMATH = [
 
 
 @pytest.mark.parametrize(("v", "x"), BY_MPMATH)
-def test_mpmaths_own_bessel_functions_agree(v: float, x: float) -> None:
+def test_agrees_with_mpmaths_bessel_functions(v: float, x: float) -> None:
     got = bessel(v, x)
     with mp.workdps(140):
         v_, x_ = mpf(v), mpf(x)
@@ -47,7 +47,7 @@ def test_mpmaths_own_bessel_functions_agree(v: float, x: float) -> None:
 
 
 @pytest.mark.parametrize("v", [0, 3.5, 150.0, 2000.5])
-def test_series_and_expansion_meet(v: float) -> None:
+def test_series_and_expansion_agree(v: float) -> None:
     with mp.workdps(60):
         x = mp.sqrt(mpf(SERIES_BELOW + 100) ** 2 + mpf(v) ** 2)
         series, expansion = _series(mpf(v), x), _expansion(mpf(v), x)
@@ -55,7 +55,7 @@ def test_series_and_expansion_meet(v: float) -> None:
             assert abs(expansion[key] - value) <= mpf(10) ** -40 * abs(value), key
 
 
-def test_the_points_cover_what_they_are_for() -> None:
+def test_points_cover_every_region() -> None:
     vmf, log_iv = load("vmf.csv"), load("log_iv.csv")
     assert set(vmf["p"].value) == set(DIMS)
     assert set(log_iv["v"].value) == set(ORDERS)
@@ -72,7 +72,7 @@ def test_the_points_cover_what_they_are_for() -> None:
         assert (order.min(), order.max() >= 499999) == (0, True)
 
 
-def test_a_pair_of_doubles_keeps_the_digits() -> None:
+def test_pair_of_doubles_keeps_22_digits() -> None:
     column = load("vmf.csv")["A"]
     assert (np.abs(column.rest) <= np.spacing(column.value) / 2).all()
     assert np.count_nonzero(column.rest) > len(column.rest) / 2

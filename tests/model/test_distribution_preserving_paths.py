@@ -1,4 +1,4 @@
-"""Marginals by their tails, and the paths that keep a law."""
+"""Marginals with their tails, and distribution-preserving paths."""
 
 from __future__ import annotations
 
@@ -23,18 +23,20 @@ from flowkernels.interpolation import (
     spherical_cauchy_linear,
 )
 
-LAWS: list[tuple[Marginal, object]] = [
+MARGINALS: list[tuple[Marginal, object]] = [
     (StandardNormal(), stats.norm()),
     (StandardCauchy(), stats.cauchy()),
     *((Chi(d), stats.chi(d)) for d in (1, 2, 3, 100, 784, 3072)),
 ]
-each_law = pytest.mark.parametrize(
-    ("law", "exact"), LAWS, ids=[f"{type(a).__name__}{getattr(a, 'dim', '')}" for a, _ in LAWS]
+each_marginal = pytest.mark.parametrize(
+    ("law", "exact"),
+    MARGINALS,
+    ids=[f"{type(a).__name__}{getattr(a, 'dim', '')}" for a, _ in MARGINALS],
 )
 TAILS = torch.tensor([1e-100, 1e-30, 1e-12, 1e-5, 0.01, 0.2, 0.5, 0.8, 0.99], dtype=torch.float64)
 
 
-@each_law
+@each_marginal
 def test_tails_and_their_inverses(law: Marginal, exact: stats.rv_continuous) -> None:
     for inverse, function, scipy in (
         (law.icdf, law.cdf, exact.ppf),
@@ -44,19 +46,19 @@ def test_tails_and_their_inverses(law: Marginal, exact: stats.rv_continuous) -> 
         want = torch.as_tensor(scipy(TAILS.numpy()))
         # torch's incomplete gamma functions are good to about 1e-10
         assert_close(x, want, rtol=1e-10, atol=1e-300)
-        # through the tail again: its condition number is about |x| times the hazard
+        # back through the tail: its condition number is about |x| times the hazard rate
         condition = 1 + (TAILS.log()).abs()
         assert ((function(x) / TAILS - 1).abs() / condition < 1e-10).all()
 
 
 @pytest.mark.parametrize("dim", [1, 2, 100, 3072])
-def test_chi_at_the_ends(dim: int) -> None:
+def test_chi_quantiles_at_zero_and_one(dim: int) -> None:
     ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
     assert Chi(dim).icdf(ends).tolist() == [0.0, math.inf]
     assert Chi(dim).isf(ends).tolist() == [math.inf, 0.0]
 
 
-def test_chi_refuses_no_dimension() -> None:
+def test_chi_rejects_dimension_zero() -> None:
     with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
         Chi(0)
 
@@ -67,7 +69,7 @@ def test_length_of_an_isotropic_cauchy_vector(dim: int) -> None:
     x = torch.logspace(-3, 8, 60, dtype=torch.float64)
     assert_close(law.sf(x), torch.as_tensor(square.sf(x.numpy() ** 2)), rtol=1e-11, atol=0)
     assert_close(law.cdf(x), torch.as_tensor(square.cdf(x.numpy() ** 2)), rtol=1e-11, atol=1e-15)
-    # near 1 a tail's inverse is the other tail's business
+    # for a tail near 1 the other tail is the accurate one
     assert_close(law.cdf(law.icdf(TAILS)), TAILS, rtol=1e-11, atol=0)
     assert_close(law.sf(law.isf(TAILS)), TAILS, rtol=1e-11, atol=0)
     limits = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -81,7 +83,7 @@ def test_length_of_an_isotropic_cauchy_vector(dim: int) -> None:
     assert torch.autograd.gradcheck(law.isf, p)
 
 
-def test_length_refuses_no_dimension() -> None:
+def test_length_rejects_dimension_zero() -> None:
     with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
         CauchyLength(0)
 
@@ -92,8 +94,8 @@ def ends(n: int, d: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-# Kolmogorov-Smirnov distance of the length at t = 1/2 from chi_100, of 20,000 pairs of N(0, I):
-# what the two papers' constructions give (Lesniak et al., arXiv 1806.01670, table 1's setting).
+# Kolmogorov-Smirnov distance of the length at t = 1/2 from chi_100, for 20,000 pairs of N(0, I)
+# (the setting of table 1 of Lesniak et al., arXiv 1806.01670).
 DISTANCES = {
     "linear": 0.985, "norm_corrected": 0.082, "slerp": 0.088, "cauchy_linear": 0.003,
     "spherical_cauchy_linear": 0.006, "normalized_linear": 0.007,
@@ -103,7 +105,7 @@ DISTANCES = {
 @pytest.mark.parametrize("name", DISTANCES)
 def test_distance_of_the_length_from_chi(name: str) -> None:
     distances = []
-    for seed in range(6):  # one sample's distance has itself a standard deviation of 0.0035
+    for seed in range(6):  # the distance of one sample has a standard deviation of 0.0035
         a, b = ends(20_000, 100, seed)
         lengths = get_path(name)(a, b, 0.5).norm(dim=-1)
         distances.append(stats.kstest(lengths.numpy(), stats.chi(100).cdf).statistic)
@@ -111,8 +113,8 @@ def test_distance_of_the_length_from_chi(name: str) -> None:
 
 
 @pytest.mark.parametrize("t", [0.1, 0.37, 0.9])
-def test_laws_are_kept_along_the_path(t: float) -> None:
-    limit = 1.95 / math.sqrt(5000)  # passed by chance once in a thousand times
+def test_paths_preserve_distributions(t: float) -> None:
+    limit = 1.95 / math.sqrt(5000)  # exceeded by chance with probability 1e-3
     a, b = ends(5000, 16)
     x = cauchy_linear(StandardNormal())(a, b, t)
     assert stats.kstest(x[:, 3].numpy(), "norm").statistic < limit
@@ -124,7 +126,7 @@ def test_laws_are_kept_along_the_path(t: float) -> None:
     assert_close(kept, (1 - t) * cauchy[0] + t * cauchy[1], rtol=1e-11, atol=1e-11)
 
 
-def test_far_out_points_stay_finite_in_single_precision() -> None:
+def test_paths_between_extreme_points_are_finite_in_single_precision() -> None:
     a = torch.tensor([[30.0, -12.0]])
     for name in ("cauchy_linear", "spherical_cauchy_linear"):
         points = get_path(name)(a, -0.1 * a, torch.linspace(0, 1, 11))
@@ -160,8 +162,8 @@ def test_normal_tail_of_any_size() -> None:
     assert_close(law.from_log_tail(law.log_tail(-x, True), True), -x, rtol=1e-12, atol=1e-12)
 
 
-def test_a_path_between_impossible_points_has_its_ends() -> None:
-    """Latents of a trained flow lie where a Gaussian has nothing: 1e-1500 of it at 77 in R^784."""
+def test_path_between_points_whose_tails_underflow() -> None:
+    """Latents of trained flows can be extreme: at 77 in R^784 the Gaussian tail is 1e-1500."""
     lengths = torch.tensor([[77.0, 23.0], [60.0, 70.0], [23.0, 28.0], [28.0, 28.5], [9.0, 77.0]])
     g = torch.Generator().manual_seed(0)
     a, b = torch.nn.functional.normalize(torch.randn(2, 5, 784, generator=g), dim=-1)
@@ -178,8 +180,8 @@ def test_a_path_between_impossible_points_has_its_ends() -> None:
     assert a.grad.isfinite().all()
 
 
-def test_far_and_near_lines_agree() -> None:
-    """On both sides of where logarithms take over, and where far points are mixed with near."""
+def test_logarithmic_and_direct_formulas_agree() -> None:
+    """Near the switch between the two, and with one extreme and one moderate end."""
     law = StandardNormal()
     t = torch.linspace(0, 1, 21, dtype=torch.float64)
     # log of the tail of 34.55 is about -601, of 34.5 about -599.6
@@ -188,7 +190,7 @@ def test_far_and_near_lines_agree() -> None:
         path = cauchy_linear(law)(a, torch.full_like(a, other), t)[0]
         assert path.isfinite().all()
         assert_close(path[[0, -1]], torch.stack([a[0], torch.full_like(a[0], other)]))
-        assert (path[:-1, :3].diff(dim=1) > 0).all()  # rises with its end
+        assert (path[:-1, :3].diff(dim=1) > 0).all()  # increases with the end point
     with mpmath.workdps(700):
         c = (
             mpmath.cot(mpmath.pi * mpmath.ncdf(-35)) / 2

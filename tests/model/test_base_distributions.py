@@ -1,4 +1,4 @@
-"""The bases' laws in many dimensions: normalisation, marginals, entropies, paths."""
+"""The bases in many dimensions: normalisation, marginals, entropies, paths."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ dirichlet = pytest.mark.parametrize("make", DIRICHLET)
 
 
 def limit(n: int) -> float:
-    """A Kolmogorov-Smirnov distance that chance exceeds once in 10,000 times."""
+    """The Kolmogorov-Smirnov distance exceeded by chance with probability 1e-4."""
     return 2.23 / math.sqrt(n)
 
 
 def isotropic_proposal(base: Base, n: int, widest: float) -> tuple[Tensor, Tensor]:
-    """Points in uniform directions at log-normal lengths about the base's, and log densities."""
+    """Points in uniform directions with log-normal lengths fitted to the base; log densities."""
     lengths = base.sample(2000).norm(dim=-1).log()
     law = LogNormal(lengths.median(), (1.3 * lengths.std()).clamp(max=widest))
     x, length = torch.randn(n, base.dim, dtype=torch.float64), law.sample((n, 1))
@@ -42,7 +42,7 @@ def isotropic_proposal(base: Base, n: int, widest: float) -> tuple[Tensor, Tenso
 
 
 def dirichlet_proposal(base: Base, n: int) -> tuple[Tensor, Tensor]:
-    """Latents of another Dirichlet's points, with the density by torch and the maps' log-dets."""
+    """Latents of points of another Dirichlet; log densities from torch and the maps' log-dets."""
     c = 1.1 * base.concentration_scale
     law = Dirichlet(torch.full((base.dim + 1,), c, dtype=torch.float64))
     s = law.sample((n,))
@@ -59,7 +59,7 @@ def proposal(base: Base, n: int) -> tuple[Tensor, Tensor]:
         law = Cauchy(0.0, torch.tensor(1.1, dtype=torch.float64))
         z = law.sample((n, base.dim))
         return z, law.log_prob(z).sum(-1)
-    # a heavy-tailed length needs a wide proposal, whatever the sample's spread
+    # a heavy-tailed length needs a wide proposal even if the sample's spread is small
     return isotropic_proposal(base, n, widest=3.0)
 
 
@@ -100,7 +100,7 @@ def test_dirichlet_samples_have_beta_coordinates_and_the_entropy(make, c):
     assert (z.mean(0).abs() < 5 * z.std(0) / math.sqrt(n)).all()
     square = z.square()
     assert ((square.mean(0) - 1).abs() < 6 * square.std(0) / math.sqrt(n)).all()
-    # entropy of the image, E[-log Dirichlet], less the map's expected log-det
+    # entropy of the image, E[-log Dirichlet], minus the map's expected log-det
     s = torch.distributions.Dirichlet(torch.full((dim + 1,), base.concentration.item()).double())
     linear = torch.func.jacrev(base._coordinates)(z[0])
     log_det = base.simplex.log_forward(base._coordinates(z))[1]
@@ -112,7 +112,7 @@ def test_dirichlet_samples_have_beta_coordinates_and_the_entropy(make, c):
 
 @dirichlet
 @pytest.mark.parametrize("c", [1e-3, 1.0, 50.0])
-def test_dirichlet_of_a_cifar_latent(make, c):
+def test_dirichlet_in_3072_dimensions(make, c):
     base = make(3072, c)
     z = base.sample(16)
     assert z.dtype == torch.float32
@@ -150,7 +150,7 @@ def test_power_spherical_samples_and_density(c):
     assert_close(base.log_prob(z), base.sphere().log_prob(s) + log_det)
 
 
-def test_spherical_densities_far_out():
+def test_spherical_densities_at_large_latents():
     base = SphericalPowerSpherical(3)
     z = torch.tensor([[1e30, 0.0, 1e30], [0.0, 0.0, 0.0]], requires_grad=True)
     log_prob = base.log_prob(z)
@@ -166,7 +166,7 @@ def test_spherical_densities_far_out():
 
 @pytest.mark.parametrize("make", [StandardCauchy, StandardIsotropicCauchy])
 @pytest.mark.parametrize("t", [0.2, 0.5])
-def test_straight_lines_keep_cauchy_laws(make, t):
+def test_straight_lines_preserve_cauchy_distributions(make, t):
     dim, n = 8, 4000
     base = make(dim).double()
     a, b = base.sample((2, n))
@@ -186,7 +186,7 @@ def test_straight_lines_keep_cauchy_laws(make, t):
         assert_close(base.path(a, b, t, "cauchy_linear"), middle, rtol=1e-9, atol=1e-9)
 
 
-def test_cauchy_density_is_torchs_and_finite_far_out():
+def test_cauchy_density_matches_torch_and_is_finite_at_large_latents():
     z = torch.randn(6, 4, dtype=torch.float64) * 10
     base = StandardCauchy(4).double()
     assert_close(base.log_prob(z), Cauchy(0.0, 1.0).log_prob(z).sum(-1))

@@ -1,4 +1,4 @@
-"""What decides nothing by values, as on a GPU, gives what the CPU's shortcuts give."""
+"""Code paths without host synchronization give the same results as the CPU's shortcuts."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ from flowkernels.interpolation import (
     cauchy_linear,
     spherical_cauchy_linear,
 )
-from flowkernels.reading import reads_freely
+from flowkernels.synchronization import readable_without_sync
 
-Blind = Callable[[], AbstractContextManager[None]]
+WithoutSync = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def blind() -> Blind:
-    """Makes every module of the library take the way of a GPU."""
+def without_sync() -> WithoutSync:
+    """Makes every module of the library take the code path of a GPU."""
     using = [
         m
         for name, m in sys.modules.items()
-        if name.startswith("flowkernels.") and vars(m).get("reads_freely") is reads_freely
+        if name.startswith("flowkernels.")
+        and vars(m).get("readable_without_sync") is readable_without_sync
     ]
     assert len(using) >= 5
 
@@ -41,46 +42,48 @@ def blind() -> Blind:
     def inside() -> Iterator[None]:
         with ExitStack() as stack:
             for m in using:
-                stack.enter_context(mock.patch.object(m, "reads_freely", return_value=False))
+                stack.enter_context(
+                    mock.patch.object(m, "readable_without_sync", return_value=False)
+                )
             yield
 
     return inside
 
 
-def test_actnorm_starts_the_same(blind: Blind) -> None:
+def test_actnorm_initialises_the_same(without_sync: WithoutSync) -> None:
     x = 5 + 2 * torch.randn(64, 3, 4)
-    seeing, unseeing = ActNorm(3), ActNorm(3)
-    seeing(x)
-    with blind():
-        unseeing(x)
+    expected, layer = ActNorm(3), ActNorm(3)
+    expected(x)
+    with without_sync():
+        layer(x)
         ActNorm(3)(x[:0])
-    assert unseeing.initialized
-    for name, value in seeing.state_dict().items():
-        assert torch.equal(value, unseeing.state_dict()[name])
+    assert layer.initialized
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, layer.state_dict()[name])
 
 
-def test_actnorm_passes_on_what_is_not_finite(blind: Blind) -> None:
-    with blind():
+def test_actnorm_passes_non_finite_values_on(without_sync: WithoutSync) -> None:
+    with without_sync():
         z, _ = ActNorm(2)(torch.tensor([[1.0, float("nan")], [0.0, 1.0]]))
     assert z[:, 0].isfinite().all()
     assert z[:, 1].isnan().all()
 
 
-def test_no_levels_become_nan(blind: Blind) -> None:
+def test_invalid_levels_become_nan(without_sync: WithoutSync) -> None:
     x = torch.tensor([[0.0, 255.0, 256.0, -1.0, 0.5, float("nan")]])
-    with blind():
+    with without_sync():
         z, log_det = Dequantize()(x)
     assert z.isnan().tolist() == [[False, False, True, True, True, True]]
     assert log_det.isfinite().all()
-    with blind():
+    with without_sync():
         assert torch.equal(Dequantize().centre(x[:, :2])[0], Dequantize().centre(x[:, :2])[0])
     levels = torch.tensor([[3, 4]], dtype=torch.uint8)
-    with blind():
+    with without_sync():
         assert Dequantize(4)(levels)[0].isnan().tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize("scale", [1.0, 80.0])
-def test_cauchy_paths(blind: Blind, scale: float) -> None:
+def test_cauchy_paths(without_sync: WithoutSync, scale: float) -> None:
     dim = 9
     a, b = scale * torch.randn(2, 5, dim, dtype=torch.float64)
     t = torch.linspace(0, 1, 4, dtype=torch.float64)
@@ -89,35 +92,35 @@ def test_cauchy_paths(blind: Blind, scale: float) -> None:
         spherical_cauchy_linear(Chi(dim)),
         spherical_cauchy_linear(CauchyLength(dim)),
     ):
-        seen = path(a, b, t)
-        with blind():
-            assert_close(path(a, b, t), seen, rtol=1e-12, atol=1e-12)
+        expected = path(a, b, t)
+        with without_sync():
+            assert_close(path(a, b, t), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7, 16, 50, 300, 784, 3072, 100_000])
-def test_terms_of_the_length_suffice(blind: Blind, dim: int) -> None:
+def test_length_needs_no_more_terms(without_sync: WithoutSync, dim: int) -> None:
     law = CauchyLength(dim)
     x = torch.logspace(-3, 6, 3001, dtype=torch.float64) * dim**0.5
-    seen = law.cdf(x), law.sf(x)
-    with blind():
-        # where one more term is a factor of 1 in exact numbers, it is a rounding of d terms here
-        assert_close((law.cdf(x), law.sf(x)), seen, rtol=2e-13 + 5e-17 * dim, atol=0)
+    expected = law.cdf(x), law.sf(x)
+    with without_sync():
+        # a further term is a factor of 1 in exact arithmetic, but adds a rounding error here
+        assert_close((law.cdf(x), law.sf(x)), expected, rtol=2e-13 + 5e-17 * dim, atol=0)
 
 
 @pytest.mark.parametrize("truncation", [2, 7, 100])
 @pytest.mark.parametrize("block", [1, 1 << 24])
 def test_proposals_of_a_resampled_base(
-    blind: Blind, monkeypatch: pytest.MonkeyPatch, truncation: int, block: int
+    without_sync: WithoutSync, monkeypatch: pytest.MonkeyPatch, truncation: int, block: int
 ) -> None:
-    """As many of them on average, and the same law of what is accepted."""
-    monkeypatch.setattr("flowkernels.bases.resampled._UNSEEN_BLOCK", block)
+    """The mean number of proposals and the moments of the accepted values agree."""
+    monkeypatch.setattr("flowkernels.bases.resampled._BLOCK_WITHOUT_SYNC", block)
     base = ResampledBase(4, groups=2, hidden=(8,), truncation=truncation).eval()
     with torch.no_grad():
         for parameter in base.acceptance.parameters():
             parameter.copy_(torch.randn_like(parameter))
         base.acceptance.biases[-1].sub_(1.0)
     count = 20_000
-    with blind():
+    with without_sync():
         e, taken = base.draw(count)
     expected = base.expected_proposals()
     error = taken.double().std(0) / count**0.5
@@ -127,15 +130,15 @@ def test_proposals_of_a_resampled_base(
     for moment in (lambda x: x, lambda x: x.square(), lambda x: x.roll(1, -1) * x):
         spread = (moment(e).var(0) + moment(other).var(0)).sqrt() / count**0.5
         assert ((moment(e).mean(0) - moment(other).mean(0)).abs() < 5 * spread).all()
-    with blind():
+    with without_sync():
         assert base.draw(0)[0].shape == (0, 4)
 
 
-def test_a_last_proposal_is_always_taken(blind: Blind) -> None:
+def test_last_proposal_is_always_accepted(without_sync: WithoutSync) -> None:
     base = ResampledBase(2, truncation=10, hidden=(4,)).eval()
     with torch.no_grad():
         base.acceptance.biases[-1].fill_(-200.0)
-    with blind():
+    with without_sync():
         e, taken = base.draw(1000)
     assert (taken == 10).all()
     assert abs(float(e.mean())) < 0.1
@@ -143,7 +146,7 @@ def test_a_last_proposal_is_always_taken(blind: Blind) -> None:
 
 @pytest.mark.parametrize("base", ["normal", "vmf", "resampled", "isotropic_cauchy"])
 def test_flows_on_meta(base: str) -> None:
-    """Shapes without memory, the actnorm's start included."""
+    """A step on meta tensors, including the initialisation of actnorm."""
     flow = realnvp(6, layers=2, hidden=8, base=base).to("meta").train()
     x = torch.empty(5, 6, device="meta")
     loss = -flow.log_prob(x).mean()
