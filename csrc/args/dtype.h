@@ -1,6 +1,6 @@
-// How elements are stored.
+// Element types.
 //
-// csrc/args holds what the bindings hand to a kernel, on whatever kind of machine:
+// csrc/args has the arguments that the bindings pass to a kernel, the same for every device:
 // plain structs of pointers, strides and options.
 #pragma once
 

@@ -5,8 +5,8 @@
 
 namespace fk {
 
-// One linear layer.  Panels hold rows of `padded` elements: a width rounded up to whole
-// vectors, zeros behind it, so that inner loops have no tails.
+// One linear layer.  The rows of a panel are padded with zeros to whole vectors, so that inner
+// loops have no tails.
 struct MlpLayer {
   int64_t in, out;
   int64_t padded_in, padded_out;
@@ -20,13 +20,13 @@ struct MlpLayer {
   void* input;
   // Sums over a chunk's rows, (chunks, out, padded_in) and (chunks, padded_out).
   void *weight_sums, *bias_sums;
-  void *grad_weight, *grad_bias;  // dense; null where nobody asks
+  void *grad_weight, *grad_bias;  // dense; null if not needed
 };
 
 struct MlpArgs {
   bool float64;
   int64_t layers, rows;
-  int64_t chunk;  // rows whose gradients are summed in one go; a multiple of mlp_block
+  int64_t chunk;  // rows whose gradients are summed together; a multiple of mlp_block
   const MlpLayer* layer;
   const void* x;  // (rows, in)
   int64_t x_stride[2];
@@ -38,9 +38,9 @@ struct MlpArgs {
   bool adds_to_grad_x;
 };
 
-// Rows that pass through all layers together: their activations stay in the cache.
+// Rows processed through all layers together, so that their activations stay in cache.
 constexpr int64_t mlp_block = 96;
-// The widest layer, in and out, that the kernels take.
+// The largest layer width, in and out, that the kernels support.
 constexpr int64_t mlp_widest = 128;
 
 }  // namespace fk

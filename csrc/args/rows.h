@@ -1,4 +1,4 @@
-// Rows: what kernels work on.
+// Views of rows, the operands of kernels.
 #pragma once
 
 #include "dtype.h"
@@ -12,8 +12,8 @@ struct RowView {
   int64_t row_stride = 0, stride = 1;
 };
 
-// Rows that are loop nests: `rows` rows, each of n[0] x n[1] x n[2] elements (fewer dimensions are
-// padded in front by ones).  Strides are in elements; index 0 is the row's.
+// `rows` rows of n[0] x n[1] x n[2] elements each (leading dimensions are padded with ones).
+// Strides are in elements; stride[0] is that of the rows.
 struct RowShape {
   int64_t rows = 0;
   int64_t n[3] = {1, 1, 1};

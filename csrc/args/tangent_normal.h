@@ -13,7 +13,7 @@ struct RowSeeds {
 
 struct TangentNormalArgs {
   int64_t rows = 0, dim = 0;
-  int64_t loc_rows = 1;  // row r lies around row r % loc_rows of loc
+  int64_t loc_rows = 1;  // row r has the mean direction of row r % loc_rows of loc
   RowView loc, cosine, sine;
   RowSeeds random;
   DType wide = DType::f32;  // of the computation
@@ -21,10 +21,10 @@ struct TangentNormalArgs {
   RowView grad;             // backward, (rows, dim)
   void* grad_cosine = nullptr;
   void* grad_sine = nullptr;  // (rows,)
-  // (rows, dim), or (blocks, dim) sums over a block's rows; null where not wanted
+  // (rows, dim), or (blocks, dim) sums over the rows of a row block; null if not needed
   void* grad_loc = nullptr;
   bool sum_grad_loc = false;
-  int64_t block_rows = vmf_block_rows;  // of those sums; the CPU's are always of 64
+  int64_t block_rows = vmf_block_rows;  // rows of a row block; always 64 on the CPU
 };
 
 }  // namespace fk

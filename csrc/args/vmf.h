@@ -5,7 +5,8 @@
 
 namespace fk {
 
-// Sums over rows are made block by block, whatever the threads; on the CPU also a work item.
+// Sums over rows are taken by row block, independently of the number of threads; on the CPU a
+// row block is also a work item.
 constexpr int vmf_block_rows = 64;
 
 struct VmfArgs {
@@ -19,10 +20,10 @@ struct VmfArgs {
   RowView grad;                // backward, (rows,)
   void* grad_x = nullptr;      // (rows, length of x), contiguous, dtype of x
   void* grad_kappa = nullptr;  // (rows,)
-  // (rows, dim), or (blocks, dim) sums over the rows of a block; null where not wanted
+  // (rows, dim), or (blocks, dim) sums over the rows of a row block; null if not needed
   void* grad_loc = nullptr;
   bool sum_grad_loc = false;
-  int64_t block_rows = vmf_block_rows;  // of those sums; the CPU's are always of 64
+  int64_t block_rows = vmf_block_rows;  // rows of a row block; always 64 on the CPU
 };
 
 }  // namespace fk

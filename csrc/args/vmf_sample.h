@@ -9,7 +9,7 @@ struct VmfSampleCosineArgs {
   int64_t rows = 0, dim = 0;
   RowView kappa;
   RowSeeds random;
-  const void* plan = nullptr;  // BesselPlan<double>; null where no slopes are wanted
+  const void* plan = nullptr;  // BesselPlan<double>; null if no slopes are needed
   DType wide = DType::f32;     // of the outputs, (rows,)
   void* cosine = nullptr;
   void* sine = nullptr;

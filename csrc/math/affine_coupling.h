@@ -1,7 +1,7 @@
 // The scale of an affine coupling and its derivative.
 //
-// A conditioner's raw output r becomes a positive scale s; an affine coupling is
-// y = x s + t (or (x + t) s), its log-det-Jacobian the sum of log s.
+// The conditioner's raw output r is mapped to a positive scale s.  The affine coupling is
+// y = x s + t (or (x + t) s), and its log-det-Jacobian the sum of log s.
 //
 //   exp         log s = r
 //   tanh        log s = b tanh(r / b)              (RealNVP: arXiv 1605.08803, sec. 3.7)

@@ -1,7 +1,7 @@
 // The functions of the Bessel family by name, and their derivatives in x.
 //
-// A = I_{v+1}/I_v, L = log 0F1(; v+1; x^2/4); where they are computed: log_0f1.h,
-// bessel_ratio.h, log_iv.h, vmf_concentration.h, bessel_order.h.  Offsets are the caller's.
+// A = I_{v+1}/I_v, L = log 0F1(; v+1; x^2/4).  The functions are in log_0f1.h, bessel_ratio.h,
+// log_iv.h, vmf_concentration.h and bessel_order.h.  The caller adds the offsets.
 #pragma once
 
 #include "../args/bessel.h"
@@ -12,13 +12,13 @@
 
 FK_BEGIN
 
-// The largest argument of a function: the inverse of A takes numbers up to 1.
+// Whether the function is the inverse of A, whose argument is at most 1.
 FK_HD constexpr bool is_concentration(BesselFunction f) {
   return f == BesselFunction::concentration || f == BesselFunction::concentration_complement;
 }
 
-// Whether a function knows orders that differ from element to element; the others belong to
-// the dimension of a sphere.
+// Whether the function supports an order per element.  The others take one order, given by the
+// dimension of a sphere.
 FK_HD constexpr bool knows_each_order(BesselFunction f) {
   using F = BesselFunction;
   return f == F::ratio || f == F::ratio_slope || f == F::log_iv || f == F::log_iv_slope;

@@ -1,10 +1,10 @@
-// log I_v(x), I_{v+1}/I_v and their derivatives where every lane has its own order v.
+// log I_v(x), I_{v+1}/I_v and their derivatives with a separate order v in every lane.
 //
-// The formulas are those of log_iv.h (v >= 0) and bessel_ratio.h (v >= -1/2); nothing can
-// be collapsed ahead, so the series run on the ratios of their terms and Debye's double
-// sum on the tables of debye_coefficients.h.
+// The formulas are those of log_iv.h (v >= 0) and bessel_ratio.h (v >= -1/2).  Without a fixed
+// order there is no plan: the series use the ratios of successive terms, and Debye's double
+// sum uses the tables of debye_coefficients.h.
 //
-// Reached: as at fixed order; see docs/accuracy.md.
+// Accuracy: as at fixed order; see docs/accuracy.md.
 #pragma once
 
 #include "debye_coefficients.h"
@@ -87,7 +87,7 @@ struct OrderFrame {
   V v, x, h, s, q;  // s = 1/h
 
   FK_HD OrderFrame(V v_, V x_) : v(v_), x(x_) {
-    // Scaled, so that neither square overflows.
+    // Scale so that neither square overflows.
     constexpr bool single = is_single<V>;
     const V down = real<V>(single ? 0x1p-70 : 0x1p-520), up = real<V>(single ? 0x1p70 : 0x1p520);
     const mask_t<V> large = max(v, x) > real<V>(single ? 1e18 : 1e150);

@@ -1,9 +1,9 @@
-// What is known of L(v, x) = log 0F1(; v + 1; x^2/4) and its kin once v is fixed.
+// The coefficients of L(v, x) = log 0F1(; v + 1; x^2/4) and related functions for fixed v.
 //
-// For a fixed order the double sums of Debye's expansion (debye_coefficients.h)
-// collapse into one short polynomial each, and the ascending series have fixed
+// For a fixed order each double sum of Debye's expansion (debye_coefficients.h)
+// collapses into one short polynomial, and the ascending series have fixed
 // coefficients.  A plan holds both; log_0f1.h and bessel_ratio.h evaluate it.
-// Plans are made on the host, in double, and rounded once to T.
+// Plans are computed on the host, in double, and rounded once to T.
 //
 // With H0 = 28 (float64) or 12 (float32), sigma = max(v, H0) and
 // tau = sigma / h in (0, 1], h = sqrt(v^2 + x^2), t = v / h, q = t^2:
@@ -11,9 +11,9 @@
 //   e(tau) = sum_k h^-k e_k(q)
 //   m(tau) = sum_k h^-k m_k(q)
 //   n(tau) = sum_k h^-k ((k + 2) m_k + 2 q m_k')(q)
-//   w(tau) = what log 0F1 lacks after its closed part (log_0f1.h)
-// each in the variable 2 tau - 1, where the change from Chebyshev to monomial
-// coefficients is harmless.
+//   w(tau) = the remainder of log 0F1 after its closed-form part (log_0f1.h)
+// each in the variable 2 tau - 1, in which the conversion from Chebyshev to monomial
+// coefficients is well conditioned.
 #pragma once
 
 #include "simd.h"
@@ -25,7 +25,7 @@ struct BesselRange;
 template <>
 struct BesselRange<double> {
   static constexpr double series_below = 28;
-  static constexpr double huge = 1e150;  // beyond it x^2 would overflow
+  static constexpr double huge = 1e150;  // above it x^2 would overflow
   static constexpr double unit = 1.1102230246251565e-16;
 };
 template <>
@@ -69,7 +69,7 @@ struct BesselPlan {
   T offset;         // (v - m) / m
   T log_gamma;      // log Gamma(v + 1)
   bool has_series;  // v < H0
-  bool factored;    // v >= 10: w comes without its factor 1 - t
+  bool factored;    // v >= 10: w is stored without its factor 1 - t
   Polynomial<T, 28> p, e, m, n, w;
   // Ascending series in x^2 y_scale = y / y_max: (T0 - 1) / (x^2 y_scale), T1, T2.
   T y_scale;

@@ -1,4 +1,4 @@
-// Making a BesselPlan: host only, double arithmetic, once per order.
+// Computes a BesselPlan: on the host only, in double, once per order.
 #pragma once
 
 #include "bessel_plan.h"
@@ -43,7 +43,7 @@ struct CollapsedDebye {
     }
   }
 
-  // d/dx lowers nothing but multiplies: a term tau^j of p is a term of degree j in S.
+  // A term tau^j of p has degree j in S, so d/dx only multiplies its coefficient.
   double m_coefficient(int j) const {
     return -(j + 1.0) * j * c[j] + (j >= 2 ? rho * rho * j * (j - 2.0) * c[j - 2] : 0.0);
   }
@@ -65,7 +65,7 @@ struct CollapsedDebye {
   double n(double tau) const {
     return sum(tau, [this](int j) { return (j + 2) * m_coefficient(j); });
   }
-  // (p(1) - p(tau)) / (1 - tau): the coefficient of tau^i is the sum of those beyond i.
+  // (p(1) - p(tau)) / (1 - tau): the coefficient of tau^i is the sum of the c[j] with j > i.
   double gap(double tau) const {
     double s = 0, tail = 0;
     for (int j = powers - 1; j >= 1; --j) {
@@ -106,7 +106,7 @@ void fit(Polynomial<T, Capacity>& out, double tolerance, F f) {
   for (int i = 0; i < count; ++i) out.c[i] = static_cast<T>(monomial[i]);
 }
 
-// Coefficients from the ratios of successive terms, until they no longer count at y = y_max.
+// Coefficients from the ratios of successive terms, until the terms are negligible at y = y_max.
 template <class T, int Capacity, class Ratio>
 void expand(Polynomial<T, Capacity>& out, double first, Ratio ratio) {
   double term = first, sum = 0;
@@ -167,7 +167,7 @@ BesselPlan<T> make_bessel_plan(double v) {
   out.offset = static_cast<T>((v - m) / m);
   out.factored = v >= 10;
   out.log_gamma = static_cast<T>(v < 28 ? log_gamma_1p(v) : ::lgamma(v + 1));
-  // An asymptotic series: near h = 12 its terms grow again after the tenth.
+  // The series is asymptotic: near h = 12 its terms grow again after the tenth.
   const CollapsedDebye d(v, sigma, sigma < 28 ? 10 : debye_terms);
   fit(out.p, unit * sigma / 16, [&](double tau) { return d.p(tau); });
   fit(out.e, unit * sigma / 16, [&](double tau) { return d.e(tau); });

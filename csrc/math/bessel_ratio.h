@@ -6,8 +6,8 @@
 //            T0 = sum y^j / (j! (v+1)_j), T1 the same with v + 2
 //            A = x / (2 (v+1)) T1 / T0
 //            A' = T2 / T0^2, T2 = sum a_k y^k with a_0 = 1 / (2 (v+1)) and
-//            a_k / a_{k-1} = 2 (2v+2k-1) / (k (2v+k+1) (v+k+1)): the products of series in
-//            A' cancel in the coefficients, and positive terms are left
+//            a_k / a_{k-1} = 2 (2v+2k-1) / (k (2v+k+1) (v+k+1)): the cancellation in A' is
+//            done in the coefficients, and all terms are positive
 //   h >= H0  Debye's expansion, DLMF 10.41, h = sqrt(v^2 + x^2), S = 1/h, q = (v/h)^2:
 //            A     = x (1/(h+v) - S^2/2 - S^2 e)
 //            1 - A = (v + v^2/(h+x)) / (h+v) + x S^2 (1/2 + e)
@@ -15,7 +15,7 @@
 //            A''   = -x (v S^3 (2h+v)/(h+v)^2 + S^4 (1 - 4q) - S^4 n)
 //            with e, m, n the collapsed sums of bessel_plan.h
 //
-// Reached, relative, v = 0 .. 5e5, x = 0 .. 1e100: see docs/accuracy.md.
+// Relative accuracy for v = 0 .. 5e5, x = 0 .. 1e100: see docs/accuracy.md.
 #pragma once
 
 #include "bessel_plan.h"
@@ -23,7 +23,7 @@
 
 FK_BEGIN
 
-// What all formulas of the Debye region share, from one square root and one division.
+// Quantities shared by all formulas of the Debye region, from one square root and one division.
 template <class V>
 struct DebyeFrame {
   V x, h, inv_h, inv_hv, u, x_u, s;  // inv_hv = 1/(h + v), u = x inv_hv, s = 2 sigma/h - 1
@@ -41,8 +41,8 @@ struct DebyeFrame {
   }
 };
 
-// Picks, lane by lane, the series or the expansion.  Past BesselRange::huge, where
-// x^2 would overflow, `beyond(x, value at huge, huge / x)` continues the result.
+// Selects the series or the expansion for each lane.  Above BesselRange::huge, where
+// x^2 would overflow, `beyond(x, value at huge, huge / x)` extrapolates.
 template <class V, class Series, class Debye, class Beyond>
 FK_HD V by_region(const BesselPlan<scalar_t<V>>& plan, V x, Series series, Debye debye,
                   Beyond beyond) {
@@ -136,7 +136,7 @@ FK_HD V bessel_ratio_curvature(const BesselPlan<scalar_t<V>>& plan, V x) {
         V t2_slope, zero = real<V>(1.0);
         const V t0 = zero + y * plan.t0(y), t2 = plan.t2.with_slope(y, t2_slope);
         const V inverse = zero / t0;
-        // dT0/dy = T1 / (v + 1), with y the unscaled one
+        // dT0/dy = T1 / (v + 1) for the unscaled y
         const V bracket = t2_slope * V(plan.y_scale * scalar_t<V>(4)) -
                           (t2 + t2) * inverse * plan.t1(y) / V(plan.v + scalar_t<V>(1));
         return real<V>(0.5) * x_ * bracket * inverse * inverse;

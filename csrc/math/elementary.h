@@ -1,4 +1,4 @@
-// Elementary functions for scalars and vectors, without branches or tables.
+// Elementary functions for scalars and vectors, without branches or lookup tables.
 //
 // Accuracy, over the whole range (measured by tests/ops/test_elementary.py):
 //   2 ulp in float32 and float64.  sincos: |x| <= 8192 in float32, 1e5 in float64.
@@ -12,9 +12,9 @@
 
 #include "simd.h"
 
-// On a GPU single precision is the toolkit's, which builds on the special function units
-// (CUDA C++ Programming Guide, Mathematical Functions: at most 2 ulp), but for the
-// functions whose slow paths need local memory or whose error is larger.
+// On a GPU, float32 uses the functions of the CUDA toolkit, which use the special function units
+// (CUDA C++ Programming Guide, Mathematical Functions: at most 2 ulp), except for functions
+// whose slow paths need local memory or whose error is larger.
 #if defined(__CUDA_ARCH__)
 #define FK_TOOLKIT(call) \
   if constexpr (is_single<V>) return call
@@ -43,14 +43,14 @@ FK_HD V real(double c) {
   return V(scalar_t<V>(c));
 }
 
-// a / b to 2 ulp for |b| within [2^-126, 2^126]: on a GPU a fraction of the exact quotient's cost.
+// a / b to 2 ulp for |b| within [2^-126, 2^126]: on a GPU much cheaper than the exact quotient.
 template <class V>
 FK_HD V ratio(V a, V b) {
   FK_TOOLKIT(__fdividef(a, b));
   return a / b;
 }
 
-// p * 2^n for integral n; two factors, so that gradual underflow rounds once.
+// p * 2^n for integral n, by two factors, so that a subnormal result is rounded once.
 template <class V>
 FK_HD V scale_by_power(V p, V n) {
 #if FK_SIMD && defined(__AVX512F__)
@@ -178,7 +178,7 @@ FK_HD V log(V x) {
   return select(x >= real<V>(0.0), result, V(T(NAN)));
 }
 
-// log1p: log(u) with u = fl(1 + x), plus the part of x that u has lost, over u.
+// log1p: log(u) + (x - (u - 1)) / u with u = fl(1 + x); the second term corrects the rounding of u.
 template <class V>
 FK_HD V log1p(V x) {
   FK_TOOLKIT(::log1pf(x));
@@ -196,13 +196,13 @@ FK_HD V log1p(V x) {
   return select(x >= -one, result, V(T(NAN)));
 }
 
-// tanh: (1 - e^-2|x|) / (1 + e^-2|x|), both from e^r - 1, so that the numerator keeps its
-// digits near 0 and the denominator is rounded once.
+// tanh: (1 - e^-2|x|) / (1 + e^-2|x|), both from e^r - 1, so that the numerator does not cancel
+// near 0 and the denominator is rounded once.
 template <class V>
 FK_HD V tanh(V x) {
   FK_TOOLKIT(::tanhf(x));
   const V one = real<V>(1.0);
-  // Where the clamp acts the quotient rounds to 1.
+  // Where the clamp is active, the quotient rounds to 1.
   const V y = max(abs(x) * real<V>(-2.0), real<V>(is_single<V> ? -20.0 : -42.0));
   V n;
   const V p = expm1_reduced(y, n);
@@ -210,8 +210,8 @@ FK_HD V tanh(V x) {
   return copysign(fma(p, power, power - one) / fma(p, power, power + one), x);
 }
 
-// sigmoid: 1 / (1 + e^-x), through e^-|x| so that neither tail overflows.  What
-// rounding takes from e^-|x| and from 1 + e^-|x| is given back to the quotient.
+// sigmoid: 1 / (1 + e^-x), from e^-|x| so that neither tail overflows.  The quotient is
+// corrected for the rounding errors of e^-|x| and of 1 + e^-|x|.
 template <class V>
 FK_HD V sigmoid(V x) {
   const V one = real<V>(1.0), zero = real<V>(0.0);
@@ -239,7 +239,7 @@ FK_HD V logsigmoid(V x) {
 }
 
 // atan2(y, x) for y, x >= 0, not both 0: the smaller over the larger, reduced
-// once more by pi/4 above 0.6, and one division for both reductions.
+// again by pi/4 above 0.6, with one division for both reductions.
 template <class V>
 FK_HD V atan2_quadrant(V y, V x) {
   const mask_t<V> swap = y > x;
@@ -259,7 +259,7 @@ FK_HD V atan2_quadrant(V y, V x) {
                -0.03476428472873337374, 0.0281617910774876753, -0.01893379104411035159,
                0.008989989758912257501, -0.002175226959571659621);
   }
-  // pi/4 and pi/2 minus their roundings go into the small term.
+  // The rounding errors of pi/4 and pi/2 are added to the small term.
   const V low = real<V>(is_single<V> ? -2.18556941e-8 : 3.0616169978683830e-17);
   V r = fma(q * z, p, select(reduce, low, real<V>(0.0))) + q;
   r = select(reduce, real<V>(0.78539816339744830962) + r, r);
@@ -286,8 +286,8 @@ FK_HD V atan2(V y, V x) {
 }
 
 // sin and cos together; |x| up to the limit in the head comment.  In float32 the first three
-// parts of pi/2 have 8 to 11 bits: n times each is exact, with FMA or without, and r is
-// rounded only where the third and the rest come off, together.
+// parts of pi/2 have 8 to 11 bits, so n times each is exact, with or without FMA; r is rounded
+// only when the third part and the remainder are subtracted together.
 template <class V>
 FK_HD void sincos(V x, V& sine, V& cosine) {
   using T = scalar_t<V>;

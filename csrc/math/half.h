@@ -1,4 +1,4 @@
-// float16 and bfloat16, one element: exact widening, narrowing to the nearest (ties to even).
+// Conversion of float16 and bfloat16 elements: exact to float, rounded to nearest even from float.
 #pragma once
 
 #include "simd.h"
@@ -29,7 +29,7 @@ FK_HD float from_f16(uint16_t h) {
 #elif defined(__F16C__)
   return _cvtsh_ss(h);
 #else
-  // Exponent re-biased by a multiplication, which also renormalises subnormals.
+  // A multiplication re-biases the exponent and renormalises subnormals.
   const uint32_t sign = uint32_t(h & 0x8000u) << 16;
   const uint32_t magnitude = uint32_t(h & 0x7fffu) << 13;
   const float scaled = as_float(static_cast<int32_t>(magnitude)) * 0x1p112f;

@@ -6,28 +6,28 @@
 //   h >= H0  Debye's expansion, DLMF 10.41, in logarithmic form.  With h = sqrt(v^2 + x^2),
 //            u = x / (h + v), t = v / h, m = max(v, 10), 1 + y = (h + v) / (2 m):
 //            L = x u - (v + 1/2) log1p(y) - W,   W = w(tau), times 1 - t when v >= 10;
-//            half of log(h / m) is split into log1p(y)/2 and a part that W takes in, so that
-//            one logarithm is left
-//   x^2 << v + 1: L = x^2 / (4 (v + 1)), without the subnormal intermediate
+//            log(h / m)/2 is split into log1p(y)/2 and a term that is part of W, which
+//            leaves one logarithm
+//   x^2 << v + 1: L = x^2 / (4 (v + 1)), without subnormal intermediates
 //
-// M = x - L, without the cancellation at large x, is what densities are made of:
+// Densities use M = x - L, which is computed without cancellation at large x:
 //   M = v - v^2 / (h + x) + (v + 1/2) log1p(y) + W
-// and KL = x L' - L is the divergence from the uniform:
+// KL = x L' - L is the divergence from the uniform:
 //   KL = (v + 1/2) log1p(y) + W - (1 - q) (1/2 + e)
 //
-// Reached, relative, v = 0 .. 5e5, x = 0 .. 1e100: see docs/accuracy.md.
+// Relative accuracy for v = 0 .. 5e5, x = 0 .. 1e100: see docs/accuracy.md.
 #pragma once
 
 #include "bessel_ratio.h"
 
 FK_BEGIN
 
-// log(1 + y), y >= 0, at the price of one division.
+// log(1 + y), y >= 0, with one division.
 template <class V>
 FK_HD V log1p_nonnegative(V y) {
   V e;
   const V f = split_exponent(real<V>(1.0) + y, e);
-  // Where 1 + y lies in [1, sqrt 2) y itself is the exact f; above, its rounding is harmless.
+  // For 1 + y in [1, sqrt 2), y is the exact f; above, the rounding of 1 + y is harmless.
   return log_reduced(select(e == real<V>(0.0), y, f), e);
 }
 
@@ -97,7 +97,7 @@ FK_HD V bessel_divergence(const BesselPlan<scalar_t<V>>& plan, V x) {
   return or_limit(plan, x, out);
 }
 
-// KL' = x A', which falls as 1/x where A' alone would underflow.
+// KL' = x A', which decreases as 1/x where A' alone would underflow.
 template <class V>
 FK_HD V bessel_divergence_slope(const BesselPlan<scalar_t<V>>& plan, V x) {
   const V huge = real<V>(BesselRange<scalar_t<V>>::huge), xc = min(x, huge);

@@ -1,10 +1,10 @@
 // log Gamma(1 + v) for 0 <= v < 28.
 //
-// log Gamma(1 + f) = f (f - 1) P(f) on the fractional part f, P from
-// csrc/math/tables/log_gamma.py, so that both zeros (v = 0 and v = 1) keep their relative
-// accuracy; plus the logarithm of (f+1) (f+2) ... v.
+// log Gamma(1 + f) = f (f - 1) P(f) for the fractional part f, P from
+// csrc/math/tables/log_gamma.py, plus the logarithm of (f+1) (f+2) ... v.  The factored form
+// keeps the relative accuracy at both zeros (v = 0 and v = 1).
 //
-// Reached: 2 ulp of max(result, v).
+// Accuracy: 2 ulp of max(result, v).
 #pragma once
 
 #include "elementary.h"

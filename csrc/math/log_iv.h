@@ -8,15 +8,15 @@
 //            with p, e, m the collapsed sums of bessel_plan.h
 //   x = 0    log I = 0 for v = 0, else -inf
 //
-// The scale of the error is h + v asinh(v/x) + |log I|, the size of the terms.
-// Reached: see docs/accuracy.md.
+// The error is relative to h + v asinh(v/x) + |log I|, the size of the terms.
+// Accuracy: see docs/accuracy.md.
 #pragma once
 
 #include "log_0f1.h"
 
 FK_BEGIN
 
-// asinh(v/x) = log((h + v) / x), also where the quotient overflows.
+// asinh(v/x) = log((h + v) / x), without overflow of the quotient.
 template <class V>
 FK_HD V asinh_of_quotient(V h_plus_v, V x) {
   constexpr bool single = is_single<V>;

@@ -1,10 +1,10 @@
-// Random numbers from a counter: Philox4x32-10 and what is made of its words.
+// Counter-based random numbers: Philox4x32-10, and uniform and normal numbers from its words.
 //
-// Four words are a function of a counter of four words and a key of two, so every row of a
-// batch draws the same numbers whatever the threads, the vector width or the device.
+// Four words are a function of a four-word counter and a two-word key, so every row of a
+// batch draws the same numbers for any number of threads, vector width or device.
 // Salmon, Moraes, Dror & Shaw, Parallel Random Numbers: As Easy as 1, 2, 3 (SC 2011).
 //
-// Words are uint32_t, or one to a 64-bit lane of a vector (the upper halves are ignored).
+// Words are uint32_t, or one per 64-bit lane of a vector (the upper 32 bits are ignored).
 #pragma once
 
 #include "elementary.h"
@@ -28,7 +28,7 @@ struct words_of<Vec<T>> {
 template <class V>
 using words_t = typename words_of<V>::type;
 
-// The upper half of a product of words, and the product, whose lower half counts.
+// Returns the product of two words, of which the lower 32 bits are used; sets the upper 32 bits.
 FK_HD uint32_t product_of_words(uint32_t a, uint32_t b, uint32_t& high) {
   const uint64_t p = static_cast<uint64_t>(a) * b;
   high = static_cast<uint32_t>(p >> 32);
@@ -66,14 +66,14 @@ FK_HD void philox(W& c0, W& c1, W& c2, W& c3, W k0, W k1) {
   }
 }
 
-// What separates the uses of one key: the last word of the counter.
+// The last word of the counter: separates the uses of one key.
 enum class Stream : uint32_t { direction = 0, cosine = 1 };
 
-// ---- uniform numbers, symmetric in (0, 1) and never at its ends -------------------
+// ---- uniform numbers in the open interval (0, 1), symmetric about 1/2 ---------------
 
 FK_HD double small_integer(uint32_t w) { return static_cast<double>(w); }
 #if FK_SIMD
-// Words below 2^52 in 64-bit lanes, by the bits of 2^52 + w.
+// Words below 2^52 in 64-bit lanes, from the bit pattern of 2^52 + w.
 FK_HD Vec<double> small_integer(WordVec w) {
   const double big = 4503599627370496.0;
   const int64_t exponent = as_int(big);
@@ -81,19 +81,19 @@ FK_HD Vec<double> small_integer(WordVec w) {
 }
 #endif
 
-// (2m + 1) / 2^53 with the 52 bits m of two words.
+// (2m + 1) / 2^53, m the upper 26 bits of both words.
 template <class V>
 FK_HD V uniform(words_t<V> high, words_t<V> low) {
   const V a = small_integer((high & 0xffffffffu) >> 6), b = small_integer((low & 0xffffffffu) >> 6);
   return (a * V(134217728.0) + (b + b + V(1.0))) * V(1.1102230246251565e-16);
 }
 
-// Two independent normal numbers of two words by Box and Muller's transform: the radius of
-// the upper 23 bits of `radius`, the angle of those of `angle`, the same in both precisions.
-// Words as signed integers in the lanes of V.
+// Two independent normal numbers from two words by the Box-Muller transform: the radius from
+// the upper 23 bits of `radius`, the angle from the upper 23 bits of `angle`, in both
+// precisions.  The words are signed integers in the lanes of V.
 template <class V, class I>
 FK_HD void box_muller(I radius, I angle, V& first, V& second) {
-  // Odd multiples of 2^-24 in (0, 1), and of 2^-23 half turns in (-1, 1): exact.
+  // Exact: odd multiples of 2^-24 in (0, 1), and of 2^-23 in (-1, 1), in units of pi.
   const V u = (to_float((radius >> 9) & 0x7fffff) * real<V>(2.0) + real<V>(1.0)) *
               real<V>(5.9604644775390625e-8);
   const V half_turns =

@@ -1,15 +1,14 @@
 // Value types of the mathematics: float, double, and vectors of either.
 //
-// Every function of csrc/math is a template over a value type V, so that one
-// text serves scalars, the widest vector registers the translation unit is
-// compiled for, and a GPU thread.  Vectors build on the GCC/Clang vector
-// extensions; the few operations these lack (square root, masked tails) use
-// intrinsics where they are at hand.
+// Every function of csrc/math is a template over a value type V: a scalar, the
+// widest vector that the translation unit is compiled for, or a scalar of a GPU
+// thread.  Vectors use the GCC/Clang vector extensions, and intrinsics for the
+// operations that those lack (square root, masked tails).
 //
 // The kernels are compiled once per instruction set and chosen at load time.
-// Everything lives in an inline namespace named after the instruction set, and
-// nothing here calls an inline function of the C++ library: the linker would be
-// free to keep the copy that the oldest processor cannot run.
+// Everything is in an inline namespace named after the instruction set.  Nothing
+// here calls an inline function of the C++ library, because the linker could keep
+// a copy that older processors cannot run.
 #pragma once
 
 #include <math.h>
@@ -144,7 +143,7 @@ struct raw_types<double> {
 
 template <class T>
 struct Mask {
-  typename raw_types<T>::integer bits;  // all ones or all zeros, lane by lane
+  typename raw_types<T>::integer bits;  // all ones or all zeros in each lane
 
   friend FK_HD Mask operator&(Mask a, Mask b) { return {a.bits & b.bits}; }
   friend FK_HD Mask operator|(Mask a, Mask b) { return {a.bits | b.bits}; }
@@ -159,7 +158,7 @@ struct Vec {
 
   Vec() = default;
   FK_HD Vec(Raw r) : raw(r) {}
-  // s - 0 is s for every s, so this is a plain broadcast.
+  // s - 0 = s for every s (also -0), so this is a broadcast.
   FK_HD Vec(T s) : raw(s - Raw{}) {}
   template <class S>
     requires(__is_same(S, double) || __is_same(S, int))
@@ -359,8 +358,8 @@ FK_HD V copysign(V magnitude, V sign) {
   const auto bit = as_int(scalar_t<V>(-0.0));
   return as_float((as_int(magnitude) & ~bit) | (as_int(sign) & bit));
 }
-// NaN in `a` is kept: the comparison is false and `a` is what the else branch returns.
-// So does the instruction, which GCC does not find behind the masks of AVX-512.
+// Returns NaN if `a` is NaN: the comparison is false and select returns `a`.  The min and max
+// instructions do the same; with AVX-512 masks GCC does not emit them, so they are explicit.
 #if FK_SIMD && defined(__AVX512F__)
 #define FK_EXTREME(op, a, b)                                                   \
   if constexpr (sizeof(V) == 64 && sizeof(scalar_t<V>) == 4) {                 \

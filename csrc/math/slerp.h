@@ -2,27 +2,27 @@
 //
 // For directions a^ = a/|a|, b^ = b/|b| at angle w,
 //
-//   y(t) = a^ cos(t w) + e sin(t w),   e = the direction of b's part across a,
+//   y(t) = a^ cos(t w) + e sin(t w),   e = the direction of the component of b orthogonal to a.
 //
-// which is sin((1-t) w)/sin(w) a^ + sin(t w)/sin(w) b^ (Shoemake, Animating rotation with
-// quaternion curves, SIGGRAPH 1985) without its cancellation.  |a| and |b| do not matter.
+// This equals sin((1-t) w)/sin(w) a^ + sin(t w)/sin(w) b^ (Shoemake, Animating rotation with
+// quaternion curves, SIGGRAPH 1985) without its cancellation.  It does not depend on |a|, |b|.
 //
-// The part of b across a is found in two steps, r = b - step a and then r - slope a: the
-// first rounds nothing but the small difference, so that |r| and e keep their digits at
-// angles near 0 and pi.  The angle is atan2(|r|, ...); near pi its complement is computed
-// instead, and sin(t w) through it.
+// The orthogonal component is computed in two steps, r = b - step a and then r - slope a.  The
+// first rounds only the small difference, so |r| and e are accurate at angles near 0 and pi.
+// The angle is atan2(|r|, ...); near pi its complement is computed instead, and sin(t w) from
+// the complement.
 //
-// Pullback, with G the gradient of y, e_y and e_b the directions of the arc at y and b, and
-// G' = G less its parts along a^ and e:
+// Pullback, with G the gradient of y, e_y and e_b the tangents of the arc at y and b, and
+// G' = G minus its components along a^ and e:
 //
 //   |a| g_a = w0 G' + (1-t) (G.e_y) e,   |b| g_b = w1 G' + t (G.e_y) e_b,   g_t = w (G.e_y),
 //   w0 = sin((1-t) w)/sin(w), w1 = sin(t w)/sin(w); 1-t and t at w = 0.
 //
-// Opposite directions have no unique arc: e is then the direction across a^ of the axis k
-// with the smallest |a_k| (the first of them), and the arc a function of a alone.
+// Opposite directions have no unique arc.  There, e is the component orthogonal to a^ of the
+// unit vector of the (first) axis k with the smallest |a_k|; the arc depends only on a.
 //
-// Domain: lengths whose squares are normal numbers; |t w| within sincos' range.  Without
-// length there is no direction: all results are 0.
+// Domain: lengths whose squares are normal numbers; |t w| within the range of sincos.  If a or
+// b is 0, all results are 0.
 #pragma once
 
 #include "elementary.h"
@@ -35,21 +35,21 @@ constexpr bool slerp_fused = true;
 constexpr bool slerp_fused = false;
 #endif
 
-// The multiple of a that the first step takes off b, from aa = a.a and ab = a.b.
+// The multiple of a that the first step subtracts from b, from aa = a.a and ab = a.b.
 template <class V>
 FK_HD V slerp_step(V aa, V ab) {
   return select(aa == real<V>(0.0), real<V>(0.0), ab / aa);
 }
 
-// A number's upper half, which times another's is exact.
+// The upper half of the mantissa; the product of two such numbers is exact.
 template <class V>
 FK_HD V slerp_upper(V x) {
   const V c = x * real<V>(is_single<V> ? 4097.0 : 134217729.0);
   return c - (c - x);
 }
 
-// An element after the first step: b - step a, the product exact (Dekker, A floating-point
-// technique for extending the available precision, 1971) where it is not fused.
+// An element after the first step: b - step a, by FMA, or with the exact product (Dekker, A
+// floating-point technique for extending the available precision, 1971).
 template <class V>
 FK_HD V slerp_residual(V step, V a, V b) {
   if constexpr (slerp_fused) return fma(-step, a, b);
@@ -61,29 +61,29 @@ FK_HD V slerp_residual(V step, V a, V b) {
   return (b - p) - error;
 }
 
-// A pair's sums: a.a, a.b, and with r the residual a.r and r.r.  For an antipodal pair
-// r is the unit vector of the axis.
+// A pair's sums: a.a, a.b, and a.r and r.r with the residual r.  For an antipodal pair r is
+// the unit vector of the axis.
 template <class V>
 struct SlerpSums {
   V aa, ab, ar, rr;
 };
 
-// Whether the angle is so far from 0 and pi that r.r = b.b - step a.b does not cancel; a.r
-// is then 0 to rounding, and G.r = G.b - step G.a.
+// Whether the angle is far enough from 0 and pi that r.r = b.b - step a.b does not cancel.  Then
+// a.r is 0 up to rounding, and G.r = G.b - step G.a.
 template <class V>
 FK_HD mask_t<V> slerp_oblique(V bb, V rr) {
   return rr > real<V>(0.5) * bb;
 }
 
-// Whether r lies so nearly along a that |r|^2 - (a.r)^2/|a|^2 cancels: then the second
-// residual, r - (a.r / a.a) a, must take the place of r.
+// Whether r is so nearly parallel to a that |r|^2 - (a.r)^2/|a|^2 cancels.  Then the second
+// residual, r - (a.r / a.a) a, replaces r.
 template <class V>
 FK_HD mask_t<V> slerp_degenerate(const SlerpSums<V>& s) {
   const V across = s.rr - s.ar * (s.ar / s.aa);
   return across <= real<V>(0.25) * s.rr;
 }
 
-// Whether b's part across a is too small to have a direction.
+// Whether the component of b orthogonal to a is too small to define a direction.
 template <class V>
 FK_HD mask_t<V> slerp_parallel(const SlerpSums<V>& s) {
   const V limit = real<V>(is_single<V> ? 1e-32 : 1e-302);
@@ -92,7 +92,7 @@ FK_HD mask_t<V> slerp_parallel(const SlerpSums<V>& s) {
 
 template <class V>
 struct SlerpPair {
-  V inverse_a, inverse_b;  // 1/|a|, 1/|b|; 0 without length, the second also if antipodal
+  V inverse_a, inverse_b;  // 1/|a|, 1/|b|; 0 if a or b is 0; inverse_b = 0 if antipodal
   V slope;                 // e = (r - slope a) inverse_n
   V inverse_n;             // 0 if parallel
   V sine, cosine;          // of w
@@ -164,7 +164,7 @@ struct SlerpPullback {
   V grad_t;
 };
 
-// From G.a and G.r.  On a circle (D = 2) G' is 0, and rounding must not be amplified.
+// From G.a and G.r.  On a circle (D = 2) G' is 0; its rounding error must not be amplified.
 template <class V>
 FK_HD SlerpPullback<V> slerp_pullback(const SlerpPair<V>& p, V t, V ga, V gr, bool circle) {
   const V one = real<V>(1.0), zero = real<V>(0.0);

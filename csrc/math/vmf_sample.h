@@ -1,14 +1,15 @@
-// The cosine w = loc.x of a von Mises-Fisher point on S^(p-1), n = p - 1, and its path.
+// The cosine w = loc.x of a von Mises-Fisher draw on S^(p-1), n = p - 1, and its pathwise
+// derivative.
 //
 // Rejection from a beta-like envelope: Ulrich, Computer Generation of Distributions on the
 // m-Sphere (1984); Wood, Simulation of the von Mises Fisher Distribution (1994).  With
 //   c = sqrt(4 kappa^2 + n^2), b = n / (2 kappa + c), 4 a = n + 2 kappa + c,
 // and e ~ Beta(n/2, n/2), s = 2 a b / (1 - (1 - b) e), the proposal
-//   1 - w = 2 b e / (1 - (1 - b) e)  is taken if  n log(s / n) - s + 4 a b / (1 + b) > log U.
-// b in this exact form: its Taylor series n / (4 kappa) gives another law.
+//   1 - w = 2 b e / (1 - (1 - b) e)  is accepted if  n log(s / n) - s + 4 a b / (1 + b) > log U.
+// b must have this exact form: its Taylor series n / (4 kappa) gives a wrong distribution.
 //
-// e = (1 + r cos f) / 2 with 1 - r^2 = U^(2/(n-1)), f uniform (Ulrich): both ends of e keep
-// their relative accuracy, and so do 1 - w and 1 + w.
+// e = (1 + r cos f) / 2 with 1 - r^2 = U^(2/(n-1)), f uniform (Ulrich): e and 1 - e keep their
+// relative accuracy, and so do 1 - w and 1 + w.
 #pragma once
 
 #include "bessel_ratio.h"
@@ -16,7 +17,7 @@
 
 FK_BEGIN
 
-// A point is refused with probability at most 0.34: all of them fail below 1e-14.
+// A proposal is rejected with probability at most 0.34; all 32 are, with less than 1e-14.
 constexpr int vmf_sample_rounds = 32;
 
 // 1 - w and 1 + w.
@@ -69,14 +70,14 @@ FK_HD VmfCosine<V> vmf_sample_cosine(V kappa, double n_, words_t<V> row_low, wor
   return taken;
 }
 
-// How w moves with kappa at a fixed quantile F(w; kappa), the pathwise derivative:
+// The derivative of w in kappa at a fixed quantile F(w; kappa), the pathwise derivative:
 //   dw/dkappa = s^2 slope,  d^2w/dkappa^2 = s^2 bend,  s = sin(theta), w = cos(theta).
 //
 // w' = -F_kappa / f, and with f's density g(theta) = exp(kappa cos) sin^(n-1) of theta
 //   slope = int_theta^pi (A - cos t) g(t) dt / (s g(theta)), or the integral from 0 to theta of
-//   (cos t - A) g: on the side of theta away from A its integrand is positive;
+//   (cos t - A) g; the integral on the side of theta away from A has a positive integrand;
 //   w'' = -2 (w - A) w' - (kappa - (n-2) w / s^2) w'^2 - int ((cos t - A)^2 - A') g s / g(theta).
-// Gauss-Legendre quadrature, cut where g has fallen by e^-50.
+// Gauss-Legendre quadrature, truncated where g has decreased by e^-50.
 template <class V>
 FK_HD void vmf_cosine_path(const BesselPlan<double>& plan, V kappa, double n_, VmfCosine<V> at,
                            V& slope, V& bend) {
