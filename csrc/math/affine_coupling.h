@@ -28,6 +28,7 @@ struct CouplingScale {
 
 template <ScaleFn F, class V>
 FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
+  using Limits = Range<scalar_t<V>>;
   const V one = real<V>(1.0);
   CouplingScale<V> out;
   if constexpr (F == ScaleFn::exp) {
@@ -45,20 +46,21 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     out.s = exp(out.log_s);
     out.dlog_s = q * q;
   } else if constexpr (F == ScaleFn::atan) {
-    const V slope = real<V>(0.636);
+    const V slope = real<V>(Limits::coupling_atan_slope);
     const V u = r * inverse_bound;
     out.log_s = bound * slope * atan(u);
     out.s = exp(out.log_s);
     out.dlog_s = ratio(slope, fma(u, u, one));
   } else if constexpr (F == ScaleFn::softplus) {
     const V e = exp(-abs(r));
-    const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(1e-3);
-    out.s = min(unclamped, real<V>(3.0));
+    const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(Limits::coupling_softplus_floor);
+    out.s = min(unclamped, real<V>(Limits::coupling_softplus_ceiling));
     out.log_s = log(out.s);
     const V slope = ratio(select(r < real<V>(0.0), e, one), one + e);
-    out.dlog_s = select(unclamped <= real<V>(3.0), ratio(slope, out.s), real<V>(0.0));
+    out.dlog_s = select(unclamped <= real<V>(Limits::coupling_softplus_ceiling),
+                        ratio(slope, out.s), real<V>(0.0));
   } else {
-    const V v = r + real<V>(2.0);
+    const V v = r + real<V>(Limits::coupling_sigmoid_shift);
     const V e = exp(-abs(v));
     const mask_t<V> negative = v < real<V>(0.0);
     const V inverse = ratio(one, one + e);

@@ -13,16 +13,11 @@
 
 FK_BEGIN
 
-template <class V>
-constexpr int order_series_terms = is_single<V> ? 22 : 46;
-template <class V>
-constexpr int order_debye_terms = is_single<V> ? 10 : 18;
-
 // T0 - 1 of order v; T1 is 1 + this of order v + 1.
 template <class V>
 FK_HD V order_t0(V v, V y) {
   V sum = real<V>(0.0);
-  for (int j = order_series_terms<V>; j > 0; --j) {
+  for (int j = Range<scalar_t<V>>::order_series_terms; j > 0; --j) {
     const V k = real<V>(static_cast<double>(j));
     sum = y / (k * (v + k)) * (real<V>(1.0) + sum);
   }
@@ -42,7 +37,7 @@ FK_HD V order_t2(V v, V y, V& slope) {
   const V one = real<V>(1.0), two_v = v + v;
   V term = real<V>(0.5) / (v + one), sum = term, lowered = term;  // lowered: a_k y^(k-1)
   slope = real<V>(0.0);
-  for (int k = 1; k < order_series_terms<V> * 3 / 2; ++k) {
+  for (int k = 1; k < Range<scalar_t<V>>::order_series_terms * 3 / 2; ++k) {
     const V kk = real<V>(static_cast<double>(k));
     const V ratio =
         real<V>(2.0) * (two_v + (kk + kk - one)) / (kk * (two_v + kk + one) * (v + kk + one));
@@ -57,7 +52,7 @@ FK_HD V order_t2(V v, V y, V& slope) {
 // sum_k S^k p_k(q) for one of the tables; polynomial k has k + 1 + extra coefficients.
 template <class V>
 FK_HD V order_double_sum(const scalar_t<V>* table, int extra, V s, V q) {
-  constexpr int terms = order_debye_terms<V>;
+  constexpr int terms = Range<scalar_t<V>>::order_debye_terms;
   const scalar_t<V>* c = table + terms * (terms + 1) / 2 + terms * (1 + extra);
   V sum = real<V>(0.0);
   for (int k = terms; k > 0; --k) {
@@ -71,7 +66,7 @@ FK_HD V order_double_sum(const scalar_t<V>* table, int extra, V s, V q) {
 template <class V>
 FK_HD V order_third_sum(V s, V q) {
   using T = scalar_t<V>;
-  constexpr int terms = order_debye_terms<V>;
+  constexpr int terms = Range<scalar_t<V>>::order_debye_terms;
   const T* c = debye_m<T>() + terms * (terms + 1) / 2 + terms * 2;
   V sum = real<V>(0.0);
   for (int k = terms; k > 0; --k) {
@@ -88,9 +83,9 @@ struct OrderFrame {
 
   FK_HD OrderFrame(V v_, V x_) : v(v_), x(x_) {
     // Scale so that neither square overflows.
-    constexpr bool single = is_single<V>;
-    const V down = real<V>(single ? 0x1p-70 : 0x1p-520), up = real<V>(single ? 0x1p70 : 0x1p520);
-    const mask_t<V> large = max(v, x) > real<V>(single ? 1e18 : 1e150);
+    using Limits = Range<scalar_t<V>>;
+    const V down = real<V>(Limits::order_down), up = real<V>(1 / Limits::order_down);
+    const mask_t<V> large = max(v, x) > real<V>(Limits::bessel_huge);
     const V scale = select(large, down, real<V>(1.0));
     const V sv = v * scale, sx = x * scale;
     h = sqrt(sv * sv + sx * sx) * select(large, up, real<V>(1.0));
@@ -102,7 +97,7 @@ struct OrderFrame {
 
 template <class V, class Series, class Debye>
 FK_HD V by_order_region(V v, V x, Series series, Debye debye) {
-  const V zero = real<V>(0.0), limit = real<V>(BesselRange<scalar_t<V>>::series_below);
+  const V zero = real<V>(0.0), limit = real<V>(Range<scalar_t<V>>::bessel_series_below);
   const mask_t<V> low = (v < limit) & (x < limit) & (v * v + x * x < limit * limit);
   V out;
   if (all(low)) return series(v, x);

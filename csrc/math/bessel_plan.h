@@ -5,7 +5,7 @@
 // coefficients.  A plan holds both; log_0f1.h and bessel_ratio.h evaluate it.
 // Plans are computed on the host, in double, and rounded once to T.
 //
-// With H0 = 28 (float64) or 12 (float32), sigma = max(v, H0) and
+// With H0 = Range::bessel_series_below, sigma = max(v, H0) and
 // tau = sigma / h in (0, 1], h = sqrt(v^2 + x^2), t = v / h, q = t^2:
 //   p(tau) = sum_k h^-k d_k(q)
 //   e(tau) = sum_k h^-k e_k(q)
@@ -16,24 +16,10 @@
 // coefficients is well conditioned.
 #pragma once
 
+#include "ranges.h"
 #include "simd.h"
 
 FK_BEGIN
-
-template <class T>
-struct BesselRange;
-template <>
-struct BesselRange<double> {
-  static constexpr double series_below = 28;
-  static constexpr double huge = 1e150;  // above it x^2 would overflow
-  static constexpr double unit = 1.1102230246251565e-16;
-};
-template <>
-struct BesselRange<float> {
-  static constexpr double series_below = 12;
-  static constexpr double huge = 1e18;
-  static constexpr double unit = 5.9604644775390625e-8;
-};
 
 // c[0] + c[1] x + ... + c[count - 1] x^(count - 1)
 template <class T, int Capacity>

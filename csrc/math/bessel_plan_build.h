@@ -115,7 +115,7 @@ void expand(Polynomial<T, Capacity>& out, double first, Ratio ratio) {
     out.c[k] = static_cast<T>(term);
     sum += term;
     const double next = term * ratio(k + 1);
-    if (next < term && next < sum * BesselRange<T>::unit / 16) break;
+    if (next < term && next < sum * Range<T>::bessel_unit / 16) break;
     term = next;
   }
   out.count = k < Capacity ? k + 1 : Capacity;
@@ -123,7 +123,7 @@ void expand(Polynomial<T, Capacity>& out, double first, Ratio ratio) {
 
 template <class T>
 void build_series(BesselPlan<T>& plan, double v) {
-  const double h0 = BesselRange<T>::series_below;
+  const double h0 = Range<T>::bessel_series_below;
   plan.has_series = v < h0;
   double y = (h0 * h0 - v * v) / 4;
   if (!(y > 1)) y = 1;
@@ -137,9 +137,9 @@ void build_series(BesselPlan<T>& plan, double v) {
 // W of log_0f1.h: log(2/(1+t))/2, the sum p and the constants of Gamma(v + 1).
 template <class T>
 void fit_remainder(BesselPlan<T>& plan, const CollapsedDebye& d, double v, double m) {
-  const double unit = BesselRange<T>::unit;
+  const double unit = Range<T>::bessel_unit;
   const auto z = [&](double tau) { return (1 - d.rho * tau) / 2; };
-  if (v >= BesselRange<T>::series_below) {
+  if (v >= Range<T>::bessel_series_below) {
     fit(plan.w, unit * v / 16, [&](double tau) { return d.gap(tau) + log_quotient(z(tau)) / 4; });
   } else if (plan.factored) {
     fit(plan.w, unit * v / 16, [&](double tau) {
@@ -157,8 +157,8 @@ void fit_remainder(BesselPlan<T>& plan, const CollapsedDebye& d, double v, doubl
 template <class T>
 BesselPlan<T> make_bessel_plan(double v) {
   using namespace plan;
-  using Range = BesselRange<T>;
-  const double h0 = Range::series_below, unit = Range::unit;
+  using Limits = Range<T>;
+  const double h0 = Limits::bessel_series_below, unit = Limits::bessel_unit;
   const double sigma = v > h0 ? v : h0, m = v > 10 ? v : 10;
   BesselPlan<T> out = {};
   out.v = static_cast<T>(v);
@@ -166,7 +166,7 @@ BesselPlan<T> make_bessel_plan(double v) {
   out.inv_two_m = static_cast<T>(0.5 / m);
   out.offset = static_cast<T>((v - m) / m);
   out.factored = v >= 10;
-  out.log_gamma = static_cast<T>(v < 28 ? log_gamma_1p(v) : ::lgamma(v + 1));
+  out.log_gamma = static_cast<T>(v < Limits::log_gamma_below ? log_gamma_1p(v) : ::lgamma(v + 1));
   // The series is asymptotic: near h = 12 its terms grow again after the tenth.
   const CollapsedDebye d(v, sigma, sigma < 28 ? 10 : debye_terms);
   fit(out.p, unit * sigma / 16, [&](double tau) { return d.p(tau); });

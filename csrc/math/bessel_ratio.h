@@ -41,19 +41,20 @@ struct DebyeFrame {
   }
 };
 
-// Selects the series or the expansion for each lane.  Above BesselRange::huge, where
+// Selects the series or the expansion for each lane.  Above Range::bessel_huge, where
 // x^2 would overflow, `beyond(x, value at huge, huge / x)` extrapolates.
 template <class V, class Series, class Debye, class Beyond>
 FK_HD V by_region(const BesselPlan<scalar_t<V>>& plan, V x, Series series, Debye debye,
                   Beyond beyond) {
   using T = scalar_t<V>;
-  using Range = BesselRange<T>;
-  const V huge = real<V>(Range::huge);
+  using Limits = Range<T>;
+  const V huge = real<V>(Limits::bessel_huge);
   const V xc = min(x, huge);
   V out;
   if (plan.has_series) {
     const V v(plan.v);
-    const mask_t<V> low = xc * xc + v * v < real<V>(Range::series_below * Range::series_below);
+    const mask_t<V> low =
+        xc * xc + v * v < real<V>(Limits::bessel_series_below * Limits::bessel_series_below);
     if (all(low)) {
       out = series(xc);
     } else {

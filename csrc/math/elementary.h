@@ -5,12 +5,13 @@
 // Limits, signed zeros, infinities and NaN are those of C99 Annex F.
 //
 // Method: argument reduction to a small interval, a polynomial from
-// csrc/math/tables/elementary.py there, reconstruction.  Cody & Waite, Software
+// csrc/math/tables/polynomials.py there, reconstruction.  Cody & Waite, Software
 // Manual for the Elementary Functions (1980); the reconstruction of log follows
 // the error analysis of fdlibm's e_log.c (Sun Microsystems, 1993).
 #pragma once
 
-#include "simd.h"
+#include "polynomials.h"
+#include "ranges.h"
 
 // On a GPU, float32 uses the functions of the CUDA toolkit, which use the special function units
 // (CUDA C++ Programming Guide, Mathematical Functions: at most 2 ulp), except for functions
@@ -23,25 +24,6 @@
 #endif
 
 FK_BEGIN
-
-// c0 + c1 x + ... by Horner's rule; constants are rounded to V's scalar type.
-template <class V, class C>
-FK_HD V horner(V, C c) {
-  return V(c);
-}
-template <class V, class C, class... D>
-FK_HD V horner(V x, C c, D... rest) {
-  return fma(horner(x, rest...), x, V(c));
-}
-
-template <class V>
-constexpr bool is_single = sizeof(scalar_t<V>) == 4;
-
-// Shorthand for a constant of V's precision.
-template <class V>
-FK_HD V real(double c) {
-  return V(scalar_t<V>(c));
-}
 
 // a / b to 2 ulp for |b| within [2^-126, 2^126]: on a GPU much cheaper than the exact quotient.
 template <class V>
@@ -91,30 +73,22 @@ FK_HD V expm1_reduced(V x, V& n) {
   using T = scalar_t<V>;
   constexpr T magic = T(is_single<V> ? 12582912.0 : 6755399441055744.0);
   n = (x * real<V>(1.4426950408889634074) + V(magic)) - V(magic);
-  V r, p;
+  V r;
   if constexpr (is_single<V>) {
     r = fma(n, real<V>(-0.693359375), x);
     r = fma(n, real<V>(2.12194440e-4), r);
-    const V z = r * r;
-    p = horner(z, fma(r, real<V>(0.1666666668), real<V>(0.5000000014)),
-               fma(r, real<V>(0.008333310845), real<V>(0.0416664642)),
-               fma(r, real<V>(0.0001989108046), real<V>(0.001393373072)));
   } else {
     r = fma(n, real<V>(-6.93147180369123816490e-01), x);
     r = fma(n, real<V>(-1.90821492927058770002e-10), r);
-    p = horner(r, 0.5, 0.1666666666666666667, 0.04166666666666667687, 0.008333333333333334013,
-               0.001388888888887900308, 0.0001984126984126325187, 0.00002480158733663094697,
-               2.755731924734450951e-6, 2.755726307730941145e-7, 2.505207095980366199e-8,
-               2.09182123191339782e-9, 1.60866776667873615e-10);
   }
-  return fma(r * r, p, r);
+  return fma(r * r, exp_polynomial(r), r);
 }
 
 // exp: 0 below, infinity above; subnormal results are rounded once.
 template <class V>
 FK_HD V exp(V x) {
   FK_TOOLKIT(::expf(x));
-  x = clamp(x, real<V>(is_single<V> ? -104.0 : -746.0), real<V>(is_single<V> ? 89.0 : 710.0));
+  x = clamp(x, real<V>(Range<scalar_t<V>>::exp_lowest), real<V>(Range<scalar_t<V>>::exp_highest));
   V n;
   const V p = expm1_reduced(x, n);
   return scale_by_power(real<V>(1.0) + p, n);
@@ -124,7 +98,8 @@ FK_HD V exp(V x) {
 template <class V>
 FK_HD V expm1(V x) {
   FK_TOOLKIT(::expm1f(x));
-  const V y = clamp(x, real<V>(is_single<V> ? -18.0 : -38.0), real<V>(is_single<V> ? 89.0 : 710.0));
+  const V y =
+      clamp(x, real<V>(Range<scalar_t<V>>::expm1_lowest), real<V>(Range<scalar_t<V>>::exp_highest));
   V n;
   const V p = expm1_reduced(y, n);
   const V result = scale_by_power(p + (real<V>(1.0) - scale_by_power(real<V>(1.0), -n)), n);
@@ -147,14 +122,7 @@ template <class V>
 FK_HD V log_reduced(V f, V e) {
   const V s = f / (real<V>(2.0) + f);
   const V z = s * s;
-  V r;
-  if constexpr (is_single<V>) {
-    r = z * horner(z, 0.6666666655, 0.4000012221, 0.2855077863, 0.2333161447);
-  } else {
-    r = z * horner(z, 0.6666666666666666646, 0.4000000000000088324, 0.2857142857079978503,
-                   0.222222223925810451, 0.1818179554752113623, 0.1538624473762166661,
-                   0.1326863836926682388, 0.1308803485092755383);
-  }
+  const V r = z * log_polynomial(z);
   // log(1 + f) = f - f^2/2 + s (f^2/2 + r): the large terms carry no rounding.
   const V half_square = real<V>(0.5) * f * f;
   const V high = real<V>(is_single<V> ? 0.693359375 : 6.93147180369123816490e-01);
@@ -166,7 +134,7 @@ template <class V>
 FK_HD V log(V x) {
   FK_TOOLKIT(::logf(x));
   using T = scalar_t<V>;
-  const V tiny = real<V>(is_single<V> ? 1.17549435e-38 : 2.2250738585072014e-308);
+  const V tiny = real<V>(Range<T>::smallest_normal);
   const V lift = real<V>(is_single<V> ? 16777216.0 : 18014398509481984.0);
   const mask_t<V> subnormal = x < tiny;
   V e;
@@ -189,7 +157,7 @@ FK_HD V log1p(V x) {
   V e;
   const V f = split_exponent(u, e);
   V result = log_reduced(f, e) + lost / u;
-  const V smallest = real<V>(is_single<V> ? 1e-9 : 1e-18);
+  const V smallest = real<V>(Range<scalar_t<V>>::log1p_smallest);
   result = select(abs(x) < smallest, x, result);  // keeps -0 and subnormals
   result = select(x == V(T(INFINITY)), x, result);
   result = select(x == -one, V(T(-INFINITY)), result);
@@ -203,7 +171,7 @@ FK_HD V tanh(V x) {
   FK_TOOLKIT(::tanhf(x));
   const V one = real<V>(1.0);
   // Where the clamp is active, the quotient rounds to 1.
-  const V y = max(abs(x) * real<V>(-2.0), real<V>(is_single<V> ? -20.0 : -42.0));
+  const V y = max(abs(x) * real<V>(-2.0), real<V>(Range<scalar_t<V>>::tanh_lowest));
   V n;
   const V p = expm1_reduced(y, n);
   const V power = power_of_two(n);
@@ -216,7 +184,7 @@ template <class V>
 FK_HD V sigmoid(V x) {
   const V one = real<V>(1.0), zero = real<V>(0.0);
   V n;
-  const V p = expm1_reduced(max(-abs(x), real<V>(is_single<V> ? -104.0 : -746.0)), n);
+  const V p = expm1_reduced(max(-abs(x), real<V>(Range<scalar_t<V>>::exp_lowest)), n);
   const V u = one + p;
   const V e = scale_by_power(u, n), e_low = scale_by_power(p - (u - one), n);
   const V d = one + e, d_low = (e - (d - one)) + e_low;
@@ -247,18 +215,7 @@ FK_HD V atan2_quadrant(V y, V x) {
   const mask_t<V> reduce = lo > hi * real<V>(0.6);
   const V q = select(reduce, lo - hi, lo) / select(reduce, lo + hi, hi);
   const V z = q * q;
-  V p;
-  if constexpr (is_single<V>) {
-    p = horner(z, -0.3333333313, 0.1999994348, -0.1428316287, 0.1106720471, -0.08721823671,
-               0.06021323322, -0.02471743211);
-  } else {
-    p = horner(z, -0.3333333333333333333, 0.1999999999999999889, -0.1428571428571398868,
-               0.1111111111107961924, -0.09090909089147151203, 0.07692307632322025345,
-               -0.06666665315316703678, 0.05882331688293126036, -0.05262916094089215609,
-               0.04759866820150048304, -0.04334907686141406575, 0.03937883108883153791,
-               -0.03476428472873337374, 0.0281617910774876753, -0.01893379104411035159,
-               0.008989989758912257501, -0.002175226959571659621);
-  }
+  const V p = atan_polynomial(z);
   // The rounding errors of pi/4 and pi/2 are added to the small term.
   const V low = real<V>(is_single<V> ? -2.18556941e-8 : 3.0616169978683830e-17);
   V r = fma(q * z, p, select(reduce, low, real<V>(0.0))) + q;
@@ -271,7 +228,7 @@ FK_HD V atan(V x) {
   FK_TOOLKIT(::atanf(x));
   using T = scalar_t<V>;
   const V a = abs(x);
-  const V r = atan2_quadrant(min(a, V(T(is_single<V> ? 1e30 : 1e300))), real<V>(1.0));
+  const V r = atan2_quadrant(min(a, real<V>(Range<T>::atan_largest)), real<V>(1.0));
   return select(isnan(x), x, copysign(r, x));
 }
 
@@ -295,30 +252,20 @@ FK_HD void sincos(V x, V& sine, V& cosine) {
   const V shifted = x * real<V>(0.63661977236758134308) + V(magic);
   const V n = shifted - V(magic);
   const auto quadrant = as_int(shifted);
-  V r, ps, pc;
+  V r;
   if constexpr (is_single<V>) {
     r = fma(n, real<V>(-1.5703125), x);
     r = fma(n, real<V>(-4.837512969970703125e-4), r);
     const V part = n * real<V>(7.549533620476723e-8), rounded = r - part;
     r = rounded - fma(n, real<V>(2.563344151594519e-12), part - (r - rounded));
-    const V z = r * r;
-    ps = horner(z, -0.1666666466, 0.008332747105, -0.000195876391);
-    pc = horner(z, 0.04166666465, -0.001388830187, 2.454768977e-5);
   } else {
     r = fma(n, real<V>(-1.57079625129699707031), x);
     r = fma(n, real<V>(-7.54978941586159635335e-8), r);
     r = fma(n, real<V>(-5.39030285815811905290e-15), r);
-    const V z = r * r;
-    ps = horner(z, -0.1666666666666666667, 0.008333333333333331481, -0.0001984126984126504105,
-                2.755731921932057977e-6, -2.505210622599440069e-8, 1.605853059664595471e-10,
-                -7.586636882825159649e-13);
-    pc = horner(z, 0.04166666666666666667, -0.001388888888888888786, 0.00002480158730158463314,
-                -2.755731922139249065e-7, 2.087675578749260595e-9, -1.147046031920951184e-11,
-                4.745838412531022965e-14);
   }
   const V z = r * r;
-  const V s = copysign(fma(r * z, ps, r), r);  // -0 for -0
-  const V c = real<V>(1.0) - (real<V>(0.5) * z - z * z * pc);
+  const V s = copysign(fma(r * z, sin_polynomial(z), r), r);  // -0 for -0
+  const V c = real<V>(1.0) - (real<V>(0.5) * z - z * z * cos_polynomial(z));
   // Quadrant q: sin is s, c, -s, -c and cos is c, -s, -c, s.
   constexpr int sign_shift = is_single<V> ? 30 : 62;
   const auto one = as_int(shifted) - as_int(shifted) + 1;

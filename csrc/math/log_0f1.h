@@ -45,7 +45,7 @@ FK_HD V debye_log_part(const BesselPlan<scalar_t<V>>& plan, const DebyeFrame<V>&
 template <class V>
 FK_HD V or_limit(const BesselPlan<scalar_t<V>>& plan, V x, V out) {
   const V v1(plan.v + scalar_t<V>(1));
-  const mask_t<V> small = x * x < real<V>(BesselRange<scalar_t<V>>::unit) * v1;
+  const mask_t<V> small = x * x < real<V>(Range<scalar_t<V>>::bessel_unit) * v1;
   if (any(small)) out = select(small, x / v1 * (x * real<V>(0.25)), out);
   return out;
 }
@@ -100,7 +100,7 @@ FK_HD V bessel_divergence(const BesselPlan<scalar_t<V>>& plan, V x) {
 // KL' = x A', which decreases as 1/x where A' alone would underflow.
 template <class V>
 FK_HD V bessel_divergence_slope(const BesselPlan<scalar_t<V>>& plan, V x) {
-  const V huge = real<V>(BesselRange<scalar_t<V>>::huge), xc = min(x, huge);
+  const V huge = real<V>(Range<scalar_t<V>>::bessel_huge), xc = min(x, huge);
   const V out = xc * bessel_ratio_slope(plan, xc);
   const mask_t<V> past = x > huge;
   return any(past) ? select(past, out * (huge / x), out) : out;

@@ -19,11 +19,10 @@ FK_BEGIN
 // asinh(v/x) = log((h + v) / x), without overflow of the quotient.
 template <class V>
 FK_HD V asinh_of_quotient(V h_plus_v, V x) {
-  constexpr bool single = is_single<V>;
-  const mask_t<V> small = x < real<V>(single ? 1e-18 : 1e-150);
-  // x times 2^64 or 2^600
-  const V lifted = select(small, x * real<V>(single ? 0x1p64 : 0x1p600), x);
-  const V log_lift = real<V>(single ? 44.3614195558364998 : 415.888308335967186);
+  using Limits = Range<scalar_t<V>>;
+  const mask_t<V> small = x < real<V>(Limits::quotient_small);
+  const V lifted = select(small, x * real<V>(Limits::quotient_lift), x);
+  const V log_lift = real<V>(Limits::quotient_log_lift);
   return log(h_plus_v / lifted) + select(small, log_lift, real<V>(0.0));
 }
 

@@ -80,13 +80,13 @@ FK_HD mask_t<V> slerp_oblique(V bb, V rr) {
 template <class V>
 FK_HD mask_t<V> slerp_degenerate(const SlerpSums<V>& s) {
   const V across = s.rr - s.ar * (s.ar / s.aa);
-  return across <= real<V>(0.25) * s.rr;
+  return across <= real<V>(Range<scalar_t<V>>::slerp_along) * s.rr;
 }
 
 // Whether the component of b orthogonal to a is too small to define a direction.
 template <class V>
 FK_HD mask_t<V> slerp_parallel(const SlerpSums<V>& s) {
-  const V limit = real<V>(is_single<V> ? 1e-32 : 1e-302);
+  const V limit = real<V>(Range<scalar_t<V>>::slerp_parallel);
   return s.rr - s.ar * (s.ar / s.aa) <= limit * s.ab * (s.ab / s.aa);
 }
 

@@ -104,7 +104,7 @@ struct StereographicPreimage {
 template <class V>
 FK_HD StereographicPreimage<V> stereographic_preimage(const StereographicRow<V>& row) {
   const V one = real<V>(1.0);
-  const V largest = real<V>(is_single<V> ? 3.4028234e38 : 1.7976931348623157e308);
+  const V largest = real<V>(Range<scalar_t<V>>::largest);
   const V unscale = one / row.scale;
   StereographicPreimage<V> p;
   p.south = row.last < real<V>(0.0);

@@ -19,9 +19,9 @@ FK_HD V vmf_concentration(const BesselPlan<scalar_t<V>>& plan, V r, V complement
   const V gap = complement * (one + r);  // 1 - r^2
   const V target = r / gap;
   V kappa = target * (V(plan.v + plan.v + T(2)) - r * r);
-  const V limit = real<V>(BesselRange<T>::huge);
+  const V limit = real<V>(Range<T>::bessel_huge);
   kappa = min(kappa, limit);
-  for (int i = 0; i < (is_single<V> ? 2 : 4); ++i) {
+  for (int i = 0; i < Range<T>::concentration_steps; ++i) {
     const V a = bessel_ratio(plan, kappa);
     const V g = bessel_ratio_complement(plan, kappa) * (one + a);
     // f = A / g, f' = A' (1 + A^2) / g^2

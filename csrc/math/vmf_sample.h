@@ -17,9 +17,6 @@
 
 FK_BEGIN
 
-// A proposal is rejected with probability at most 0.34; all 32 are, with less than 1e-14.
-constexpr int vmf_sample_rounds = 32;
-
 // 1 - w and 1 + w.
 template <class V>
 struct VmfCosine {
@@ -45,7 +42,7 @@ FK_HD VmfCosine<V> vmf_sample_cosine(V kappa, double n_, words_t<V> row_low, wor
   const W zero = row_low ^ row_low;
   VmfCosine<V> taken = {};
   mask_t<V> pending = kappa == kappa;
-  for (uint32_t round = 0; round < vmf_sample_rounds; ++round) {
+  for (uint32_t round = 0; round < Range<double>::sample_rounds; ++round) {
     W a0 = zero + 2 * round, a1 = row_low, a2 = row_high, a3 = zero + uint32_t(Stream::cosine);
     W b0 = zero + (2 * round + 1), b1 = row_low, b2 = row_high, b3 = a3;
     philox(a0, a1, a2, a3, key_low, key_high);
@@ -81,34 +78,27 @@ FK_HD VmfCosine<V> vmf_sample_cosine(V kappa, double n_, words_t<V> row_low, wor
 template <class V>
 FK_HD void vmf_cosine_path(const BesselPlan<double>& plan, V kappa, double n_, VmfCosine<V> at,
                            V& slope, V& bend) {
-  constexpr int half_nodes = 12;
-  static constexpr double nodes[half_nodes] = {
-      0.0024063900014893199, 0.012635722014345251, 0.030862723998633621, 0.056792236497799483,
-      0.089999007013048539,  0.12993790421072282,  0.17595317403151222,  0.22728926430558023,
-      0.28310324618697743,   0.34247866015191831,  0.40444056626319185,  0.46797155356869719};
-  static constexpr double weights[half_nodes] = {
-      0.0061706148999935998, 0.014265694314466832, 0.022138719408709903, 0.02964929245771839,
-      0.036673240705540153,  0.043095080765976638, 0.048809326052056944, 0.053722135057982817,
-      0.057752834026862801,  0.060835236463901696, 0.062918728173414148, 0.063969097673376078};
   const V n1(n_ - 1), w = V(0.5) * (at.above - at.below);
-  const V s = max(sqrt(at.below * at.above), V(1e-150));
+  const V s = max(sqrt(at.below * at.above), V(Range<double>::sample_smallest));
   const V complement = bessel_ratio_complement(plan, kappa), rate = bessel_ratio_slope(plan, kappa);
   const mask_t<V> inner = at.below < complement;
   const V side = select(inner, V(-1.0), V(1.0)), cotangent = w / s;
   const V room = atan2(s, select(inner, w, -w));
   const V curvature = greater_of_zero(kappa * w + n1 / (s * s));
   const V fall = greater_of_zero(side * (kappa * s - n1 * cotangent));
-  const V reach =
-      min(V(100.0) / max(fall + sqrt(fall * fall + V(100.0) * curvature), V(1e-150)), room);
+  const V reach = min(V(100.0) / max(fall + sqrt(fall * fall + V(100.0) * curvature),
+                                     V(Range<double>::sample_smallest)),
+                      room);
   V first(0.0), second(0.0);
-  for (int i = 0; i < 2 * half_nodes; ++i) {
-    const int j = i < half_nodes ? i : 2 * half_nodes - 1 - i;
-    const V node(i < half_nodes ? nodes[j] : 1 - nodes[j]);
+  for (int i = 0; i < quadrature_nodes; ++i) {
+    const bool mirrored = 2 * i >= quadrature_nodes;
+    const int j = mirrored ? quadrature_nodes - 1 - i : i;
+    const V node(mirrored ? 1 - quadrature_node(j) : quadrature_node(j));
     V sine, cosine;  // of half the step
     sincos(V(0.5) * side * reach * node, sine, cosine);
     const V drop = V(-2.0) * sine * (s * cosine + w * sine);
     const V log_sine = log1p(V(2.0) * sine * (cotangent * cosine - sine));
-    const V g = V(weights[j]) * exp(kappa * drop + n1 * log_sine);
+    const V g = V(quadrature_weight(j)) * exp(kappa * drop + n1 * log_sine);
     const V distance = drop + (complement - at.below);
     first += g * abs(distance);
     second += g * (distance * distance - rate);

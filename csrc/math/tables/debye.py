@@ -103,11 +103,14 @@ def header() -> str:
         "",
         f"constexpr int debye_terms = {TERMS};",
         "",
+        "// clang-format off",
         *table("debye_d", "d_k, degree k.", d),
         *table("debye_e", "e_k = k d_k + 2 q d_k', degree k.", e),
         *table(
             "debye_m", "m_k = e_k - (1 - q) ((k + 2) e_k + 2 q e_k'), degree k + 1.", curvature(e)
         ),
+        "// clang-format on",
+        "",
         "FK_END",
     ]
     return "\n".join(lines) + "\n"
