@@ -13,6 +13,7 @@ then copy its kept channels.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .elementary import atan, exp, log1p_nonnegative, tanh
-from .launch import launch
-from .refuse import FLOATING, check_gradients, refuse, wide_of
-from .tile import TILE, ceil_div, fetch, parts_of, positions, power_of_two, warps
+from .engine.calls import Call, planned
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import TILE, Rows, ceil_div, merged, parts_of, power_of_two, warps
+from .engine.tiles import fetch, positions
 
 # ---- kernels ---------------------------------------------------------------------
 
@@ -93,7 +95,7 @@ def copy_tile(
 
 @triton.jit
 def forward_kernel(
-    x, params, y, log_det,
+    x, halves, y, log_det,
     n_lines, n_elements, kept_lines, kept_elements, count, parts, programs,
     x_row, x_line, x_step, p_row, p_line, p_step, y_row, y_line,
     x_at, x_kept_at, y_at, y_kept_at, shift_at, raw_at,
@@ -114,8 +116,8 @@ def forward_kernel(
             mask = (line < n_lines) & (element < n_elements)
             value = fetch(x, x_at + (row * x_row + line * x_line + element * x_step), mask)
             at = row * p_row + line * p_line + element * p_step
-            shift = fetch(params, shift_at + at, mask).to(value.dtype)
-            raw = fetch(params, raw_at + at, mask).to(value.dtype)
+            shift = fetch(halves, shift_at + at, mask).to(value.dtype)
+            raw = fetch(halves, raw_at + at, mask).to(value.dtype)
             log_s, s, _ = scale(raw, SCALE_FN, BOUND)
             if INVERSE:
                 total -= tl.where(mask, log_s, 0.0)
@@ -134,7 +136,7 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    grad_y, grad_log_det, x, params, grad_x, grad_params,
+    grad_y, grad_log_det, x, halves, grad_x, grad_params,
     n_lines, n_elements, kept_lines, kept_elements, tiles, programs,
     g_row, g_line, g_step, x_row, x_line, x_step, p_row, p_line, p_step,
     gx_row, gx_line, gp_row, gp_line, gp_step, log_det_step,
@@ -154,10 +156,10 @@ def backward_kernel(
         value = fetch(x, x_at + (row * x_row + line * x_line + element * x_step), mask)
         grad = fetch(grad_y, g_at + (row * g_row + line * g_line + element * g_step), mask)
         at = row * p_row + line * p_line + element * p_step
-        raw = fetch(params, raw_at + at, mask).to(value.dtype)
+        raw = fetch(halves, raw_at + at, mask).to(value.dtype)
         # Read only where the gradient of log s takes it.
         if SHIFT_FIRST != INVERSE:
-            shift = fetch(params, shift_at + at, mask).to(value.dtype)
+            shift = fetch(halves, shift_at + at, mask).to(value.dtype)
         if PLANES:
             grad_log = tl.load(grad_log_det + row * log_det_step).to(value.dtype)
         else:
@@ -224,36 +226,31 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> None:
 class _Operand:
     """A tensor (B, C, *S) and its strides of rows, channels and positions in space."""
 
-    tensor: Tensor
+    rows: Rows
     row: Any
     channel: Any
     step: Any
 
 
-def _operand(t: Tensor, pairs: bool = False) -> _Operand:
-    """`t` with one stride for all of its space; rare layouts are copied.
+def _operand(shape: Sequence[Any], strides: Sequence[Any] | None, pairs: bool = False) -> _Operand:
+    """An operand with one stride for all of its space; rare layouts are copied.
 
-    With `pairs`, a channel is two of `t`'s: those of interleaved parameters.
+    With `pairs`, a channel is two of the tensor's: those of interleaved parameters.  Outputs
+    (`strides` is None) are contiguous.
     """
-    step: Any = None
-    following: Any = 1
-    for size, stride in zip(reversed(t.shape[2:]), reversed(t.stride()[2:]), strict=True):
-        if size == 1:
-            continue
-        if step is None:
-            step, following = stride, stride * size
-        elif stride == following:
-            following = following * size
-        else:
-            return _operand(t.contiguous(), pairs)
-    channel = t.stride(1) * 2 if pairs else t.stride(1)
-    return _Operand(t, t.stride(0), channel, 1 if step is None else step)
+    space = math.prod(shape[2:])
+    step = None if strides is None else merged(shape[2:], strides[2:])
+    if strides is None or step is None:
+        rows = Rows(load=None if strides is None else Tensor.contiguous)
+        return _Operand(rows, shape[1] * space, space * 2 if pairs else space, 1)
+    return _Operand(Rows(), strides[0], strides[1] * 2 if pairs else strides[1], step)
 
 
 class _Tiles:
     """How a call is divided into tiles."""
 
-    def __init__(self, x: Tensor, params: Tensor, transform: str, *operands: _Operand) -> None:
+    def __init__(self, x: Tensor, params: Tensor, options: tuple[Any, ...], *operands: _Operand):
+        scale_fn, bound, _, order, inverse, transform = options
         rows, self.space = x.shape[0], math.prod(x.shape[2:])
         coupled = params.shape[1] // 2
         kept = x.shape[1] - coupled
@@ -266,18 +263,27 @@ class _Tiles:
             channels_last = any(o.channel < o.step for o in operands)
             # 32 x 32 reads whole sectors along both axes: the output is channels first.
             narrow = power_of_two(coupled, 32) if channels_last else 1
-            self.elements = power_of_two(self.space, TILE // narrow)
-            self.lines = power_of_two(coupled, TILE // self.elements)
-            units, blocks = rows, ceil_div(coupled, self.lines)
-            kept_blocks = ceil_div(kept, self.lines)
+            elements = power_of_two(self.space, TILE // narrow)
+            lines = power_of_two(coupled, TILE // elements)
+            self.units, blocks = rows, ceil_div(coupled, lines)
+            kept_blocks = ceil_div(kept, lines)
         else:
             self.sizes = (rows, coupled * self.space, rows, kept * self.space)
-            self.elements = power_of_two(max(self.sizes[1], 1), TILE)
-            self.lines = power_of_two(rows, TILE // self.elements)
-            units, blocks, kept_blocks = ceil_div(rows, self.lines), 1, 1
-        self.units = units
-        self.tiles = blocks * ceil_div(self.sizes[1], self.elements)
-        self.kept_tiles = kept_blocks * ceil_div(self.sizes[3], self.elements)
+            elements = power_of_two(max(self.sizes[1], 1), TILE)
+            lines = power_of_two(rows, TILE // elements)
+            self.units, blocks, kept_blocks = ceil_div(rows, lines), 1, 1
+        self.tiles = blocks * ceil_div(self.sizes[1], elements)
+        self.kept_tiles = kept_blocks * ceil_div(self.sizes[3], elements)
+        self.constants = {
+            "SCALE_FN": scale_fn,
+            "BOUND": float(bound),
+            "SHIFT_FIRST": order == "shift_then_scale",
+            "INVERSE": bool(inverse),
+            "PLANES": self.planes,
+            "LINES": lines,
+            "ELEMENTS": elements,
+            "num_warps": warps(lines * elements),
+        }
 
     def strides(self, o: _Operand, *, step: bool = True) -> tuple[Any, ...]:
         """Of an operand: a tile's base row, lines and elements; contiguous ones have no step."""
@@ -287,81 +293,70 @@ class _Tiles:
             three = (0, o.row, o.channel if self.space == 1 else o.step)
         return three if step else three[:2]
 
-    def constants(self, options: tuple[Any, ...]) -> dict[str, Any]:
-        """The kernels' compile-time arguments."""
-        scale_fn, bound, _, order, inverse, _ = options
-        return {
-            "SCALE_FN": scale_fn,
-            "BOUND": float(bound),
-            "SHIFT_FIRST": order == "shift_then_scale",
-            "INVERSE": bool(inverse),
-            "PLANES": self.planes,
-            "LINES": self.lines,
-            "ELEMENTS": self.elements,
-            "num_warps": warps(self.lines * self.elements),
-        }
+    def starts(self, o: _Operand) -> tuple[Any, Any]:
+        """Where an operand's coupled and kept channels begin."""
+        return self.coupled_channel * o.channel, self.kept_channel * o.channel
 
 
-def _halves(params: Tensor, layout: str) -> tuple[Any, Any]:
+def _halves(o: _Operand, channels: Any, layout: str) -> tuple[Any, Any]:
     """Where shift and raw scale begin."""
-    channel = params.stride(1)
     if layout == "interleaved":
-        return 0, channel
-    half = params.shape[1] // 2 * channel
+        return 0, o.channel // 2
+    half = channels // 2 * o.channel
     return (0, half) if layout == "shift_scale" else (half, 0)
 
 
 # ---- the op ----------------------------------------------------------------------
 
 
-def forward(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+@planned(tensors=2)
+def forward(x: Tensor, params: Tensor, *options: Any) -> Call:
     """(y, log_det); the options are those of the dispatcher's schema."""
     _check(x, params, *options)
-    layout, transform = options[2], options[5]
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    xs, ys = _operand(x), _operand(y)
-    ps = _operand(params, layout == "interleaved")
-    tiles = _Tiles(x, params, transform, xs, ys, ps)
+    layout, pairs = options[2], options[2] == "interleaved"
+    xs, ys = _operand(x.shape, x.stride()), _operand(x.shape, None)
+    ps = _operand(params.shape, params.stride(), pairs)
+    tiles = _Tiles(x, params, options, xs, ys, ps)
     parts = parts_of(tiles.units, tiles.tiles)
-    wide = wide_of(x.dtype)
-    shape = (x.shape[0],) if parts == 1 else (x.shape[0], parts)
-    sums = torch.empty(shape, dtype=wide, device=x.device)
+    sums = (x.shape[0],) if parts == 1 else (x.shape[0], parts)
     programs = parts + tiles.kept_tiles
-    launch(
+    return Call(
         forward_kernel, tiles.units * programs, x,
-        xs.tensor, ps.tensor, y, sums, *tiles.sizes, ceil_div(tiles.tiles, parts), parts, programs,
-        *tiles.strides(xs), *tiles.strides(ps), *tiles.strides(ys, step=False),
-        tiles.coupled_channel * xs.channel, tiles.kept_channel * xs.channel,
-        tiles.coupled_channel * ys.channel, tiles.kept_channel * ys.channel,
-        *_halves(ps.tensor, layout), **tiles.constants(options),
+        inputs=[xs.rows, ps.rows], outputs=[(x.shape, x.dtype), (sums, wide_of(x.dtype))],
+        numbers=(
+            *tiles.sizes, ceil_div(tiles.tiles, parts), parts, programs,
+            *tiles.strides(xs), *tiles.strides(ps), *tiles.strides(ys, step=False),
+            *tiles.starts(xs), *tiles.starts(ys), *_halves(ps, params.shape[1], layout),
+        ),
+        constants=tiles.constants,
+        finish=None if parts == 1 else lambda _, outputs: (outputs[0], outputs[1].sum(1)),
     )  # fmt: skip
-    return y, sums if parts == 1 else sums.sum(1)
 
 
+@planned(tensors=4)
 def backward(
     grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor, *options: Any
-) -> tuple[Tensor, Tensor]:
+) -> Call:
     """(grad_x, grad_params)."""
     _check(x, params, *options)
     outputs = (x.shape, x.dtype), (x.shape[:1], wide_of(x.dtype))
     check_gradients("affine_coupling", (grad_y, grad_log_det), outputs, x, params, *options)
-    layout, transform = options[2], options[5]
-    pairs = layout == "interleaved"
-    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    grad_params = torch.empty(params.shape, dtype=params.dtype, device=x.device)
-    gs, xs, gxs = _operand(grad_y), _operand(x), _operand(grad_x)
-    ps, gps = _operand(params, pairs), _operand(grad_params, pairs)
-    tiles = _Tiles(x, params, transform, gs, xs, gxs, ps, gps)
+    layout, pairs = options[2], options[2] == "interleaved"
+    gs, xs = _operand(x.shape, grad_y.stride()), _operand(x.shape, x.stride())
+    ps, gxs = _operand(params.shape, params.stride(), pairs), _operand(x.shape, None)
+    gps = _operand(params.shape, None, pairs)
+    tiles = _Tiles(x, params, options, gs, xs, gxs, ps, gps)
     programs = tiles.tiles + tiles.kept_tiles
-    launch(
+    return Call(
         backward_kernel, tiles.units * programs, x,
-        gs.tensor, grad_log_det, xs.tensor, ps.tensor, grad_x, grad_params,
-        *tiles.sizes, tiles.tiles, programs,
-        *tiles.strides(gs), *tiles.strides(xs), *tiles.strides(ps),
-        *tiles.strides(gxs, step=False), *tiles.strides(gps), grad_log_det.stride(0),
-        tiles.coupled_channel * gs.channel, tiles.kept_channel * gs.channel,
-        tiles.coupled_channel * xs.channel,
-        tiles.coupled_channel * gxs.channel, tiles.kept_channel * gxs.channel,
-        *_halves(ps.tensor, layout), *_halves(grad_params, layout), **tiles.constants(options),
+        inputs=[gs.rows, None, xs.rows, ps.rows],
+        outputs=[(x.shape, x.dtype), (params.shape, params.dtype)],
+        numbers=(
+            *tiles.sizes, tiles.tiles, programs,
+            *tiles.strides(gs), *tiles.strides(xs), *tiles.strides(ps),
+            *tiles.strides(gxs, step=False), *tiles.strides(gps), grad_log_det.stride(0),
+            *tiles.starts(gs), tiles.starts(xs)[0], *tiles.starts(gxs),
+            *_halves(ps, params.shape[1], layout), *_halves(gps, params.shape[1], layout),
+        ),
+        constants=tiles.constants,
     )  # fmt: skip
-    return grad_x, grad_params

@@ -23,11 +23,12 @@ from .bessel_ratio import (
     bessel_ratio_slope,
 )
 from .elementary import divide
-from .launch import launch
+from .engine.calls import Call, planned
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import TILE, ceil_div, contiguous, power_of_two, warps
+from .engine.tiles import fetch, positions
 from .log_0f1 import bessel_divergence, bessel_peak, log_0f1
 from .log_iv import log_iv, log_iv_curvature, log_iv_slope
-from .refuse import FLOATING, check_gradients, refuse, wide_of
-from .tile import TILE, ceil_div, fetch, positions, power_of_two, warps
 from .vmf_concentration import vmf_concentration
 
 # ---- kernels ---------------------------------------------------------------------
@@ -169,31 +170,33 @@ def _blocks(x: Tensor) -> dict[str, Any]:
     return {"ELEMENTS": elements, "num_warps": warps(elements)}
 
 
-def forward(x: Tensor, order: float, function: str) -> Tensor:
+def _call(
+    kernel: Any, tensors: list[Tensor], dtype: torch.dtype, order: float, **options: Any
+) -> Call:
+    x = tensors[-1]
+    plan = plan_at(order, x.dtype == torch.float64, x.device)
+    blocks = _blocks(x)
+    return Call(
+        kernel, ceil_div(x.numel(), blocks["ELEMENTS"]), x,
+        inputs=[contiguous(t) for t in tensors], tables=(plan.memory,),
+        outputs=[(x.shape, dtype)], numbers=(x.numel(),),
+        constants={**options, **plan.constants, **blocks},
+    )  # fmt: skip
+
+
+@planned(tensors=1)
+def forward(x: Tensor, order: float, function: str) -> Call:
     """The function of every element."""
     entry = _entry(x, order, function)
-    wide = wide_of(x.dtype)
-    out = torch.empty(x.shape, dtype=wide, device=x.device)
-    plan = plan_at(order, wide == torch.float64, x.device)
-    blocks = _blocks(x)
-    launch(
-        forward_kernel, ceil_div(x.numel(), blocks["ELEMENTS"]), x,
-        x.contiguous(), plan.memory, out, x.numel(),
-        FUNCTION=entry.function, DENSITY=entry.density, **plan.constants, **blocks,
+    return _call(
+        forward_kernel, [x], wide_of(x.dtype), order,
+        FUNCTION=entry.function, DENSITY=entry.density,
     )  # fmt: skip
-    return out
 
 
-def backward(grad: Tensor, x: Tensor, order: float, function: str) -> Tensor:
+@planned(tensors=2)
+def backward(grad: Tensor, x: Tensor, order: float, function: str) -> Call:
     """`grad` times the function's derivative."""
     entry = _entry(x, order, function)
     check_gradients("bessel", (grad,), [(x.shape, wide_of(x.dtype))], x, order, function)
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    plan = plan_at(order, x.dtype == torch.float64, x.device)
-    blocks = _blocks(x)
-    launch(
-        backward_kernel, ceil_div(x.numel(), blocks["ELEMENTS"]), x,
-        grad.contiguous(), x.contiguous(), plan.memory, out, x.numel(),
-        FUNCTION=entry.function, **plan.constants, **blocks,
-    )  # fmt: skip
-    return out
+    return _call(backward_kernel, [grad, x], x.dtype, order, FUNCTION=entry.function)

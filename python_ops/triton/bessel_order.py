@@ -18,11 +18,12 @@ from .._extension import _C
 from .bessel import ENTRIES
 from .bessel_ratio import any_of
 from .elementary import divide, log1p_nonnegative, poly3, poly4, sqrt
-from .launch import launch
+from .engine.calls import Call, planned
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import ceil_div, contiguous, power_of_two, warps
+from .engine.table import make_table
+from .engine.tiles import fetch, positions
 from .log_iv import debye_log_iv, log_power, order_over
-from .refuse import FLOATING, check_gradients, refuse, wide_of
-from .table import make_table
-from .tile import ceil_div, fetch, positions, power_of_two, warps
 
 ELEMENTS = 512
 
@@ -249,7 +250,7 @@ DERIVATIVES = {"log_iv": "log_iv_slope", "log_iv_slope": "log_iv_curvature",
                "ratio": "ratio_slope", "ratio_slope": "ratio_curvature"}  # fmt: skip
 
 
-def _evaluate(x: Tensor, order: Tensor, function: str, grad: Tensor | None) -> Tensor:
+def _call(x: Tensor, order: Tensor, function: str, grad: Tensor | None) -> Call:
     entry = ENTRIES.get(function)
     if (
         entry is None
@@ -264,23 +265,31 @@ def _evaluate(x: Tensor, order: Tensor, function: str, grad: Tensor | None) -> T
     wide = wide_of(x.dtype)
     if grad is not None:
         check_gradients("bessel_order", (grad,), [(x.shape, wide)], x, order, function)
-    out = torch.empty(x.shape, dtype=wide if grad is None else x.dtype, device=x.device)
     elements = power_of_two(x.numel(), ELEMENTS)
     name = entry.function if grad is None else DERIVATIVES[entry.function]
-    launch(
+    return Call(
         forward_kernel if grad is None else backward_kernel, ceil_div(x.numel(), elements), x,
-        *([] if grad is None else [grad.contiguous()]),
-        x.contiguous(), order.to(wide).contiguous(), tables(wide, x.device), out, x.numel(),
-        FUNCTION=name, LOWEST=entry.lowest_order, ELEMENTS=elements, num_warps=warps(elements),
+        inputs=[
+            *([] if grad is None else [contiguous(grad)]),
+            contiguous(x), contiguous(order, wide),
+        ],
+        tables=(tables(wide, x.device),),
+        outputs=[(x.shape, wide if grad is None else x.dtype)], numbers=(x.numel(),),
+        constants={
+            "FUNCTION": name, "LOWEST": entry.lowest_order,
+            "ELEMENTS": elements, "num_warps": warps(elements),
+        },
+        zero_of=None if grad is None else 2,
     )  # fmt: skip
-    return out
 
 
-def forward(x: Tensor, order: Tensor, function: str) -> Tensor:
+@planned(tensors=2)
+def forward(x: Tensor, order: Tensor, function: str) -> Call:
     """The function of every element at its order."""
-    return _evaluate(x, order, function, None)
+    return _call(x, order, function, None)
 
 
-def backward(grad: Tensor, x: Tensor, order: Tensor, function: str) -> tuple[Tensor, Tensor]:
+@planned(tensors=3)
+def backward(grad: Tensor, x: Tensor, order: Tensor, function: str) -> Call:
     """`grad` times the derivative in x, and zeros: the one in the order is refused elsewhere."""
-    return _evaluate(x, order, function, grad), torch.zeros_like(order)
+    return _call(x, order, function, grad)

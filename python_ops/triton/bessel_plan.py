@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .._extension import _C
-from .table import make_table
+from .engine.table import make_table
 
 HEADER = ("v", "sigma", "inv_two_m", "offset", "log_gamma", "y_scale", "log_uniform", "factored")
 DEBYE_PLACE, SERIES_PLACE, SQUARES_PLACE = 28, 48, 72

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import triton
@@ -10,9 +11,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .elementary import divide
-from .launch import launch
-from .refuse import FLOATING, check_gradients, refuse, wide_of
-from .tile import TILE, ceil_div, fetch, parts_of, positions, power_of_two, warps
+from .engine.calls import Call, planned
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import TILE, ceil_div, parts_of, power_of_two, rows_of, warps
+from .engine.tiles import fetch, positions
 
 
 @triton.jit
@@ -47,52 +49,42 @@ def backward_kernel(
     tl.store(grad_diag + (line * n + element), divide(grad, value), mask=mask)
 
 
-class _Rows:
-    """`diag` as (rows, n), and its tiles."""
-
-    def __init__(self, diag: Tensor, event_ndim: int) -> None:
-        if diag.dtype not in FLOATING or not 0 <= event_ndim <= diag.ndim:
-            refuse("log_det_diagonal", diag, event_ndim)
-        self.batch = diag.shape[: diag.ndim - event_ndim]
-        self.rows = math.prod(self.batch)
-        self.n = math.prod(diag.shape[diag.ndim - event_ndim :])
-        self.flat = diag.reshape(self.rows, self.n)
-        self.elements = power_of_two(self.n, TILE)
-        self.lines = power_of_two(self.rows, TILE // self.elements)
-        self.units = ceil_div(self.rows, self.lines)
-        self.tiles = ceil_div(self.n, self.elements)
-        self.options = {
-            "LINES": self.lines,
-            "ELEMENTS": self.elements,
-            "num_warps": warps(self.lines * self.elements),
-        }
+def _tiles(diag: Tensor, event_ndim: int) -> tuple[torch.Size, Any, Any, Any, Any, dict[str, int]]:
+    """(batch, rows, elements of a row, blocks of rows, tiles of a row, constants)."""
+    if diag.dtype not in FLOATING or not 0 <= event_ndim <= diag.ndim:
+        refuse("log_det_diagonal", diag, event_ndim)
+    batch = diag.shape[: diag.ndim - event_ndim]
+    rows, n = math.prod(batch), math.prod(diag.shape[diag.ndim - event_ndim :])
+    elements = power_of_two(n, TILE)
+    lines = power_of_two(rows, TILE // elements)
+    constants = {"LINES": lines, "ELEMENTS": elements, "num_warps": warps(lines * elements)}
+    return batch, rows, n, ceil_div(rows, lines), ceil_div(n, elements), constants
 
 
-def forward(diag: Tensor, event_ndim: int) -> Tensor:
+@planned(tensors=1)
+def forward(diag: Tensor, event_ndim: int) -> Call:
     """The sum of log|diag| over the last `event_ndim` dimensions."""
-    rows = _Rows(diag, event_ndim)
-    wide = wide_of(diag.dtype)
-    parts = parts_of(rows.units, rows.tiles)
-    shape = rows.batch if parts == 1 else (*rows.batch, parts)
-    sums = torch.empty(shape, dtype=wide, device=diag.device)
-    launch(
-        forward_kernel, rows.units * parts, diag,
-        rows.flat, sums, rows.rows, rows.n, ceil_div(rows.tiles, parts), parts,
-        *rows.flat.stride(), **rows.options,
+    batch, rows, n, units, tiles, constants = _tiles(diag, event_ndim)
+    source = rows_of(diag, batch, event_ndim)
+    parts = parts_of(units, tiles)
+    shape = batch if parts == 1 else (*batch, parts)
+    return Call(
+        forward_kernel, units * parts, diag,
+        inputs=[source], outputs=[(shape, wide_of(diag.dtype))],
+        numbers=(rows, n, ceil_div(tiles, parts), parts, *source.strides), constants=constants,
+        finish=None if parts == 1 else lambda _, outputs: outputs[0].sum(-1),
     )  # fmt: skip
-    return sums if parts == 1 else sums.sum(-1)
 
 
-def backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Tensor:
+@planned(tensors=2)
+def backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Call:
     """grad_log_det / diag."""
-    rows = _Rows(diag, event_ndim)
-    outputs = [(rows.batch, wide_of(diag.dtype))]
+    batch, rows, n, units, tiles, constants = _tiles(diag, event_ndim)
+    outputs = [(batch, wide_of(diag.dtype))]
     check_gradients("log_det_diagonal", (grad_log_det,), outputs, diag, event_ndim)
-    grad_diag = torch.empty(diag.shape, dtype=diag.dtype, device=diag.device)
-    grad = grad_log_det.reshape(rows.rows)
-    launch(
-        backward_kernel, rows.units * rows.tiles, diag,
-        grad, rows.flat, grad_diag, rows.rows, rows.n, rows.tiles,
-        grad.stride(0), *rows.flat.stride(), **rows.options,
+    grad, source = rows_of(grad_log_det, batch, 0), rows_of(diag, batch, event_ndim)
+    return Call(
+        backward_kernel, units * tiles, diag,
+        inputs=[grad, source], outputs=[(diag.shape, diag.dtype)],
+        numbers=(rows, n, tiles, grad.line, *source.strides), constants=constants,
     )  # fmt: skip
-    return grad_diag

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from .elementary import sincos, sqrt
-from .tile import positions
+from .engine.tiles import positions
 
 # What separates the uses of one key: the last word of the counter.
 DIRECTION = tl.constexpr(0)

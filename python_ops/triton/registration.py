@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
 
-from .refuse import remember
+from .engine.refuse import remember
 
 # op of the dispatcher: module of this package and the names of its functions, the second that of
 # `<op>_backward` where there is one.
@@ -65,7 +65,7 @@ def _decomposition(implementation: Callable[..., Any]) -> Callable[..., Any]:
     def rule(mode: Any, op: Any, types: Any, args: Any, kwargs: Any) -> Any:
         from torch.export._trace import custom_triton_ops_decomposition_disabled
 
-        from .launch import into_graph
+        from .engine.calls import into_graph
 
         on_gpu = all(a.is_cuda for a in args if isinstance(a, torch.Tensor))
         plain = all(t in (torch.Tensor, FunctionalTensor) for t in types)

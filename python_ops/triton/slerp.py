@@ -7,6 +7,7 @@ across a, stays in registers; only pairs longer than that are read again.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,9 +16,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .elementary import atan2_quadrant, divide, sincos, sqrt
-from .launch import launch, tracing
-from .refuse import FLOATING, check_gradients, refuse, wide_of
-from .tile import ceil_div, fetch, positions, read_tile, row_blocks, write_tile
+from .engine.calls import Call, planned, tracing
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import Rows, ceil_div, contiguous, merged, row_blocks, rows_of
+from .engine.tiles import fetch, positions, read_tile, write_tile
 
 # ---- r, b's part across a ----------------------------------------------------------
 
@@ -325,71 +327,89 @@ class _Pairs:
 
     def __init__(self, a: Tensor, b: Tensor, t: Tensor) -> None:
         _check(a, b, t)
-        self.batch, self.d = a.shape[:-1], a.shape[-1]
-        self.rows = math.prod(self.batch)
+        batch, self.d = a.shape[:-1], a.shape[-1]
+        self.rows = math.prod(batch)
         self.points = 1 if t.ndim == 0 else t.shape[-1]
-        self.a = a.reshape(self.rows, self.d)
-        self.b = b.reshape(self.rows, self.d)
+        self.a, self.b = rows_of(a, batch), rows_of(b, batch)
         # A number lies on the CPU: its value travels with the launch.
         number = t.device != a.device and not tracing()
-        self.number = t.item() if number else 0.0
-        t = a if number else t.to(a.device)
-        if number or t.ndim == 0:
-            self.t, self.t_strides = t, (0, 0)
-        elif t.ndim == 1:
-            self.t, self.t_strides = t, (0, t.stride(0))
+        if number:
+            self.t = Rows(load=lambda given: None)
+        elif t.device != a.device:
+            device = a.device
+            self.t = Rows(load=lambda given: given.to(device))
+        elif t.ndim < 2:
+            self.t = Rows(0, t.stride(0) if t.ndim == 1 else 0)
         else:
-            self.t = t.reshape(self.rows, self.points)
-            self.t_strides = (self.t.stride(0), self.t.stride(1))
+            self.t = rows_of(t, batch)
         blocks = row_blocks(self.rows, self.d, a.dtype == torch.float64)
         self.count = ceil_div(self.d, blocks["ELEMENTS"])
         self.programs = ceil_div(self.rows, blocks["LINES"]) if self.points != 0 else 0
         self.constants: dict[str, Any] = {"NUMBER": number, **blocks}
-
-        self.y_shape = a.shape if t.ndim == 0 else (*self.batch, self.points, self.d)
-
-    @property
-    def strides(self) -> tuple[Any, ...]:
-        """Of a, b and t."""
-        return (*self.a.stride(), *self.b.stride(), *self.t_strides)
+        self.value = () if number else (0.0,)
+        self.sizes = (self.rows, self.d, self.points, self.count)
+        self.strides = (*self.a.strides, *self.b.strides, *self.t.strides)
+        self.y_shape = a.shape if t.ndim == 0 else (*batch, self.points, self.d)
 
 
-def forward(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+@planned(tensors=3)
+def forward(a: Tensor, b: Tensor, t: Tensor) -> Call:
     """The points: (*batch, D) where `t` has no dimension, else (*batch, T, D)."""
     pairs = _Pairs(a, b, t)
-    y = torch.empty(pairs.y_shape, dtype=a.dtype, device=a.device)
-    launch(
+    return Call(
         forward_kernel, pairs.programs, a,
-        pairs.a, pairs.b, pairs.t, y, pairs.number, pairs.rows, pairs.d, pairs.points, pairs.count,
-        *pairs.strides, pairs.points * pairs.d, **pairs.constants,
+        inputs=[pairs.a, pairs.b, pairs.t], outputs=[(pairs.y_shape, a.dtype)],
+        value_of=2 if pairs.constants["NUMBER"] else None,
+        numbers=(*pairs.value, *pairs.sizes, *pairs.strides, pairs.points * pairs.d),
+        constants=pairs.constants,
     )  # fmt: skip
-    return y
 
 
-def backward(grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@planned(tensors=4)
+def backward(grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor) -> Call:
     """The gradients of a, b and t; that of `t` summed over the pairs that share it."""
     pairs = _Pairs(a, b, t)
     check_gradients("slerp", (grad_y,), [(pairs.y_shape, a.dtype)], a, b, t)
-    if pairs.points == 0:
-        return torch.zeros_like(a), torch.zeros_like(b), torch.zeros_like(t)
-    grads = grad_y.reshape(pairs.rows, pairs.points, pairs.d)
-    grad_a = torch.empty(a.shape, dtype=a.dtype, device=a.device)
-    grad_b = torch.empty(b.shape, dtype=b.dtype, device=b.device)
+    lead = a.ndim - 1
+    line = merged(grad_y.shape[:lead], grad_y.stride()[:lead], pairs.points * pairs.d)
+    if line is None:
+        grads, strides = contiguous(grad_y), (pairs.points * pairs.d, pairs.d, 1)
+    else:
+        point = 0 if t.ndim == 0 else grad_y.stride(-2)
+        grads, strides = Rows(), (line, point, grad_y.stride(-1))
     wide = wide_of(a.dtype)
-    grad_t = torch.empty((pairs.rows, pairs.points), dtype=wide, device=a.device)
-    weights = torch.empty_like(grad_t) if pairs.count == 1 else grad_t.new_empty(2 * grad_t.numel())
-    launch(
+    of_points = ((pairs.rows, pairs.points), wide)
+    # Rows of one tile have no use for the weights of their points.
+    unused = pairs.count == 1 and not tracing()
+    weights = None if unused else ((pairs.rows, pairs.points, 2), wide)
+    none, shape, dtype = pairs.points == 0, t.shape, t.dtype
+    elsewhere = t.device != a.device
+
+    def finish(tensors: Sequence[Tensor], outputs: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        grad_a, grad_b, grad_t = outputs[:3]
+        if none:
+            return grad_a.zero_(), grad_b.zero_(), torch.zeros_like(tensors[3])
+        if elsewhere and not tensors[3].requires_grad:
+            # Nobody asks, and fetching it would wait for the GPU.
+            return grad_a, grad_b, torch.zeros_like(tensors[3])
+        if len(shape) == 0:
+            grad_t = grad_t.sum()
+        elif len(shape) == 1:
+            grad_t = grad_t.sum(0)
+        else:
+            grad_t = grad_t.view(shape)
+        if grad_t.dtype != dtype or elsewhere:
+            grad_t = grad_t.to(dtype=dtype, device=tensors[3].device)
+        return grad_a, grad_b, grad_t
+
+    return Call(
         backward_kernel, pairs.programs, a,
-        grads, pairs.a, pairs.b, pairs.t, grad_a, grad_b, grad_t, weights, pairs.number,
-        pairs.rows, pairs.d, pairs.points, pairs.count,
-        *grads.stride(), *pairs.strides, pairs.d, CIRCLE=pairs.d == 2, **pairs.constants,
+        inputs=[grads, pairs.a, pairs.b, pairs.t],
+        outputs=[(a.shape, a.dtype), (b.shape, b.dtype), of_points, weights],
+        value_of=3 if pairs.constants["NUMBER"] else None,
+        numbers=(
+            *pairs.value, *pairs.sizes, *strides, *pairs.strides, pairs.d,
+        ),
+        constants={"CIRCLE": pairs.d == 2, **pairs.constants},
+        finish=finish,
     )  # fmt: skip
-    return grad_a, grad_b, _reduced(grad_t, t)
-
-
-def _reduced(grads: Tensor, t: Tensor) -> Tensor:
-    """The gradient of `t` from those of all points."""
-    if t.device != grads.device and not t.requires_grad:
-        return torch.zeros_like(t)  # a number: nobody asks, and fetching it would wait for the GPU
-    total = grads if t.ndim > 1 else grads.sum(0)
-    return total.reshape(t.shape).to(dtype=t.dtype, device=t.device)

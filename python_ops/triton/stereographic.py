@@ -19,9 +19,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .elementary import divide, log1p, sqrt
-from .launch import launch
-from .refuse import FLOATING, check_gradients, refuse, wide_of
-from .tile import ceil_div, fetch, positions, read_tile, row_blocks, write_tile
+from .engine.calls import Call, planned
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import ceil_div, row_blocks, rows_of
+from .engine.tiles import fetch, positions, read_tile, write_tile
 
 # ---- sums ------------------------------------------------------------------------
 
@@ -195,66 +196,67 @@ def backward_kernel(
 # ---- the ops -----------------------------------------------------------------------
 
 
-class _Rows:
-    """Points as rows, and their tiles."""
-
-    def __init__(self, op: str, x: Tensor, inverse: bool) -> None:
-        extra = 1 if inverse else 0
-        if x.dtype not in FLOATING or x.ndim < 1 or x.shape[-1] <= extra:
-            refuse(op, x)
-        self.batch = x.shape[:-1]
-        self.rows = math.prod(self.batch)
-        self.x = x.reshape(self.rows, x.shape[-1])
-        self.d = x.shape[-1] - extra
-        self.width = self.d if inverse else self.d + 1  # of the image
-        blocks = row_blocks(self.rows, self.d, x.dtype == torch.float64)
-        self.count = ceil_div(self.d, blocks["ELEMENTS"])
-        self.programs = ceil_div(self.rows, blocks["LINES"])
-        self.constants: dict[str, Any] = {"INVERSE": inverse, **blocks}
+def _rows(op: str, x: Tensor, inverse: bool) -> tuple[torch.Size, Any, Any, Any, dict[str, Any]]:
+    """(batch, rows, d, (programs, tiles of a row), constants)."""
+    extra = 1 if inverse else 0
+    if x.dtype not in FLOATING or x.ndim < 1 or x.shape[-1] <= extra:
+        refuse(op, x)
+    batch, d = x.shape[:-1], x.shape[-1] - extra
+    rows = math.prod(batch)
+    blocks = row_blocks(rows, d, x.dtype == torch.float64)
+    tiles = ceil_div(rows, blocks["LINES"]), ceil_div(d, blocks["ELEMENTS"])
+    return batch, rows, d, tiles, {"INVERSE": inverse, **blocks}
 
 
-def _forward(op: str, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-    rows = _Rows(op, x, inverse)
-    out = torch.empty((*rows.batch, rows.width), dtype=x.dtype, device=x.device)
-    log_det = torch.empty(rows.batch, dtype=wide_of(x.dtype), device=x.device)
-    launch(
-        forward_kernel, rows.programs, x,
-        rows.x, out, log_det, rows.rows, rows.d, rows.count, *rows.x.stride(), rows.width,
-        **rows.constants,
+def _images(x: Tensor, inverse: bool) -> list[tuple[Any, torch.dtype]]:
+    """Shapes and dtypes of the image and its log-det."""
+    width = x.shape[-1] + (-1 if inverse else 1)
+    return [((*x.shape[:-1], width), x.dtype), (x.shape[:-1], wide_of(x.dtype))]
+
+
+def _forward(op: str, x: Tensor, inverse: bool) -> Call:
+    batch, rows, d, (programs, count), constants = _rows(op, x, inverse)
+    source, outputs = rows_of(x, batch), _images(x, inverse)
+    return Call(
+        forward_kernel, programs, x,
+        inputs=[source], outputs=outputs, constants=constants,
+        numbers=(rows, d, count, *source.strides, outputs[0][0][-1]),
     )  # fmt: skip
-    return out, log_det
 
 
-def _backward(op: str, grad: Tensor, grad_log_det: Tensor, x: Tensor, inverse: bool) -> Tensor:
-    rows = _Rows(op, x, inverse)
-    outputs = ((*rows.batch, rows.width), x.dtype), (rows.batch, wide_of(x.dtype))
-    check_gradients(op, (grad, grad_log_det), outputs, x)
-    grad = grad.reshape(rows.rows, grad.shape[-1])
-    grad_log_det = grad_log_det.reshape(rows.rows)
-    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    launch(
-        backward_kernel, rows.programs, x,
-        grad, grad_log_det, rows.x, grad_x, rows.rows, rows.d, rows.count,
-        *grad.stride(), *grad_log_det.stride(), *rows.x.stride(), x.shape[-1], **rows.constants,
+def _backward(op: str, grad: Tensor, grad_log_det: Tensor, x: Tensor, inverse: bool) -> Call:
+    batch, rows, d, (programs, count), constants = _rows(op, x, inverse)
+    check_gradients(op, (grad, grad_log_det), _images(x, inverse), x)
+    grads, log_dets = rows_of(grad, batch), rows_of(grad_log_det, batch, 0)
+    source = rows_of(x, batch)
+    return Call(
+        backward_kernel, programs, x,
+        inputs=[grads, log_dets, source], outputs=[(x.shape, x.dtype)], constants=constants,
+        numbers=(
+            rows, d, count, *grads.strides, log_dets.line, *source.strides, x.shape[-1],
+        ),
     )  # fmt: skip
-    return grad_x
 
 
-def forward(z: Tensor) -> tuple[Tensor, Tensor]:
+@planned(tensors=1)
+def forward(z: Tensor) -> Call:
     """(s, log_det)."""
     return _forward("stereographic", z, False)
 
 
-def backward(grad_s: Tensor, grad_log_det: Tensor, z: Tensor) -> Tensor:
+@planned(tensors=3)
+def backward(grad_s: Tensor, grad_log_det: Tensor, z: Tensor) -> Call:
     """The gradient of z."""
     return _backward("stereographic", grad_s, grad_log_det, z, False)
 
 
-def inverse_forward(s: Tensor) -> tuple[Tensor, Tensor]:
+@planned(tensors=1)
+def inverse_forward(s: Tensor) -> Call:
     """(z, log_det)."""
     return _forward("stereographic_inverse", s, True)
 
 
-def inverse_backward(grad_z: Tensor, grad_log_det: Tensor, s: Tensor) -> Tensor:
+@planned(tensors=3)
+def inverse_backward(grad_z: Tensor, grad_log_det: Tensor, s: Tensor) -> Call:
     """The gradient of s."""
     return _backward("stereographic_inverse", grad_z, grad_log_det, s, True)

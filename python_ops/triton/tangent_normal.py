@@ -16,10 +16,11 @@ import triton.language as tl
 from torch import Tensor
 
 from .elementary import divide, sqrt
-from .launch import launch
+from .engine.calls import Call, planned, sum_of_programs, sum_to
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import PROGRAMS, ceil_div, contiguous, row_blocks, rows_of
+from .engine.tiles import fetch, positions, read_tile, write_tile
 from .philox import normal_tile, row_keys
-from .refuse import FLOATING, check_gradients, refuse
-from .tile import PROGRAMS, ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- kernels ---------------------------------------------------------------------
 
@@ -156,77 +157,71 @@ def _check(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> None:
         refuse("tangent_normal", loc, cosine, sine, seed)
 
 
-def _axes(loc: Tensor, shape: torch.Size) -> Tensor:
-    """`loc` as rows: point r lies around row r % rows."""
-    lacks = 0
-    while lacks < loc.ndim - 1 and loc.shape[lacks] == 1:
-        lacks += 1
-    own = shape[len(shape) - (loc.ndim - 1 - lacks) :]
-    loc = loc.reshape(loc.shape[lacks:]).expand(*own, loc.shape[-1])
-    return loc.reshape(math.prod(own), loc.shape[-1])
-
-
-class _Call:
+class _Points:
     """A call's arguments as rows, and their tiles."""
 
     def __init__(self, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> None:
         _check(loc, cosine, sine, seed)
-        self.rows = math.prod(cosine.shape)
-        self.n = loc.shape[-1] - 1
-        self.wide = torch.promote_types(loc.dtype, torch.float32)
-        axes = _axes(loc, cosine.shape)
-        self.one_axis = axes.shape[0] == 1
-        per_seed = math.prod(cosine.shape[seed.ndim :])
-        cosine, sine = cosine.reshape(self.rows), sine.reshape(self.rows)
+        shape = cosine.shape
+        self.rows, self.n = math.prod(shape), loc.shape[-1] - 1
+        self.wide = wide_of(loc.dtype)
+        # Point r lies around axis r % axes.
+        lacks = 0
+        while lacks < loc.ndim - 1 and loc.shape[lacks] == 1:
+            lacks += 1
+        own = shape[len(shape) - (loc.ndim - 1 - lacks) :]
+        self.axes = math.prod(own)
+        around = rows_of(loc, (*loc.shape[:lacks], *own))
+        cosines, sines = rows_of(cosine, shape, 0), rows_of(sine, shape, 0)
         blocks = row_blocks(self.rows, self.n, self.wide == torch.float64)
         blocks["ELEMENTS"] = max(blocks["ELEMENTS"], 2)  # numbers are made in pairs
         if self.wide == torch.float64:  # whose random numbers take twice the registers
             blocks["num_warps"] = min(2 * blocks["num_warps"], 16)
         self.count = ceil_div(self.n, blocks["ELEMENTS"])
         self.blocks = ceil_div(self.rows, blocks["LINES"])
-        self.tensors = (axes, cosine, sine, seed.contiguous())
-        self.counts = (axes.shape[0], per_seed)
-        self.strides = (*axes.stride(), *cosine.stride(), *sine.stride())
+        self.inputs = [around, cosines, sines, contiguous(seed)]
+        self.counts = (self.axes, math.prod(shape[seed.ndim :]))
+        self.strides = (*around.strides, cosines.line, sines.line)
         self.constants: dict[str, Any] = blocks
 
 
-def forward(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Tensor:
+@planned(tensors=4)
+def forward(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Call:
     """The points."""
-    call = _Call(loc, cosine, sine, seed)
-    out = torch.empty((*cosine.shape, call.n + 1), dtype=loc.dtype, device=loc.device)
-    launch(
-        forward_kernel, call.blocks, loc,
-        *call.tensors, out, call.rows, call.n, call.count, *call.counts, *call.strides,
-        **call.constants,
+    points = _Points(loc, cosine, sine, seed)
+    return Call(
+        forward_kernel, points.blocks, loc,
+        inputs=points.inputs, outputs=[((*cosine.shape, points.n + 1), loc.dtype)],
+        numbers=(points.rows, points.n, points.count, *points.counts, *points.strides),
+        constants=points.constants,
     )  # fmt: skip
-    return out
 
 
-def backward(
-    grad: Tensor, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@planned(tensors=5)
+def backward(grad: Tensor, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Call:
     """The gradients of loc, cosine and sine; the seed's is 0."""
-    call = _Call(loc, cosine, sine, seed)
-    outputs = [((*cosine.shape, call.n + 1), loc.dtype)]
+    points = _Points(loc, cosine, sine, seed)
+    outputs = [((*cosine.shape, points.n + 1), loc.dtype)]
     check_gradients("tangent_normal", (grad,), outputs, loc, cosine, sine, seed)
-    shared = call.one_axis and call.count == 1
-    repeat = ceil_div(call.blocks, PROGRAMS) if shared else 1
-    programs = ceil_div(call.blocks, repeat) if call.blocks != 0 else 0
-    lead = (programs,) if shared else tuple(cosine.shape)
-    grad_loc = torch.empty((*lead, call.n + 1), dtype=call.wide, device=loc.device)
-    grad_cosine = torch.empty(cosine.shape, dtype=call.wide, device=loc.device)
-    grad_sine = torch.empty_like(grad_cosine)
-    grad = grad.reshape(call.rows, call.n + 1)
-    launch(
+    grads = rows_of(grad, cosine.shape)
+    shared = points.axes == 1 and points.count == 1
+    repeat = ceil_div(points.blocks, PROGRAMS) if shared else 1
+    programs = ceil_div(points.blocks, repeat) if points.blocks != 0 else 0
+    wide = points.wide
+    locs: Any = (*cosine.shape, points.n + 1)
+    of_loc = sum_to(locs, wide, loc)
+    if shared:
+        locs, of_loc = sum_of_programs(programs, wide, loc)
+    by_row: list[tuple[Any, Any]] = [(cosine.shape, wide)] * 2
+    steps = [of_loc, sum_to(*by_row[0], cosine), sum_to(*by_row[1], sine)]
+    return Call(
         backward_kernel, programs, loc,
-        grad, *call.tensors, grad_loc, grad_cosine, grad_sine,
-        call.rows, call.n, call.count, repeat, *call.counts, *grad.stride(), *call.strides,
-        SUM=shared, **call.constants,
+        inputs=[grads, *points.inputs],
+        outputs=[(locs, wide), *by_row],
+        numbers=(
+            points.rows, points.n, points.count, repeat, *points.counts,
+            *grads.strides, *points.strides,
+        ),
+        constants={"SUM": shared, **points.constants},
+        finish=steps, zero_of=4,
     )  # fmt: skip
-    grad_loc = grad_loc.sum(0).reshape(loc.shape) if shared else grad_loc.sum_to_size(loc.shape)
-    return (
-        grad_loc.to(loc.dtype),
-        grad_cosine.to(cosine.dtype),
-        grad_sine.to(sine.dtype),
-        torch.zeros_like(seed),
-    )

@@ -27,12 +27,13 @@ from torch import Tensor
 
 from .bessel_plan import LOG_UNIFORM, plan_at
 from .bessel_ratio import bessel_ratio_complement
-from .body import body_of, read_beside, read_body, write_body
-from .launch import launch
+from .engine.body import body_of, read_beside, read_body, write_body
+from .engine.calls import Call, Step, planned, sum_of_programs, sum_to
+from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.rows import PROGRAMS, ceil_div, contiguous, row_blocks, rows_of
+from .engine.tiles import fetch, positions, read_tile, write_tile
 from .log_0f1 import bessel_peak
-from .refuse import FLOATING, check_gradients, refuse
 from .stereographic import point, row_sums
-from .tile import PROGRAMS, ceil_div, fetch, positions, read_tile, row_blocks, write_tile
 
 # ---- kernels ---------------------------------------------------------------------
 
@@ -249,16 +250,6 @@ def _check(op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> torc
     refuse(op, x, loc, kappa, True)
 
 
-def _rows(t: Tensor, batch: torch.Size, rows: Any) -> tuple[Tensor, Any, Any]:
-    """`t` (*, n) as rows, with the strides of rows and elements; one row may serve all."""
-    n = t.shape[-1]
-    if t.numel() == n:
-        flat = t.reshape(n)
-        return flat, 0, flat.stride(0)
-    flat = t.expand(*batch, n).reshape(rows, n)
-    return flat, flat.stride(0), flat.stride(1)
-
-
 def _vector(x: Tensor, rows: int) -> int:
     """Elements of 16 bytes where rows, one after the other, start anywhere in them; else 1.
 
@@ -269,90 +260,89 @@ def _vector(x: Tensor, rows: int) -> int:
     return 1 if x.shape[-1] % 16 == 0 else 16 // x.element_size()
 
 
-class _Call:
+class _Densities:
     """A call's arguments as rows, and their tiles."""
 
     def __init__(self, op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> None:
         self.batch = _check(op, x, loc, kappa, latent)
-        self.rows = math.prod(self.batch)
-        self.d = x.shape[-1]
+        self.rows, self.d = math.prod(self.batch), x.shape[-1]
+        self.wide = wide_of(x.dtype)
         double = x.dtype == torch.float64
-        self.wide = torch.float64 if double else torch.float32
-        x, x_line, x_step = _rows(x, self.batch, self.rows)
-        loc, loc_line, loc_step = _rows(loc, self.batch, self.rows)
-        kappa, kappa_line, _ = _rows(kappa.unsqueeze(-1), self.batch, self.rows)
+        points, locs = rows_of(x, self.batch), rows_of(loc, self.batch)
+        kappas = rows_of(kappa, self.batch, 0)
         plan = plan_at(loc.shape[-1] / 2 - 1, double, x.device)
         vector = 1 if latent else _vector(x, self.rows)
         blocks = row_blocks(self.rows, self.d + vector - 1, double)
-        blocks |= {"VECTOR": vector, "BESIDE": loc.dtype != x.dtype or loc.stride() != x.stride()}
+        beside = loc.dtype != x.dtype or loc.stride() != x.stride()
         self.count = ceil_div(self.d + vector - 1, blocks["ELEMENTS"])
         self.blocks = ceil_div(self.rows, blocks["LINES"])
         self.groups = vector  # of rows with the same shift
         self.group_blocks = ceil_div(ceil_div(self.rows, vector), blocks["LINES"])
-        self.tensors = (x, loc, kappa, plan.memory)
-        self.strides = (x_line, x_step, loc_line, loc_step, kappa_line)
-        self.constants = {"LATENT": latent, **plan.constants, **blocks}
+        self.inputs, self.tables = [points, locs, kappas], (plan.memory,)
+        self.strides = (*points.strides, *locs.strides, kappas.line)
+        self.constants = {
+            "LATENT": latent, **plan.constants, **blocks, "VECTOR": vector, "BESIDE": beside
+        }  # fmt: skip
 
 
-def _forward(op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> Tensor:
-    call = _Call(op, x, loc, kappa, latent)
-    out = torch.empty(call.batch, dtype=call.wide, device=x.device)
-    launch(
+def _forward(op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> Call:
+    call = _Densities(op, x, loc, kappa, latent)
+    return Call(
         forward_kernel, call.blocks, x,
-        *call.tensors, out, call.rows, call.d, call.count, *call.strides, **call.constants,
+        inputs=call.inputs, tables=call.tables, outputs=[(call.batch, call.wide)],
+        numbers=(call.rows, call.d, call.count, *call.strides), constants=call.constants,
     )  # fmt: skip
-    return out
 
 
 def _backward(
     op: str, grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool, latent: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    call = _Call(op, x, loc, kappa, latent)
+) -> Call:
+    call = _Densities(op, x, loc, kappa, latent)
     check_gradients(op, (grad,), [(call.batch, call.wide)], x, loc, kappa, want_loc)
     width = loc.shape[-1]
     shared = loc.numel() == width and call.count == 1
     of_loc = ("sum" if shared else "each") if want_loc else "none"
     repeat = ceil_div(call.group_blocks * call.groups, PROGRAMS) if of_loc == "sum" else 1
     programs = call.groups * ceil_div(call.group_blocks, repeat) if call.blocks != 0 else 0
-    grad_x = torch.empty((*call.batch, call.d), dtype=x.dtype, device=x.device)
-    grad_kappa = torch.empty(call.batch, dtype=call.wide, device=x.device)
-    lead = {"sum": (programs,), "each": tuple(call.batch), "none": (0,)}[of_loc]
-    grad_loc = torch.empty((*lead, width), dtype=call.wide, device=x.device)
-    launch(
+    of_points, of_rows = (*call.batch, call.d), (call.batch, call.wide)
+    shape, dtype = loc.shape, loc.dtype
+    locs: Any = (0,)
+    finish_loc: Step = lambda none: none.new_zeros(shape, dtype=dtype)  # noqa: E731
+    if of_loc == "sum":
+        locs, finish_loc = sum_of_programs(programs, call.wide, loc)
+    elif of_loc == "each":
+        locs = (*call.batch, width)
+        finish_loc = sum_to(locs, call.wide, loc)
+
+    return Call(
         backward_kernel, programs, x,
-        grad.contiguous(), *call.tensors, grad_x, grad_loc, grad_kappa,
-        call.rows, call.d, call.count, repeat, *call.strides, LOC=of_loc, **call.constants,
+        inputs=[contiguous(grad), *call.inputs], tables=call.tables,
+        outputs=[(of_points, x.dtype), (locs, call.wide), of_rows],
+        numbers=(call.rows, call.d, call.count, repeat, *call.strides),
+        constants={"LOC": of_loc, **call.constants},
+        finish=[sum_to(of_points, x.dtype, x), finish_loc, sum_to(*of_rows, kappa)],
     )  # fmt: skip
-    if of_loc == "none":
-        grad_loc = torch.zeros_like(loc)
-    elif of_loc == "sum":
-        grad_loc = grad_loc.sum(0).reshape(loc.shape)
-    return (
-        grad_x.sum_to_size(x.shape),
-        grad_loc.sum_to_size(loc.shape).to(loc.dtype),
-        grad_kappa.sum_to_size(kappa.shape).to(kappa.dtype),
-    )
 
 
-def forward(x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Tensor:
+@planned(tensors=3)
+def forward(x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
     """The log density of points on the sphere."""
     return _forward("vmf_log_prob", x, loc, kappa, False)
 
 
-def backward(
-    grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+@planned(tensors=4)
+def backward(grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
     """The gradients of x, loc (zeros where not wanted) and kappa."""
     return _backward("vmf_log_prob", grad, x, loc, kappa, want_loc, False)
 
 
-def latent_forward(z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Tensor:
+@planned(tensors=3)
+def latent_forward(z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
     """The log density of latents in R^d."""
     return _forward("stereographic_vmf_log_prob", z, loc, kappa, True)
 
 
-def latent_backward(
-    grad: Tensor, z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
-) -> tuple[Tensor, Tensor, Tensor]:
+@planned(tensors=4)
+def latent_backward(grad: Tensor, z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
     """The gradients of z, loc (zeros where not wanted) and kappa."""
     return _backward("stereographic_vmf_log_prob", grad, z, loc, kappa, want_loc, True)

@@ -21,11 +21,12 @@ from torch import Tensor
 from .bessel_plan import plan_at
 from .bessel_ratio import any_of, bessel_ratio_complement, bessel_ratio_slope
 from .elementary import atan2, log1p, sincos, tanh
-from .launch import launch
+from .engine.calls import Call, planned
+from .engine.refuse import FLOATING, refuse, wide_of
+from .engine.rows import ceil_div, contiguous, rows_of
+from .engine.table import make_table
+from .engine.tiles import positions
 from .philox import COSINE, row_keys, uniform, words
-from .refuse import FLOATING, refuse
-from .table import make_table
-from .tile import ceil_div, positions
 
 ROUNDS = tl.constexpr(32)  # a proposal fails with probability at most 0.34: all below 1e-14
 NODES = tl.constexpr(24)
@@ -148,9 +149,8 @@ def _nodes(device: torch.device) -> Tensor:
     return make_table(both.tolist(), torch.float64, device)
 
 
-def forward(
-    concentration: Tensor, seed: Tensor, dim: int, slopes: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@planned(tensors=2)
+def forward(concentration: Tensor, seed: Tensor, dim: int, slopes: bool) -> Call:
     """w = loc.x and sqrt(1 - w^2), and w's slope and bend where wanted."""
     shape = concentration.shape
     fits = (
@@ -163,21 +163,18 @@ def forward(
     )
     if not fits:
         refuse("vmf_sample_cosine", concentration, seed, dim, slopes)
-    rows = math.prod(shape)
-    kappa = concentration.reshape(rows)
-    device = kappa.device
-    wide = torch.promote_types(kappa.dtype, torch.float32)
-    cosine, sine = (torch.empty(shape, dtype=wide, device=device) for _ in range(2))
-    path_shape = shape if slopes else (0,)
-    slope, bend = (torch.empty(path_shape, dtype=wide, device=device) for _ in range(2))
-    plan, nodes, constants = kappa, kappa, {"DEBYE": 0, "SERIES": 0, "SQUARES": 0}
+    rows, kappas = math.prod(shape), rows_of(concentration, shape, 0)
+    device, wide = concentration.device, wide_of(concentration.dtype)
+    constants = {"DEBYE": 0, "SERIES": 0, "SQUARES": 0}
+    tables: tuple[Tensor | None, ...] = (None, None)  # only paths read them
     if slopes:
         made = plan_at(dim / 2 - 1, True, device)
-        plan, nodes, constants = made.memory, _nodes(device), made.constants
-    launch(
-        cosine_kernel, ceil_div(rows, ELEMENTS), kappa,
-        kappa, seed.contiguous(), plan, nodes, cosine, sine, slope, bend,
-        rows, dim, math.prod(shape[seed.ndim :]), kappa.stride(0),
-        PATH=slopes, LINES=ELEMENTS, num_warps=1, **constants,
+        tables, constants = (made.memory, _nodes(device)), made.constants
+    paths = shape if slopes else (0,)
+    return Call(
+        cosine_kernel, ceil_div(rows, ELEMENTS), concentration,
+        inputs=[kappas, contiguous(seed)], tables=tables,
+        outputs=[(shape, wide), (shape, wide), (paths, wide), (paths, wide)],
+        numbers=(rows, dim, math.prod(shape[seed.ndim :]), kappas.line),
+        constants={"PATH": slopes, "LINES": ELEMENTS, "num_warps": 1, **constants},
     )  # fmt: skip
-    return cosine, sine, slope, bend

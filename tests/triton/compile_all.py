@@ -63,7 +63,7 @@ def source_of(launch: Launch) -> ASTSource:
     attributes: dict[tuple[int], list[list[Any]]] = {}
     for i, parameter in enumerate(launch.kernel.params):
         value = values[parameter.name]
-        if parameter.is_constexpr or (isinstance(value, int) and value == 1):
+        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
             signature[parameter.name], constants[parameter.name] = "constexpr", value
         elif parameter.annotation_type:
             signature[parameter.name] = parameter.annotation_type

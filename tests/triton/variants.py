@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowkernels.ops.triton.engine import calls
+
 PACKAGE = "flowkernels.ops.triton"
 DTYPES = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16",
           torch.bfloat16: "bf16", torch.int64: "i64"}  # fmt: skip
@@ -23,12 +25,24 @@ PRECISIONS = (torch.float32, torch.float64)
 
 @dataclass
 class Launch:
-    """One launch: the kernel, its arguments in order, and its options."""
+    """One launch of a call, and the first of its kernel's arguments."""
 
     label: str
-    kernel: Any
-    args: tuple[Any, ...]
-    options: dict[str, Any]
+    call: calls.Call
+    first: tuple[Any, ...]
+
+    @property
+    def kernel(self) -> Any:
+        return self.call.kernel
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The kernel's arguments in order."""
+        return (*self.first, *self.call.numbers)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return self.call.constants
 
 
 @dataclass
@@ -256,20 +270,20 @@ def launches(quick: bool) -> list[Launch]:
     recorded: list[Launch] = []
     label = ""
 
-    def record(kernel: Any, programs: Any, like: Tensor, *args: Any, **options: Any) -> None:
-        recorded.append(Launch(label, kernel, args, options))
+    def record(call: calls.Call, first: tuple[Any, ...]) -> None:
+        recorded.append(Launch(label, call, first))
 
-    for variant in variants():
-        if quick and not variant.quick:
-            continue
-        module = importlib.import_module(f"{PACKAGE}.{variant.module}")
-        launch, module.launch = module.launch, record  # type: ignore[attr-defined]
-        try:
+    launch, calls.launch = calls.launch, record
+    try:
+        for variant in variants():
+            if quick and not variant.quick:
+                continue
+            module = importlib.import_module(f"{PACKAGE}.{variant.module}")
             for dtype in variant.dtypes:
                 if quick and dtype not in (torch.float32, torch.bfloat16):
                     continue
                 label = f"{variant.module}.{variant.function} {DTYPES[dtype]}, {variant.label}"
                 getattr(module, variant.function)(*variant.make(dtype))
-        finally:
-            module.launch = launch  # type: ignore[attr-defined]
+    finally:
+        calls.launch = launch
     return recorded

@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .tile import positions, widen
+from .tiles import positions, widen
 
 
 @triton.jit

@@ -1,0 +1,106 @@
+"""python -m benchmarks.wrapper: what Python costs around a launch of the Triton kernels.
+
+Timed is a repeated call of an op's function, as the dispatcher makes it, on CPU tensors and
+without a GPU: looking up the kind of call (shapes, strides, dtypes, devices and options of all
+arguments, whose checks were made at the first call), copies of arguments that need one,
+allocation of the outputs, assembling the kernel's arguments, and what follows the kernel (sums
+over the parts of long rows, casts).  The launch itself is replaced by nothing.  `outputs` is the
+allocation alone, `first` the first call of its kind.
+
+Not included: the dispatcher, autograd, and Triton's own launch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import timeit
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from flowkernels.ops.triton.engine import calls
+from flowkernels.ops.triton.registration import OPS
+
+ROWS, D = 1024, 8
+COUPLING = ("tanh", 2.0, "shift_scale", "scale_then_shift", False, "second")
+
+
+def _arguments() -> dict[str, tuple[Any, ...]]:
+    """The arguments of one call of each op."""
+    x, wider, kappa = torch.rand(ROWS, D), torch.rand(ROWS, D + 1), torch.rand(ROWS)
+    mean, seed = torch.rand(D), torch.tensor(1)
+    return {
+        "affine_coupling": (x, x, *COUPLING),
+        "bessel": (kappa, 1.5, "vmf_log_normalizer"),
+        "bessel_order": (kappa, kappa, "iv_ratio"),
+        "log_det_diagonal": (x, 1),
+        "slerp": (x, x, kappa[:4]),
+        "stereographic": (x,),
+        "stereographic_inverse": (wider,),
+        "tangent_normal": (mean, kappa, kappa, seed),
+        "vmf_log_prob": (x, x, kappa, True),
+        "vmf_log_prob, one loc": (x, mean, kappa, True),
+        "stereographic_vmf_log_prob": (x, wider, kappa, True),
+        "vmf_sample_cosine": (kappa, seed, 8, True),
+    }
+
+
+@contextmanager
+def without_launches() -> Iterator[None]:
+    """Kernels are not started inside."""
+    launch, calls.launch = calls.launch, lambda call, first: None
+    try:
+        yield
+    finally:
+        calls.launch = launch
+
+
+def both() -> Iterator[tuple[str, calls.Planned, tuple[Any, ...]]]:
+    """(name, function, arguments) of every op's forward and backward."""
+    for label, arguments in _arguments().items():
+        module, *names = OPS[label.partition(",")[0]]
+        loaded = importlib.import_module(f"flowkernels.ops.triton.{module}")
+        forward = getattr(loaded, names[0])
+        yield label, forward, arguments
+        if len(names) > 1:
+            with without_launches():
+                outputs = forward(*arguments)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            yield f"{label}, backward", getattr(loaded, names[1]), (*outputs, *arguments)
+
+
+def seconds(function: Any, count: int = 2000, repeats: int = 15) -> float:
+    """The least time of a call."""
+    return min(timeit.repeat(function, number=count, repeat=repeats)) / count
+
+
+def microseconds() -> Iterator[tuple[str, float, float, float]]:
+    """(name, a call, of it the outputs' allocation, the first call)."""
+    for name, function, arguments in both():
+        calls.forget()
+        first = timeit.timeit(lambda f=function, a=arguments: f(*a), number=1)  # type: ignore[misc]
+        (call,) = function.calls.values()
+        yield (
+            name,
+            1e6 * seconds(lambda f=function, a=arguments: f(*a)),
+            1e6 * seconds(lambda c=call: [make() for make in c.makes]),
+            1e6 * first,
+        )
+
+
+def main() -> None:
+    """Prints the table."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=formatter).parse_args()
+    torch.set_num_threads(1)
+    print(f"{'microseconds':42} {'call':>7} {'outputs':>8} {'first':>8}")
+    with torch.no_grad(), without_launches():
+        for name, call, outputs, first in microseconds():
+            print(f"{name:42} {call:7.2f} {outputs:8.2f} {first:8.0f}")
+
+
+if __name__ == "__main__":
+    main()
