@@ -1,1 +1,1 @@
-"""Speed of every op beside plain torch, eager and compiled; `python -m benchmarks --help`."""
+"""Speed of every op against plain torch, eager and compiled; see `python -m benchmarks --help`."""

@@ -1,7 +1,7 @@
-"""python -m benchmarks: times every op beside plain torch and writes the comparison.
+"""python -m benchmarks: times every op against plain torch and writes the comparison.
 
-The quick mode (a few sizes, mostly on one thread) takes some minutes, most of them
-spent by torch.compile the first time; --full takes every size, thread count and dtype.
+The quick mode (a few sizes, mostly one thread) takes a few minutes, the first time mostly for
+torch.compile; --full runs every size, thread count and dtype.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from . import machine, report
-from .contest import CLOCKS
+from .interleaved import CLOCKS
 from .registry import rows
 from .warm import warm
 
@@ -25,13 +25,13 @@ HERE = Path(__file__).parent
 
 
 class Outcome:
-    """What pytest says of each benchmark: those that failed are refused."""
+    """A pytest plugin that records the benchmarks that failed."""
 
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Notes a failure and its reason."""
+        """Record a failure and its reason."""
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
             reason = crash.message if crash else report.longreprtext
@@ -53,11 +53,11 @@ def arguments() -> argparse.Namespace:
         "--clock",
         choices=list(CLOCKS),
         default="wall",
-        help="cpu: one-thread rows only, in the process's own time, where other work is running",
+        help="cpu: one-thread rows only, in process time, for machines with other work",
     )
     parser.add_argument("--output", type=Path, default=HERE / "results", help="folder to write to")
     parser.add_argument(
-        "--no-warm", action="store_true", help="let torch.compile work between the timings"
+        "--no-warm", action="store_true", help="let torch.compile run between the timings"
     )
     return parser.parse_args()
 
@@ -89,7 +89,7 @@ def run(chosen: argparse.Namespace) -> tuple[list[dict[str, Any]], dict[str, str
 
 
 def main() -> None:
-    """Times, prints, writes."""
+    """Run the benchmarks, print the tables and write the results."""
     chosen = arguments()
     facts = machine.facts()
     timed, refused = run(chosen)
@@ -105,7 +105,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 150)
     written = []
     if timed:
-        # Before anything is shown: minutes of timings are not to be lost to a table.
+        # Save first, so that an error while printing loses no timings.
         chosen.output.mkdir(parents=True, exist_ok=True)
         stem = chosen.output / f"{facts['date'][:10]}-{facts['commit'][:7]}-cpu-{mode}"
         written.append(report.save_json(result, stem.with_suffix(".json")))

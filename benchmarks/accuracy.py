@@ -1,7 +1,8 @@
-"""python -m benchmarks.accuracy: errors beside SciPy's and TFP's, into docs/accuracy.md.
+"""python -m benchmarks.accuracy: writes docs/accuracy.md, our errors and those of SciPy and TFP.
 
-Over the stored table of the tests (22 digits, made by `python -m tests.reference.generate`),
-and for slerp and the stereographic projection over their tests' angles and lengths.
+Measured at the points of the tests' stored tables (22 digits, written by `python -m
+tests.reference.generate`); for slerp and the stereographic projection at their tests' angles and
+lengths.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from tests.reference.table import load
 
 from . import accuracy_page, machine
 from .accuracy_errors import RADIAL, Array, errors
-from .accuracy_peers import SciPy, tfp_errors
+from .accuracy_libraries import SciPy, tfp_errors
 from .accuracy_sphere import slerp_rows, stereographic_rows
 
 
 class Ours:
-    """The ops at one precision; A' by autograd, as a training step takes it."""
+    """The ops at one precision; A' by autograd, as in a training step."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.name = f"flowkernels {str(dtype).split('.')[1]}"
@@ -59,7 +60,7 @@ class Ours:
 
 
 def measured() -> dict[str, dict[str, Array]]:
-    """Errors by contestant, row by row."""
+    """The errors of each implementation at every point."""
     double, single, scipy = Ours(torch.float64), Ours(torch.float32), SciPy()
     out = {
         double.name: errors(double),
@@ -71,7 +72,7 @@ def measured() -> dict[str, dict[str, Array]]:
 
 
 def main() -> None:
-    """Measures, prints, writes the page and its picture."""
+    """Measure the errors, print the page and write it with its picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
     parser.add_argument("--output", type=Path, default=machine.ROOT / "docs", help="folder")
     output = parser.parse_args().output

@@ -1,10 +1,10 @@
-"""Errors over the stored tables, whoever computes: needs NumPy alone.
+"""Errors of any implementation at the points of the stored tables.
 
-A contestant is a class with `name`, `radial(p, kappa)` (log C, log C - log C(0), A and A' as
-arrays) and `log_iv(v, x)`. Its errors are relative, but for log C and log I_v, whose
-differences of large terms are measured by those terms: |log C| + L + lgamma(p/2) and
-sqrt(v^2 + x^2) + v asinh(v/x) + |log I_v|. A value that is not finite where the true one is
-counts as infinite.
+An implementation is a class with `name`, `radial(p, kappa)` (log C, log C - log C(0), A and A' as
+arrays) and `log_iv(v, x)`. Its errors are relative, except those of log C and log I_v, which are
+differences of large terms: these are relative to |log C| + L + lgamma(p/2) and
+sqrt(v^2 + x^2) + v asinh(v/x) + |log I_v|. The error is infinite where the value is not finite
+but the true value is.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ RADIAL = ("log_c", "log_c_relative", "A", "dA")
 QUANTITIES = (*RADIAL, "log_iv")
 
 
-class Contestant(Protocol):
-    """Who is measured."""
+class Implementation(Protocol):
+    """An implementation whose errors are measured."""
 
     name: str
 
     def radial(self, p: Array, kappa: Array) -> dict[str, Array]:
-        """The quantities of RADIAL, element by element."""
+        """The quantities of RADIAL, elementwise."""
 
     def log_iv(self, v: Array, x: Array) -> Array:
         """log I_v(x)."""
 
 
 def digest() -> str:
-    """Of the tables, so that stored errors can be told to belong to them."""
+    """Digest of the tables, to check that stored errors belong to them."""
     text = b"".join((HERE / name).read_bytes() for name in ("vmf.csv", "log_iv.csv"))
     return hashlib.sha256(text).hexdigest()[:16]
 
@@ -53,14 +53,14 @@ def _over(column: Column, got: Array, scale: Array) -> Array:
     return np.where(np.isnan(ratio), np.inf, ratio)
 
 
-def errors(contestant: Contestant, single: bool = False) -> dict[str, Array]:
-    """Row by row for every quantity; NaN where `single` and the argument is no float32."""
+def errors(implementation: Implementation, single: bool = False) -> dict[str, Array]:
+    """The error of every quantity at every point; NaN if `single` and x is not a float32 number."""
     tiny = float(np.finfo(np.float32 if single else np.float64).tiny)
     vmf, bessel = load("vmf.csv"), load("log_iv.csv")
     p, kappa, v, x = vmf["p"].value, vmf["kappa"].value, bessel["v"].value, bessel["x"].value
     out: dict[str, Array] = {}
     with np.errstate(all="ignore"):
-        got = contestant.radial(p, kappa)
+        got = implementation.radial(p, kappa)
         for name in RADIAL:
             scale = np.maximum(np.abs(vmf[name].value), tiny)
             if name == "log_c":
@@ -68,7 +68,7 @@ def errors(contestant: Contestant, single: bool = False) -> dict[str, Array]:
             out[name] = _over(vmf[name], got[name], scale)
         log_iv = bessel["log_iv"]
         scale = _log_iv_scale(v, x, log_iv.value)
-        out["log_iv"] = _over(log_iv, contestant.log_iv(v, x), scale)
+        out["log_iv"] = _over(log_iv, implementation.log_iv(v, x), scale)
         if single:
             for name in QUANTITIES:
                 argument = x if name == "log_iv" else kappa

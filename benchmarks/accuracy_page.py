@@ -1,4 +1,4 @@
-"""docs/accuracy.md and its picture from measured errors."""
+"""Makes docs/accuracy.md and its picture from measured errors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Here p is the dimension of the surrounding space, v = p/2 - 1 and L = log C(0) -
 
 
 def _cell(values: Array) -> str:
-    """The largest finite error, and how many were not finite."""
+    """The largest finite error, and the number of errors that are not finite."""
     values = values[~np.isnan(values)]
     if not len(values):
         return "-"
@@ -139,7 +139,7 @@ def page(
 
 
 def picture(found: Errors, p: Array, kappa: Array) -> Any:
-    """A panel a contestant: every point of the table by the error of log C - log C(0)."""
+    """One panel per implementation: the error of log C - log C(0) at every point of the table."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
@@ -170,7 +170,7 @@ def picture(found: Errors, p: Array, kappa: Array) -> Any:
 
 
 def write(path: Path, save: Callable[[Path], object]) -> None:
-    """All of it or nothing."""
+    """Write atomically."""
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     save(partial)
     partial.replace(path)

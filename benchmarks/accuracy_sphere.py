@@ -1,4 +1,4 @@
-"""Errors of slerp and of the stereographic projection in float32, beside plain formulas."""
+"""Errors of slerp and the stereographic projection in float32, ours and those of plain formulas."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.ops.test_slerp_accuracy import pairs
 from tests.ops.test_stereographic_accuracy import DIGITS, LENGTHS, exact, points
 from tests.ops.test_stereographic_accuracy import Truth as StereographicTruth
 
-from . import peers
+from . import plain
 
 Row = tuple[str, list[float]]
 ANGLES: dict[str, float | str] = {
@@ -26,7 +26,7 @@ DIMS = (3, 128, 785)
 
 
 def lerp_near_0(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """As image pipelines do: linear beyond a cosine of 0.9995, an acos elsewhere."""
+    """As in image pipelines: linear above a cosine of 0.9995, otherwise by acos."""
     cosine = (a * b).sum(-1, keepdim=True)
     omega = torch.acos(cosine)
     arc = (torch.sin((1 - t) * omega) * a + torch.sin(t * omega) * b) / torch.sin(omega)
@@ -34,10 +34,10 @@ def lerp_near_0(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def slerp_rows() -> tuple[list[str], list[Row]]:
-    """Headings, and for each way the largest error at each angle over three dimensions."""
+    """Headings, and for each method the largest error at each angle over three dimensions."""
     ways: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
         "flowkernels": ops.slerp,
-        "acos, clamped": peers.slerp,
+        "acos, clamped": plain.slerp,
         "acos, lerp where the cosine passes 0.9995": lerp_near_0,
     }
     worst = {name: [0.0] * len(ANGLES) for name in ways}
@@ -54,18 +54,18 @@ def slerp_rows() -> tuple[list[str], list[Row]]:
 
 
 def _largest(error: np.ndarray) -> float:
-    """The largest element, infinite where one is not finite."""
+    """The largest element; infinite if an element is not finite."""
     return float(error.max()) if np.isfinite(error).all() else np.inf
 
 
 def stereographic_rows() -> tuple[list[str], list[Row]]:
-    """Errors of the image's coordinates, of log det, and of the way there and back."""
+    """Errors of the image's coordinates, of log det, and of the round trip."""
     bounds = {"to 1e3": 1e3, "to 1e15": 1e15, "to 1e30": 1.1e30}
     headings = [f"{what}, {reach}" for what in ("z rho", "log det", "round trip")
                 for reach in bounds]  # fmt: skip
     ways = {
         "flowkernels": (ops.stereographic, ops.stereographic_inverse),
-        "plain": (peers.stereographic, peers.stereographic_inverse),
+        "plain": (plain.stereographic, plain.stereographic_inverse),
     }
     lengths = np.array(LENGTHS[torch.float32])
     rows = []

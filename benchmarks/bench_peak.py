@@ -1,4 +1,4 @@
-"""Peak memory of a training step of 4 and of 32 Glow steps, stored and recomputed."""
+"""Peak memory of a training step with 4 and 32 Glow steps, activations stored and recomputed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = (4, 32)
 
 @pytest.mark.parametrize("way", WAYS)
 def test_peak(benchmark: Any, way: str) -> None:
-    """Each in a process of its own; what is timed is of no interest."""
+    """Measure each in a separate process; the time is not used."""
 
     def grown(steps: int) -> float:
         command = [sys.executable, "-m", "benchmarks.peak", str(steps), way]

@@ -1,4 +1,4 @@
-"""Special functions beside SciPy's route, and samples beside their Gaussian numbers."""
+"""Special functions compared with SciPy's ive, and sampling compared with torch.randn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.special import ive
 
 from flowkernels import ops, special
 
-from .contest import Block, Call, Peers, verdict
+from .interleaved import Block, Call, Peers, compare
 
 ROUNDS = 31
 DIM, COUNT = 785, 100_000
@@ -20,7 +20,7 @@ POINTS, SPACE = 20_000, 256
 
 
 def _log_normalizer_and_mean() -> tuple[Call, dict[str, Call]]:
-    """Log C and A of kappas that SciPy's ive can do, float64."""
+    """Log C and A in float64, at values of kappa that SciPy's ive supports."""
     kappa = DIM * (0.25 + 2 * np.random.default_rng(0).random(COUNT))
 
     def ours() -> tuple[Any, Any]:
@@ -38,7 +38,7 @@ def _log_normalizer_and_mean() -> tuple[Call, dict[str, Call]]:
 
 
 def _samples() -> tuple[Call, dict[str, Call]]:
-    """Draws in float32, with kappa = d, whose cosine has mean A."""
+    """Draws in float32 with kappa = d; the cosine must have mean A."""
     loc = torch.nn.functional.normalize(torch.ones(SPACE), dim=0)
     kappa = torch.tensor(float(SPACE))
 
@@ -51,26 +51,25 @@ def _samples() -> tuple[Call, dict[str, Call]]:
     return ours, {"randn": lambda: torch.randn(POINTS, SPACE)}
 
 
-# What is timed, how many items a call makes, and the goal: at least so many times faster, or
-# at most so many times the time.
-CONTESTS = {
+# name: (maker of the calls, items per call)
+COMPARISONS = {
     "log C and A, p = 785": (_log_normalizer_and_mean, COUNT),
     "vMF samples, d = 256": (_samples, POINTS),
 }
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("name", CONTESTS, ids=["log_normalizer", "samples"])
+@pytest.mark.parametrize("name", COMPARISONS, ids=["log_normalizer", "samples"])
 def test_special(benchmark: Any, name: str, pytestconfig: pytest.Config) -> None:
-    """One thread; fails, and reports nothing, where results differ."""
+    """One thread; fail without a time if results differ."""
     torch.set_num_threads(1)
-    make, items = CONTESTS[name]
+    make, items = COMPARISONS[name]
     call, beside = make()
-    # As long as SciPy's call: half a millisecond after its 60 would time cold caches.
+    # As long as SciPy's call: a short block after its 60 ms would time cold caches.
     ours = Block.of(call, seconds=0.02)
     peers = Peers(beside, pytestconfig.getoption("clock"))
     benchmark.group = "special"
     benchmark.pedantic(ours, setup=peers, rounds=ROUNDS, warmup_rounds=2)
     seconds = [t / ours.calls for t in benchmark.stats.stats.data]
-    benchmark.extra_info |= verdict(seconds, peers.seconds).facts()
+    benchmark.extra_info |= compare(seconds, peers.seconds).facts()
     benchmark.extra_info |= {"kind": "special", "what": name, "items": items, "threads": 1}

@@ -1,4 +1,4 @@
-"""Training steps side by side."""
+"""Training steps compared with those of other implementations."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from typing import Any
 import pytest
 import torch
 
-from .contest import Block, Peers, verdict
+from .interleaved import Block, Peers, compare
 from .registry import every_core
-from .steps import PEERS, Contest, contests, have
+from .steps import PEERS, StepComparison, have, step_comparisons
 
 ROUNDS = 21
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One thread and all of them; process time means something on one only."""
+    """One thread and all of them; process time is meaningful for one thread only."""
     counts = {1} if metafunc.config.getoption("clock") == "cpu" else {1, every_core()}
     metafunc.parametrize("threads_used", sorted(counts))
-    found = contests()
-    metafunc.parametrize("contest", found, ids=[c.name.replace(" ", "_") for c in found])
+    found = step_comparisons()
+    metafunc.parametrize("comparison", found, ids=[c.name.replace(" ", "_") for c in found])
 
 
 @pytest.mark.usefixtures("threads")
 def test_step(
-    benchmark: Any, contest: Contest, threads_used: int, pytestconfig: pytest.Config
+    benchmark: Any, comparison: StepComparison, threads_used: int, pytestconfig: pytest.Config
 ) -> None:
-    """Times a step of ours between those beside it."""
+    """Time a step of ours between its peers."""
     torch.set_num_threads(threads_used)
     torch.manual_seed(0)
-    ours = Block.of(contest.ours())
+    ours = Block.of(comparison.ours())
     peers = Peers(
-        {n: make() for n, make in contest.beside.items()}, pytestconfig.getoption("clock")
+        {n: make() for n, make in comparison.peers.items()}, pytestconfig.getoption("clock")
     )
     benchmark.group = "steps"
     benchmark.pedantic(ours, setup=peers, rounds=ROUNDS, warmup_rounds=2)
     seconds = [t / ours.calls for t in benchmark.stats.stats.data]
-    facts = verdict(seconds, peers.seconds).facts()
+    facts = compare(seconds, peers.seconds).facts()
     benchmark.extra_info |= facts | {
         "kind": "step",
-        "step": contest.name,
+        "step": comparison.name,
         "threads": threads_used,
         "missing": [p for p in PEERS if not have(p)],
     }

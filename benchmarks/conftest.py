@@ -1,4 +1,4 @@
-"""Options and the plumbing between pytest-benchmark and the report."""
+"""Command-line options and fixtures of the benchmarks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from .contest import CLOCKS
+from .interleaved import CLOCKS
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --full and --clock."""
+    """Add --full and --clock."""
     parser.addoption("--full", action="store_true", help="every size, dtype and thread count")
-    parser.addoption("--clock", choices=list(CLOCKS), default="wall", help="see contest.py")
+    parser.addoption("--clock", choices=list(CLOCKS), default="wall", help="see interleaved.py")
 
 
 @pytest.fixture
 def threads() -> Iterator[None]:
-    """Restores the number of threads that a benchmark changes."""
+    """Restore the number of threads after a benchmark."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Where and with what a result was measured."""
+"""The machine and the software of a result."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def _processor() -> str:
 
 
 def facts() -> dict[str, Any]:
-    """Machine, software, commit; `busy` is the load per core, with which one compares."""
+    """Machine, software, commit; `busy` is the system load per core."""
     build = dict(_C.build_info())
-    # Results are written into the checkout: they do not make the code another one.
+    # Only code counts: results are written into the checkout too.
     changed = _git("status", "--porcelain", "--", "csrc", "python_ops", "flowkernels", "setup.py")
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""No time without the right answer: an op is compared with its definition first."""
+"""Compares an op with its reference before it is timed."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from flowkernels.ops import reference
 from tests.ops.case import ULPS
 from tests.ops.cases import CASES
 
-from .contestants import MAKERS, as_tuple
+from .implementations import MAKERS, as_tuple
 from .registry import Inputs, Row
 
-# Gradients pass through two kernels and, for shared arguments, a sum over the batch.
+# Gradients come from two kernels and, for shared arguments, a sum over the batch.
 GRADIENT_FACTOR = 4.0
 
 
 class ParityError(AssertionError):
-    """The op and its definition differ."""
+    """The op and its reference differ."""
 
 
 def _allowed_ulps(row: Row, dtype: torch.dtype) -> float:
-    """As the test-suite allows the same op."""
+    """The tolerance of the op in the test suite."""
     call = getattr(ops, row.subject.op)
     own = [case.ulps for case in CASES if case.call is call]
     return next((u[dtype] for u in own if dtype in u), ULPS[dtype])
@@ -39,7 +39,7 @@ def _compare(label: str, got: Tensor, want: Tensor, ulps: float) -> None:
 
 
 def check(row: Row, tensors: Inputs) -> None:
-    """Raises ParityError unless the op agrees with its definition in float64."""
+    """Raise ParityError unless the op agrees with its reference in float64."""
     make = MAKERS[row.direction]
     exact = tuple(t.double() for t in tensors)
     got = as_tuple(make(row.function(ops), tensors)())

@@ -1,6 +1,6 @@
-"""Peak memory of a training step, in a process of its own: python -m benchmarks.peak STEPS WAY.
+"""Peak memory of a training step in a fresh process: python -m benchmarks.peak STEPS WAY.
 
-Prints mebibytes: what the process held before the step, and the most that it held.
+Prints, in MiB, the memory of the process before the step and its peak.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WAYS = ("stored", "recompute")
 
 
 def measure(steps: int, way: str) -> dict[str, float]:
-    """A Glow of one level and so many steps; its first training step."""
+    """The first training step of a Glow with one level and `steps` steps."""
     from flowkernels.flows import glow
 
     torch.set_num_threads(1)
@@ -26,10 +26,11 @@ def measure(steps: int, way: str) -> dict[str, float]:
         IMAGE, levels=1, steps=steps, hidden=HIDDEN, base="normal", dequantize=False,
         recompute=way == "recompute",
     )  # fmt: skip
-    # More than the other benchmarks' 32: beside parameters and their moments, 6 MiB at 32 steps.
+    # Four times the usual batch, so that activations dominate the parameters and Adam's moments,
+    # which are 6 MiB at 32 steps.
     x = images().repeat(4, 1, 1, 1)
     with torch.no_grad():
-        flow.log_prob(x[:4])  # the data-dependent start, and what libraries allocate once
+        flow.log_prob(x[:4])  # data-dependent initialisation and one-time allocations
     before = _peak()
     optimizer = adam(flow)
     (-flow.log_prob(x).mean()).backward()
@@ -38,10 +39,10 @@ def measure(steps: int, way: str) -> dict[str, float]:
 
 
 def _peak() -> float:
-    """The most memory that this process has held, in MiB."""
+    """The peak memory of this process, in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # getrusage would begin with what the parent held.
+        # getrusage would include the memory of the parent process.
         line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return float(line.split()[1]) / 2**10
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""A Glow in plain torch: the same map, parameters and networks as ours, layer by layer."""
+"""A Glow in plain torch with the same map, parameters and networks as ours."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from flowkernels.bijections import GlowStep, GlowSteps
 from flowkernels.flows import Flow
 
-from . import peers
+from . import plain
 
 
 class PlainStep(nn.Module):
-    """Actnorm, 1x1 convolution (PLU) and affine coupling, as one writes them."""
+    """Actnorm, 1x1 convolution (PLU) and affine coupling in plain torch."""
 
     def __init__(self, step: GlowStep) -> None:
         super().__init__()
@@ -35,12 +35,12 @@ class PlainStep(nn.Module):
         upper = self.lu.triu(1) + torch.diag(self.sign * self.log_diag.exp())
         x = F.conv2d(x, (self.permutation @ lower @ upper)[:, :, None, None])
         constant = x[0, 0].numel() * (self.log_scale.sum() + self.log_diag.sum())
-        z, log_det = peers.affine_coupling_split(x, self.network(x.chunk(2, dim=1)[0]))
+        z, log_det = plain.affine_coupling_split(x, self.network(x.chunk(2, dim=1)[0]))
         return z, log_det + constant
 
 
 class PlainGlow(nn.Module):
-    """Copies a Glow of ours with a normal base and real-valued images."""
+    """A copy of one of our Glows, with a normal base and real-valued images."""
 
     def __init__(self, flow: Flow) -> None:
         super().__init__()

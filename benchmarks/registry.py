@@ -1,4 +1,4 @@
-"""What is timed: one line per op, times sizes, dtypes, directions and threads."""
+"""The benchmark rows: every op at several sizes, dtypes, directions and thread counts."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ Size = tuple[int, ...]
 Inputs = tuple[Tensor, ...]
 Function = Callable[..., Any]
 
-SMALL: Size = (64, 3)  # the size at which a call's fixed cost is all there is
+SMALL: Size = (64, 3)  # the fixed cost of a call dominates
 LARGE: Size = (512, 3072)
 QUICK: tuple[Size, ...] = (SMALL, (512, 6), (256, 3072), (64, 6, 64, 64), LARGE)
 FULL: tuple[Size, ...] = (
     SMALL, (64, 8), (512, 6), (65536, 3), (65536, 6), (128, 1536), (256, 3072), LARGE,
     (64, 65536), (64, 6, 64, 64),
 )  # fmt: skip
-# What is divided among all cores: there is enough of it.
+# From this many elements on, rows are also timed on all cores.
 DIVISIBLE = 256 * 3072
 DTYPES = {t: getattr(torch, t) for t in ("float32", "float64", "bfloat16")}
 DIRECTIONS = ("forward", "forward+backward")
-# By element count: an op of transcendental functions at 4 Mi float64 elements takes seconds.
+# Element counts; at 4 Mi float64 elements these functions would take seconds.
 BESSEL_SIZES: tuple[Size, ...] = ((64,), (512,), (4096,), (65536,), (1048576,))
-BESSEL_DIM = 785  # S^784: Fashion-MNIST's flow
+BESSEL_DIM = 785  # S^784, for Fashion-MNIST
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An op; its reference and its hand-written peers are found by its name.
+    """An op; its reference and its plain formula have the same name.
 
-    inputs      float64 arguments for a size; rounded to the row's dtype
-    before      arguments in front of them, the same for everyone
-    options     further arguments by name, the same for everyone
-    arguments   what the op takes, of the tensors that are differentiated and rounded
-    reference_compiles  whether torch.compile ends within minutes on the reference
+    inputs      float64 tensors for a size; rounded to the row's dtype, differentiated
+    before      positional arguments before the tensors
+    options     keyword arguments
+    arguments   maps the tensors to the op's positional arguments
+    reference_compiles  whether torch.compile finishes within minutes on the reference
     """
 
     op: str
@@ -57,7 +57,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One row of the table."""
 
     subject: Subject
     size: Size
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """As pytest's -k finds it."""
+        """The test id, for pytest's -k."""
         shape = "x".join(map(str, self.size))
         return f"{self.subject.op}-{shape}-{self.dtype}-{self.direction}-{self.threads}t"
 
@@ -83,13 +83,13 @@ class Row:
         }
 
     def tensors(self) -> Inputs:
-        """The inputs, the same for every contestant and in every run."""
+        """The inputs, the same for all implementations and runs."""
         torch.manual_seed(0)
         wanted = DTYPES[self.dtype]
         return tuple(t.to(wanted) for t in self.subject.inputs(self.size))
 
     def function(self, module: Any) -> Function:
-        """What `module` (ops, reference or peers) calls by the op's name, of tensors alone."""
+        """The op's function in `module` (ops, reference or plain), as a function of the tensors."""
         subject = self.subject
         named = partial(getattr(module, subject.op), *subject.before, **subject.options(self.size))
         return lambda *tensors: named(*subject.arguments(tensors))
@@ -132,7 +132,7 @@ def _two_points(size: Size) -> Inputs:
 
 
 def _kappas(size: Size) -> Inputs:
-    # From where SciPy's route underflows to nothing on.
+    # Above the values at which SciPy's ive underflows.
     return (BESSEL_DIM * (0.25 + 2 * torch.rand(size, dtype=torch.float64)),)
 
 
@@ -146,7 +146,7 @@ def _base(size: Size) -> Inputs:
 
 
 def _network(size: Size) -> Inputs:
-    # Of couplings of 6 dimensions; a size is that of a hidden layer's output.
+    # The network of a coupling in 6 dimensions; a size is (rows, hidden width).
     rows, hidden = size
     widths = (3, hidden, hidden, 6)
     layers = [
@@ -167,7 +167,7 @@ def _with_lists(tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
 EVEN_QUICK, EVEN_FULL = (tuple(s for s in sizes if s[1] % 2 == 0) for sizes in (QUICK, FULL))
 MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
 NETWORKS: tuple[Size, ...] = ((64, 64), (512, 64), (512, 128), (8192, 64))
-# A density of points in a space of one dimension more has no image layout.
+# Densities take (rows, dim) only.
 SPHERES_QUICK, SPHERES = (tuple(s for s in sizes if len(s) == 2) for sizes in (QUICK, FULL))
 BESSEL: dict[str, Any] = {
     "reference_compiles": False, "quick": ((64,), (4096,), (65536,)), "full": BESSEL_SIZES,
@@ -197,7 +197,7 @@ SUBJECTS: tuple[Subject, ...] = (
 
 
 def every_core() -> int:
-    """The number of threads torch may use here."""
+    """The number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -216,7 +216,7 @@ def _configurations(subject: Subject, full: bool) -> Iterator[tuple[Size, str, i
 
 
 def rows(full: bool = False) -> list[Row]:
-    """Every row, those of one op and size side by side."""
+    """Every row; rows of one op and size are adjacent."""
     return [
         Row(subject, size, dtype, direction, threads)
         for subject in SUBJECTS

@@ -1,4 +1,4 @@
-"""From timed rows to a table, a picture and a JSON file."""
+"""Writes timed rows as tables, a picture and a JSON file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from rich.table import Table
 from .registry import LARGE
 
 RowFacts = dict[str, Any]
-# What the kernels are held to on the CPU.
+# The goals on the CPU.
 GEOMETRIC_MEAN_GOAL, ROW_GOAL = 3.5, 1.5
 COPY_GOAL = {
     ("affine_coupling", LARGE, "forward"): 2.0, ("affine_coupling", LARGE, "forward+backward"): 2.5,
 }  # fmt: skip
-# The rows that the goal of the geometric mean is about: what flows consist of, up to sizes whose
-# tensors a cache holds.
+# The goal of the geometric mean is for these ops, at sizes below LARGE.
 FLOW_OPS = (
     "affine_coupling", "stereographic", "stereographic_inverse", "slerp", "log_det_diagonal",
     "vmf_log_normalizer", "stereographic_vmf_log_prob",
@@ -48,8 +47,8 @@ def _colour(ratio: float, goal: float) -> str:
 
 
 def rows_table(rows: Sequence[RowFacts]) -> Table:
-    """Every row: microseconds a call and the ratio to the fastest peer."""
-    table = Table(title="microseconds a call; ratio = fastest peer / flowkernels, quartiles")
+    """Every row: microseconds per call and the ratio to the fastest peer."""
+    table = Table(title="microseconds per call; ratio = fastest peer / flowkernels, quartiles")
     for heading in ("op", "size", "dtype", "direction"):
         table.add_column(heading)
     for heading in ("threads", "flowkernels", "eager", "compiled", "ratio", "quartiles"):
@@ -71,7 +70,7 @@ def rows_table(rows: Sequence[RowFacts]) -> Table:
 
 
 def summary_table(rows: Sequence[RowFacts]) -> Table:
-    """Geometric means and worst rows, op by op."""
+    """Geometric means and worst rows of each op."""
     table = Table(title="ratio to the fastest peer, by op")
     for heading in ("op", "forward", "forward+backward", "worst row"):
         table.add_column(heading)
@@ -111,8 +110,8 @@ def _is_of_flows(row: RowFacts) -> bool:
 
 
 def memory_table(rows: Sequence[RowFacts]) -> Table:
-    """An op's time in copies of the same bytes."""
-    table = Table(title="ops beside a copy of the bytes that they move, float32, microseconds")
+    """The time of an op relative to a copy of the same bytes."""
+    table = Table(title="ops and a copy of the same bytes, float32, microseconds")
     headings = ("op", "size", "direction", "threads", "flowkernels", "copy", "times a copy",
                 "goal", "GB/s")  # fmt: skip
     for heading in headings:
@@ -130,7 +129,8 @@ def memory_table(rows: Sequence[RowFacts]) -> Table:
     return table
 
 
-# Of a whole step: times what is beside it, at most, or so many times faster, at least.
+# Goals of a training step: the largest time relative to the peers in AT_MOST, the smallest speedup
+# over the others.
 STEP_GOALS = {
     ("realnvp", "networks"): 1.25, ("realnvp", "nflows"): 1.8, ("realnvp", "normflows"): 1.8,
     ("realnvp", "networks in torch"): 1.25, ("realnvp", "zuko"): 1.8,
@@ -141,9 +141,9 @@ AT_MOST = ("networks", "networks in torch", "stored")
 
 
 def steps_table(rows: Sequence[RowFacts]) -> Table:
-    """Training steps beside their networks alone, the peers and other ways."""
+    """Training steps compared with their networks alone, other libraries and other modes."""
     table = Table(title="training steps, milliseconds")
-    for heading in ("step", "threads", "flowkernels", "beside", "its time", "ratio", "goal"):
+    for heading in ("step", "threads", "flowkernels", "peer", "its time", "ratio", "goal"):
         table.add_column(heading, justify="right")
     for row in rows:
         times = dict(row["microseconds"])
@@ -165,9 +165,9 @@ SPECIAL_GOALS = {"scipy ive": 80.0, "randn": 1 / 1.5}
 
 
 def special_table(rows: Sequence[RowFacts]) -> Table:
-    """Nanoseconds an item beside the one peer."""
-    table = Table(title="nanoseconds an item, one thread")
-    for heading in ("what", "flowkernels", "beside", "its time", "times faster", "goal"):
+    """Nanoseconds per item, ours and the peer's."""
+    table = Table(title="nanoseconds per item, one thread")
+    for heading in ("what", "flowkernels", "peer", "its time", "speedup", "goal"):
         table.add_column(heading, justify="right")
     for row in rows:
         peer, goal = row["fastest_peer"], SPECIAL_GOALS[row["fastest_peer"]]
@@ -184,8 +184,8 @@ PEAK_GOAL = 1.3
 
 
 def peak_table(rows: Sequence[RowFacts]) -> Table:
-    """What a training step adds to the process's memory, few steps and many."""
-    table = Table(title="peak memory of a Glow's training step, MiB over what was there before")
+    """The memory that a training step adds to the process, with 4 and 32 Glow steps."""
+    table = Table(title="peak memory of a Glow's training step, MiB above the memory before it")
     for heading in ("activations", "4 steps", "32 steps", "ratio", "goal"):
         table.add_column(heading, justify="right")
     for row in rows:
@@ -200,7 +200,7 @@ def peak_table(rows: Sequence[RowFacts]) -> Table:
 
 
 def show(console: Console, result: dict[str, Any]) -> None:
-    """Prints the tables, what they amount to and what was refused."""
+    """Print the tables, a summary and the failed rows."""
     ops = [row for row in result["rows"] if row["kind"] == "op"]
     memory = [row for row in result["rows"] if row["kind"] == "memory"]
     if ops:
@@ -232,8 +232,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
         console.print("microseconds of processor time: other work was running")
     elif machine["busy"] > 1.2:
         console.print(
-            f"[yellow]Other work was running ({machine['busy']:.1f} processes a core): rows on "
-            "several threads say little."
+            f"[yellow]Other work was running ({machine['busy']:.1f} processes per core): rows on "
+            "several threads are unreliable."
         )
 
 
@@ -244,7 +244,7 @@ def _written(path: Path, write: Any) -> Path:
 
 
 def save_json(result: dict[str, Any], path: Path) -> Path:
-    """The whole result, one row a line."""
+    """Write the result as JSON, one row per line."""
     head = {k: v for k, v in result.items() if k != "rows"}
     rows = ",\n".join(f"  {json.dumps(row)}" for row in result["rows"])
     text = json.dumps(head, indent=1)[:-2] + f',\n "rows": [\n{rows}\n ]\n}}\n'
@@ -252,7 +252,7 @@ def save_json(result: dict[str, Any], path: Path) -> Path:
 
 
 def save_picture(result: dict[str, Any], path: Path) -> Path:
-    """One dot per row: op by op, the ratio to the fastest peer."""
+    """One dot per row: the ratio to the fastest peer, by op."""
     from matplotlib.figure import Figure
 
     rows = [row for row in result["rows"] if row["kind"] == "op"]

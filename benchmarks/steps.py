@@ -1,4 +1,4 @@
-"""Whole training steps: a flow of ours, its networks alone, and the same flow elsewhere."""
+"""Training steps: our flow, its networks alone, and the same flow in other libraries."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PEERS = ("nflows", "normflows", "zuko")  # extra `peers`
 
 
 def have(package: str) -> bool:
-    """Whether a peer can be imported."""
+    """Whether a library is installed."""
     return importlib.util.find_spec(package) is not None
 
 
 def adam(module: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser of every contestant, in its fastest form."""
-    # A CUDA graph can hold the step only of an optimiser that counts on the device.
+    """The optimiser of all implementations, in its fastest form."""
+    # In a CUDA graph the optimiser must count its steps on the device.
     on_gpu = next(module.parameters()).is_cuda
     return torch.optim.Adam(module.parameters(), lr=1e-4, fused=True, capturable=on_gpu)
 
 
 def training_step(module: nn.Module, loss: Callable[[], Tensor]) -> Step:
-    """Zero the gradients, loss, backward, update."""
+    """A step: zero the gradients, loss, backward, update."""
     optimizer = adam(module)
 
     def step() -> None:
@@ -43,7 +43,7 @@ def training_step(module: nn.Module, loss: Callable[[], Tensor]) -> Step:
 
 
 def flow_step(flow: Flow, x: Tensor, autocast: bool = False) -> Step:
-    """A step of ours."""
+    """A training step of our flow."""
 
     def loss() -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
@@ -54,10 +54,10 @@ def flow_step(flow: Flow, x: Tensor, autocast: bool = False) -> Step:
 
 
 def networks_step(flow: Flow, x: Tensor) -> Step:
-    """The same matrix products and convolutions forward and backward, and the optimiser.
+    """A step of the flow's networks and the optimiser, without the rest of the flow.
 
-    Networks run on what reaches them in the flow; inputs take gradients as they do there.
-    The 1x1 convolutions of Glow are among them, with their weights given.
+    The networks get the inputs that they have in the flow, which require gradients as there.
+    Glow's 1x1 convolutions are included, with precomputed weights.
     """
     calls: list[tuple[Callable[..., Tensor], tuple[Tensor, ...], Tensor]] = []
 
@@ -71,7 +71,7 @@ def networks_step(flow: Flow, x: Tensor) -> Step:
             given = _leaves(inputs[0], kernel, torch.randn(channels))
             calls.append((nn.functional.conv2d, given, torch.ones_like(inputs[0])))
 
-    flow.log_prob(x)  # the data-dependent start runs networks too
+    flow.log_prob(x)  # the data-dependent initialisation also runs the networks
     hooks: list[Any] = []
     for module in flow.modules():
         if isinstance(module, AffineCoupling):
@@ -111,12 +111,12 @@ def vectors() -> Tensor:
 
 
 def our_realnvp() -> Flow:
-    """Couplings alone, as the peers have them."""
+    """Couplings without actnorm, as in the other libraries."""
     return realnvp(DIM, layers=LAYERS, hidden=HIDDEN, actnorm=False)
 
 
 def our_realnvp_unfused() -> Flow:
-    """The same with its networks called layer by layer, as torch runs them."""
+    """The same, with networks of separate torch layers."""
     flow = our_realnvp()
     for module in flow.modules():
         if isinstance(module, AffineCoupling):
@@ -125,17 +125,17 @@ def our_realnvp_unfused() -> Flow:
 
 
 def nflows_realnvp(x: Tensor) -> Step:
-    """nflows: AffineCouplingTransform over its MLP, halves alternating."""
+    """nflows: AffineCouplingTransform with its MLP and alternating masks."""
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow as Peer
     from nflows.nn.nets import MLP
     from nflows.transforms import AffineCouplingTransform, CompositeTransform
 
     class Network(MLP):  # type: ignore[misc]
-        """Couplings hand a context over, which the library's MLP does not take."""
+        """Adds the `context` argument that couplings pass and nflows' MLP does not accept."""
 
         def forward(self, inputs: Tensor, context: None = None) -> Tensor:
-            """Without it."""
+            """The MLP; ignores the context."""
             out: Tensor = super().forward(inputs)
             return out
 
@@ -149,7 +149,7 @@ def nflows_realnvp(x: Tensor) -> Step:
 
 
 def normflows_realnvp(x: Tensor) -> Step:
-    """normflows: AffineCouplingBlock over its MLP, and a swap."""
+    """normflows: AffineCouplingBlock with its MLP, then a swap."""
     import normflows as nf
 
     layers: list[nn.Module] = []
@@ -181,7 +181,7 @@ def images() -> Tensor:
 
 
 def our_glow(steps: int = STEPS, *, recompute: bool = False) -> Flow:
-    """On real-valued images, with the Gaussian base, as the peer has it."""
+    """Real-valued images and a Gaussian base, as in normflows."""
     return glow(
         IMAGE, levels=LEVELS, steps=steps, hidden=HIDDEN, base="normal", dequantize=False,
         recompute=recompute,
@@ -213,23 +213,23 @@ GLOW_PEERS = {"normflows": normflows_glow}
 
 
 @dataclass(frozen=True)
-class Contest:
-    """A step of ours and those beside it, by name."""
+class StepComparison:
+    """Our training step and its peers by name."""
 
     name: str
     ours: Callable[[], Step]
-    beside: dict[str, Callable[[], Step]]
+    peers: dict[str, Callable[[], Step]]
 
 
-def contests() -> list[Contest]:
-    """RealNVP, Glow, Glow in bfloat16 and Glow that recomputes its activations."""
+def step_comparisons() -> list[StepComparison]:
+    """RealNVP, Glow, Glow in bfloat16, and Glow with recomputed activations."""
     x, y = vectors(), images()
 
     def peers(makers: dict[str, Callable[[Tensor], Step]], data: Tensor) -> dict[str, Any]:
         return {n: lambda m=m: m(data) for n, m in makers.items() if have(n)}
 
     return [
-        Contest(
+        StepComparison(
             "realnvp",
             lambda: flow_step(our_realnvp(), x),
             {
@@ -238,17 +238,17 @@ def contests() -> list[Contest]:
                 **peers(REALNVP_PEERS, x),
             },
         ),
-        Contest(
+        StepComparison(
             "glow",
             lambda: flow_step(our_glow(), y),
             {"networks": lambda: networks_step(our_glow(), y), **peers(GLOW_PEERS, y)},
         ),
-        Contest(
+        StepComparison(
             "glow bfloat16",
             lambda: flow_step(our_glow(), y, autocast=True),
             {"float32": lambda: flow_step(our_glow(), y)},
         ),
-        Contest(
+        StepComparison(
             "glow recompute",
             lambda: flow_step(our_glow(8, recompute=True), y),
             {"stored": lambda: flow_step(our_glow(8), y)},

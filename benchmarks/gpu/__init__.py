@@ -1,1 +1,1 @@
-"""Builds, tests and times flowkernels on a GPU, from a bare checkout, in one go."""
+"""Builds, tests and times flowkernels on a GPU from a checkout, in one command."""

@@ -1,11 +1,11 @@
 """python -m benchmarks.gpu --output DIR: builds, tests, times and profiles on this machine's GPU.
 
-From a bare checkout without network, with torch for CUDA, nvcc and (for its half) Triton. Into
-DIR go one JSON file, one archive of logs and one picture, and nothing else; the JSON is complete
-at every moment, so that what is known survives whatever ends the run. See README.md beside this.
+Needs a checkout, torch for CUDA, nvcc and, for the Triton stages, Triton; no network. Writes one
+JSON file, one archive of logs and one picture to DIR. The JSON file is valid and complete at
+every moment, so an aborted run loses nothing. See README.md in this folder.
 
---only NAMES runs only these stages, --ops NAMES only these ops: to judge a fix in what is left
-of a machine's time. --rehearse runs the same machinery without a GPU.
+--only NAMES runs only these stages and --ops NAMES only these ops, to check a fix in the remaining
+time. --rehearse runs the same stages without a GPU.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .results import Results, problems_with, stem
 from .stages import Interrupted, Outcome, Stage, run
 
 WORK = tree.TREE / "run"
-BUILD = tree.TREE / "build.json"  # what the build took and compiled
+BUILD = tree.TREE / "build.json"  # which objects were reused and which were compiled
 DRIVER = tree.TREE / "driver"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=tree.ROOT / "benchmarks" / "results")
-    parser.add_argument("--seconds", type=float, default=520, help="for everything (520)")
+    parser.add_argument("--seconds", type=float, default=520, help="limit of the whole run (520)")
     parser.add_argument("--only", nargs="+", help="only these stages, by name or its first word")
     parser.add_argument("--ops", nargs="+", default=[], help="only these ops")
     parser.add_argument("--commit", default=os.environ.get("FLOWKERNELS_COMMIT"),
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 def _plan(chosen: argparse.Namespace) -> list[Stage]:
     driver = Path(os.environ.get("FLOWKERNELS_DRIVER") or objects.driver() or DRIVER)
     if driver.exists():
-        driver.chmod(0o755)  # what was carried may have lost it
+        driver.chmod(0o755)  # the transfer may have dropped the permission
     plan = Plan(WORK, driver, chosen.ops, chosen.rehearse)
     stages = plan.rehearsal() if chosen.rehearse else plan.whole()
     if chosen.only:
@@ -54,7 +54,7 @@ def _plan(chosen: argparse.Namespace) -> list[Stage]:
             sys.exit(f"--only: no stage is called {', '.join(unknown)}; see --list")
         stages = [s for s in stages if {s.name, s.name.split()[0]} & set(chosen.only)]
         kept = {s.name for s in stages}
-        for stage in stages:  # what was left out is taken to be there
+        for stage in stages:  # assume that stages left out have passed
             stage.needs = tuple(n for n in stage.needs if n in kept)
     return stages
 
@@ -64,7 +64,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _run_all(stages: list[Stage], results: Results, clocks: facts.Clocks, end: float) -> bool:
-    """Runs the stages; whether all that ran passed."""
+    """Run the stages; whether none failed or timed out."""
     done: dict[str, Outcome] = {}
     for stage in stages:
         left = end - time.monotonic()
@@ -85,7 +85,7 @@ def _run_all(stages: list[Stage], results: Results, clocks: facts.Clocks, end: f
 
 
 def main() -> int:
-    """Runs the stages one after the other; 1 if one failed or ran out of its time."""
+    """Run the stages one after the other; 1 if one failed or timed out."""
     chosen = _parser().parse_args()
     start = time.monotonic()
     output = chosen.output.resolve()
@@ -127,7 +127,7 @@ def main() -> int:
         print(f"no picture: {problem}")
     print(table.text(sections))
     for problem in problems_with(output) if chosen.rehearse else []:
-        print(f"would not come back: {problem}")
+        print(f"would not be copied back: {problem}")
         passed = False
     print(f"wrote {results.path.name}, {time.monotonic() - start:.0f} s in all")
     return 0 if passed else 1

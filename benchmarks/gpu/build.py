@@ -1,10 +1,10 @@
-"""Builds both extensions into the tree that the stages run from.
+"""Builds both extensions in the tree that the stages run from.
 
     python -m benchmarks.gpu.build [--full] [--jobs N] [--architecture sm_90] [--tree DIR]
 
-Takes the objects of build/gpu-objects that are up to date, compiles the rest in parallel, links,
-and loads the result. --full compiles everything. Writes build.json into the tree: what was
-taken and what compiled, with seconds. Without a GPU the architecture must be given.
+Reuses the objects in build/gpu-objects that are up to date, compiles the others in parallel, links
+and loads the result. --full compiles everything. Writes build.json to the tree: which objects were
+reused and which compiled, with seconds. Without a GPU the architecture must be given.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from . import objects, tree
 from .compilation import Result, Step, binding_steps, compile_all, kernel_steps, say, setup
 
 EXTENSIONS = ("_C", "_C_cuda")
-# What each links, beside torch.
+# The libraries that each extension links besides torch.
 LIBRARIES = {
     "_C": ["-lc10", "-ltorch_cpu", "-ltorch", "-ltorch_python"],
     "_C_cuda": [
@@ -37,7 +37,7 @@ LIBRARIES = {
 
 
 def architecture() -> str | None:
-    """Of the GPU at hand, or the only one that TORCH_CUDA_ARCH_LIST names."""
+    """The architecture of this GPU, or the only one in TORCH_CUDA_ARCH_LIST."""
     torch = setup().torch
     if torch.cuda.is_available():
         major, minor = torch.cuda.get_device_capability()
@@ -47,7 +47,7 @@ def architecture() -> str | None:
 
 
 def problem(arch: str | None) -> str | None:
-    """Why nothing can be built here, if so."""
+    """Why nothing can be built on this machine, or None."""
     torch = setup().torch
     home = setup().cpp_extension.CUDA_HOME
     if home is None and shutil.which("nvcc") is None:
@@ -65,7 +65,7 @@ def problem(arch: str | None) -> str | None:
 
 @dataclass
 class Build:
-    """One build into a tree: its choices, and what it did."""
+    """One build in a tree: its options and its record."""
 
     where: Path
     arch: str
@@ -75,7 +75,7 @@ class Build:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def wanted(self) -> dict[str, list[Step]]:
-        """What each extension is linked from."""
+        """The compilation steps of each extension."""
         kernels = kernel_steps(self.arch)
         cpu, cuda = binding_steps()
         return {
@@ -84,7 +84,7 @@ class Build:
         }
 
     def object_for(self, step: Step, carried: bool) -> Path | None:
-        """An object that is up to date: of an earlier build in this tree, or carried here."""
+        """An up-to-date object, from an earlier build in this tree or from build/gpu-objects."""
         if self.full:
             return None
         kept = self.where / "objects" / step.object_name(step.digest())
@@ -95,11 +95,11 @@ class Build:
         if found:
             self.steps.append({"name": step.name, "how": "carried"})
         elif why != "absent":
-            print(f"{step.name}: the carried object does not serve: {why}", flush=True)
+            print(f"{step.name}: the prebuilt object cannot be used: {why}", flush=True)
         return found
 
     def compile(self, wanted: dict[str, list[Step]], carried_bindings: bool) -> dict[str, Path]:
-        """The object of every step, by name; empty if one failed."""
+        """The object of every step, by name; empty if a compilation failed."""
         found: dict[str, Path] = {}
         missing = []
         for step in {s.name: s for each in wanted.values() for s in each}.values():
@@ -108,7 +108,7 @@ class Build:
                 found[step.name] = path
             else:
                 missing.append(step)
-        print(f"{len(found)} objects taken, {len(missing)} to compile", flush=True)
+        print(f"{len(found)} objects reused, {len(missing)} to compile", flush=True)
 
         def note(result: Result) -> None:
             say(result)
@@ -124,7 +124,7 @@ class Build:
         return {} if any(r.problem for r in results) else found
 
     def link(self, module: str, from_: list[Path]) -> str:
-        """Links one extension; returns the linker's message if it failed."""
+        """Link one extension; returns the linker's message on failure."""
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
         extension = setup().cpp_extension
         directories = [*extension.library_paths("cuda"), f"{extension.CUDA_HOME}/lib64"]
@@ -138,7 +138,7 @@ class Build:
         return "" if run.returncode == 0 else (run.stdout + run.stderr)[-6000:] or "no message"
 
     def load(self) -> int:
-        """Imports what was built and counts its kernels."""
+        """Import the extensions and count their kernels."""
         start = time.monotonic()
         command = [sys.executable, "-m", "benchmarks.gpu.registered"]
         code = subprocess.run(command, cwd=self.where, check=False).returncode
@@ -146,7 +146,7 @@ class Build:
         return code
 
     def attempt(self, carried_bindings: bool) -> int:
-        """Compiles, links, loads."""
+        """Compile, link and load."""
         self.steps.clear()
         wanted = self.wanted()
         found = self.compile(wanted, carried_bindings)
@@ -157,26 +157,26 @@ class Build:
                 print(f"{module} does not link:\n{message}", flush=True)
                 return 1
         for path in (self.where / "objects").glob("*.o"):
-            if path not in found.values():  # of sources as they were earlier
+            if path not in found.values():  # compiled from older sources
                 path.unlink()
         return self.load()
 
     def run(self) -> int:
-        """Builds; once more with bindings compiled here if carried ones do not load."""
+        """Build; if prebuilt bindings do not load, build again with bindings compiled here."""
         code = self.attempt(carried_bindings=True)
         bindings = {s.name for each in binding_steps() for s in each}
         taken = [s["name"] for s in self.steps if s["how"] == "carried"]
         if code and bindings & set(taken):
-            print("with carried bindings it failed: compiling them here", flush=True)
+            print("the prebuilt bindings failed: compiling them here", flush=True)
             self.facts["carried_bindings_failed"] = True
             code = self.attempt(carried_bindings=False)
         return code
 
 
 def main() -> int:
-    """Builds; the compilers' messages go to the standard output."""
+    """Build; the compilers' messages go to standard output."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="take no object, compile everything")
+    parser.add_argument("--full", action="store_true", help="reuse no object")
     parser.add_argument(
         "--jobs", type=int, default=int(os.environ.get("MAX_JOBS", os.cpu_count() or 1))
     )

@@ -1,4 +1,4 @@
-"""One row as calls that can be timed, and whether their results are right."""
+"""A row as calls that can be timed, and the check of their results."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from flowkernels import ops
 from flowkernels.ops import reference
 from tests.ops.case import ULPS
 
-from .. import peers
+from .. import plain
 from ..registry import Inputs, Row
 from .rows import BACKWARD, FORWARD
 from .timing import Call
 
 Function = Callable[..., Any]
 OURS = ("cuda", "triton")
-# Enough rows to see a wrong one, few enough for float64 in plain torch.
+# Rows checked: enough to detect an error, few enough for float64 in plain torch.
 SAMPLE = 64
 SAMPLE_ELEMENTS = 4096
-# A gradient is a sum of several terms.
+# A gradient is a sum of several terms, so its tolerance is larger.
 GRADIENT_FACTOR = 4.0
-# Their draws come from the generator: nothing to compare with, row by row.
+# Ops whose results are random and cannot be compared.
 RANDOM = ("vmf_sample",)
 
 
 def as_tuple(out: Any) -> tuple[Tensor, ...]:
-    """The outputs of a call."""
+    """The outputs of a call as a tuple."""
     return out if isinstance(out, tuple) else (out,)
 
 
 def bytes_of(tensors: Sequence[Tensor]) -> int:
-    """Of the elements, wherever they lie."""
+    """The bytes of the elements of the tensors."""
     return sum(t.numel() * t.element_size() for t in tensors)
 
 
-def function_of(row: Row, contestant: str, device: str) -> Function:
-    """What a contestant calls in a row."""
+def function_of(row: Row, implementation: str, device: str) -> Function:
+    """The function that an implementation calls in a row."""
     with torch.device(device):
         options = row.subject.options(row.size)
-    module = ops if contestant in OURS else peers
+    module = ops if implementation in OURS else plain
     call = functools.partial(getattr(module, row.subject.op), *row.subject.before, **options)
-    if contestant != "compiled":
+    if implementation != "compiled":
         return call
     torch._dynamo.reset()
     compiled: Function = torch.compile(lambda *tensors: call(*tensors), dynamic=False)
@@ -55,7 +55,7 @@ def function_of(row: Row, contestant: str, device: str) -> Function:
 
 @dataclass
 class Calls:
-    """Calls on inputs of their own each, and the fewest bytes that one must move."""
+    """Calls with separate inputs, and the least number of bytes that one must move."""
 
     calls: list[Call]
     moved: int
@@ -102,9 +102,9 @@ def _error(got: Tensor, want: Tensor, dtype: torch.dtype, factor: float) -> str 
 
 
 def problem(row: Row, function: Function, inputs: Inputs, device: str) -> str | None:
-    """What is wrong with the first rows of a call, beside the definition in float64, if anything.
+    """What is wrong with the first rows of a call, compared with the reference in float64, or None.
 
-    Rows do not depend on each other; the gradients of arguments that rows share are left out.
+    Rows are independent; gradients of arguments that rows share are not checked.
     """
     if row.subject.op in RANDOM:
         return None
@@ -122,7 +122,7 @@ def problem(row: Row, function: Function, inputs: Inputs, device: str) -> str | 
     wants = as_tuple(definition(*row.subject.before, *exact, **options))
     dtype = inputs[0].dtype
     for i, (got, want) in enumerate(zip(outputs, wants, strict=True)):
-        # What has at least float32 is held to float32 only where its inputs were.
+        # Outputs of at least float32 have float32 accuracy only if their inputs do.
         if found := _error(_first(got, batch, count).detach(), want.detach(), dtype, 1.0):
             return f"output {i}: {found}"
     if row.direction == FORWARD:

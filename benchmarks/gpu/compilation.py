@@ -1,7 +1,7 @@
-"""What is compiled for a run on a GPU, and how it is known that an object is up to date.
+"""The compilation steps of a GPU run, and the check whether an object is up to date.
 
-The flags and the lists of sources are setup.py's. An object is named after a digest of its
-flags and of every file that it may read, so that it serves exactly as long as these are the same.
+The flags and the lists of sources come from setup.py. An object's name contains a digest of its
+flags and of every file that it may include, so it is up to date exactly while these are unchanged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 @functools.cache
 def setup() -> ModuleType:
-    """The flags and lists of setup.py, and the torch and cpp_extension that it imports."""
+    """The module setup.py, with its flags, lists and imports."""
     spec = importlib.util.spec_from_file_location("flowkernels_setup", tree.ROOT / "setup.py")
     assert spec is not None
     assert spec.loader is not None
@@ -40,13 +40,13 @@ def setup() -> ModuleType:
 
 @dataclass(frozen=True)
 class Step:
-    """One source, compiled once.
+    """The compilation of one source.
 
-    name     unique, for messages and for the object's file name
-    source   relative to the checkout
-    flags    what decides the object, beside the sources
-    places   directories of others' headers, which differ between machines
-    against  whose headers these are, with versions
+    name     unique; used in messages and in the object's file name
+    source   path relative to the checkout
+    flags    compiler flags that determine the object
+    places   include directories of torch, Python and CUDA, which differ between machines
+    against  the packages of these headers, with versions
     """
 
     name: str
@@ -57,29 +57,29 @@ class Step:
     against: str = ""
 
     def command(self, to: Path) -> list[str]:
-        """The compiler's command line; to be run in the checkout."""
+        """The compiler's command line; runs in the checkout."""
         places = [f"-isystem{p}" for p in self.places]
         return [self.compiler, *self.flags, *places, "-c", self.source, "-o", str(to)]
 
     def files(self) -> dict[str, str]:
-        """Digest of each file of the checkout that the compiler may read."""
+        """The digest of each file of the checkout that the compiler may read."""
         return {
             str(path.relative_to(tree.ROOT)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
             for path in read_by(tree.ROOT / self.source)
         }
 
     def digest(self, files: dict[str, str] | None = None) -> str:
-        """Of the flags and the files."""
+        """The digest of the flags and the files."""
         facts = [*self.flags, self.against, *sorted((files or self.files()).items())]
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
     def object_name(self, digest: str) -> str:
-        """The file of the object."""
+        """The file name of the object."""
         return f"{self.name.replace('/', '-')}.{digest}.o"
 
 
 def read_by(source: Path) -> list[Path]:
-    """A source and every header of the checkout that it includes, however deep."""
+    """A source and all headers of the checkout that it includes, directly or indirectly."""
     found: dict[Path, None] = {}
     pending = [source.resolve()]
     while pending:
@@ -95,7 +95,7 @@ def read_by(source: Path) -> list[Path]:
 
 
 def kernel_steps(architecture: str) -> list[Step]:
-    """Every kernel; torch and Python have no part in them."""
+    """The steps of all kernels, which do not depend on torch or Python."""
     compiler = os.environ.get("CXX", "c++")
     number = architecture.removeprefix("sm_")
     cuda = (f"-gencode=arch=compute_{number},code=sm_{number}", "-Xcompiler", "-fPIC")
@@ -112,9 +112,9 @@ def kernel_steps(architecture: str) -> list[Step]:
 
 
 def binding_steps() -> tuple[list[Step], list[Step]]:
-    """The bindings of _C and of _C_cuda, for the torch and the Python that run this.
+    """The bindings of _C and of _C_cuda, for this torch and this Python.
 
-    A source that both extensions hold is one step, compiled once.
+    A source that both extensions use is one step, compiled once.
     """
     torch, extension = setup().torch, setup().cpp_extension
     compiler = os.environ.get("CXX", "c++")
@@ -135,7 +135,7 @@ def binding_steps() -> tuple[list[Step], list[Step]]:
 
 @dataclass
 class Result:
-    """How one compilation ended; on a busy machine the processor's seconds are the honest ones."""
+    """The result of one compilation; `cpu_seconds` are meaningful on a busy machine too."""
 
     step: Step
     path: Path
@@ -146,7 +146,7 @@ class Result:
 
 
 def compile_one(step: Step, folder: Path) -> Result:
-    """Compiles into `folder`; nothing partial is left under the object's name."""
+    """Compile into `folder`; the object appears atomically."""
     files = step.files()
     path = folder / step.object_name(step.digest(files))
     partial = path.with_suffix(f".{os.getpid()}.partial")
@@ -157,13 +157,13 @@ def compile_one(step: Step, folder: Path) -> Result:
         return Result(step, path, files, *spent, problem=text[-6000:] or f"exit status {code}")
     if step.files() != files:
         partial.unlink()
-        return Result(step, path, files, *spent, problem="its sources changed meanwhile")
+        return Result(step, path, files, *spent, problem="its sources changed during compilation")
     partial.replace(path)
     return Result(step, path, files, *spent)
 
 
 def _run(command: list[str]) -> tuple[int, float, str]:
-    """Exit status, seconds of the processor, messages."""
+    """Exit status, CPU seconds, messages."""
     with tempfile.TemporaryFile() as messages:
         process = subprocess.Popen(command, cwd=tree.ROOT, stdout=messages, stderr=messages)
         _, status, usage = os.wait4(process.pid, 0)
@@ -176,7 +176,7 @@ def _run(command: list[str]) -> tuple[int, float, str]:
 def compile_all(
     steps: Iterable[Step], folder: Path, jobs: int, each: Callable[[Result], None]
 ) -> list[Result]:
-    """Compiles in parallel, what takes longest first; `each` hears of every result."""
+    """Compile in parallel, the longest steps first; calls `each` with every result."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def length(step: Step) -> tuple[bool, int]:
@@ -192,8 +192,8 @@ def compile_all(
 
 
 def say(result: Result) -> None:
-    """One line a compilation; the compiler's message where it failed."""
-    took = f"{result.seconds:.1f} s, {result.cpu_seconds:.1f} s of the processor"
+    """Print one line per compilation, and the compiler's message on failure."""
+    took = f"{result.seconds:.1f} s, {result.cpu_seconds:.1f} CPU s"
     print(f"{result.step.name}: {took}{' FAILED' * bool(result.problem)}", flush=True)
     if result.problem:
         print(result.problem, flush=True)

@@ -1,4 +1,4 @@
-"""Runs the driver of tests/cuda/driver and keeps its lines, each as soon as it comes.
+"""Runs the driver of tests/cuda/driver and saves each line of its output immediately.
 
 python -m benchmarks.gpu.drive --driver DRIVER --lines driver.jsonl -- --check
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Its exit status is the driver's."""
+    """Returns the driver's exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--driver", type=Path, required=True)
     parser.add_argument("--lines", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""The machine of a run: versions, and clocks and power while it lasts."""
+"""The machine of a run: versions, and clocks and power during the run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _version(package: str) -> str:
 
 
 def of_machine(commit: str | None) -> dict[str, Any]:
-    """Device, driver, versions, commit: the one given, else git's where there is a repository."""
+    """Device, driver, versions and commit (`commit`, or git's if there is a repository)."""
     query = "--query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory"
     in_git = (tree.ROOT / ".git").exists()
     changed = _output_of("git", "status", "--porcelain", "--", "csrc", "python_ops", "flowkernels")
@@ -55,7 +55,7 @@ def of_machine(commit: str | None) -> dict[str, Any]:
 
 
 class Clocks:
-    """Reads clocks and power five times a second, and changes nothing."""
+    """Reads clocks and power five times a second; changes no setting."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +63,7 @@ class Clocks:
         self._read = 0
 
     def start(self) -> None:
-        """Starts reading, where there is a GPU to be read."""
+        """Start reading if there is a GPU."""
         if shutil.which("nvidia-smi") is None:
             return
         query = f"--query-gpu={','.join(CLOCKS)}"
@@ -74,7 +74,7 @@ class Clocks:
             )  # fmt: skip
 
     def since_last(self) -> dict[str, Any]:
-        """Smallest, middle and largest of what was read since the last call."""
+        """Minimum, median and maximum of the readings since the last call."""
         if not self.path.exists():
             return {}
         with self.path.open(errors="replace") as file:
@@ -92,7 +92,7 @@ class Clocks:
         return {"clocks": found} if found else {}
 
     def stop(self) -> None:
-        """Ends reading."""
+        """Stop reading."""
         if self._process:
             self._process.terminate()
             self._process.wait()

@@ -1,11 +1,11 @@
-"""Objects compiled on one machine, to be linked on another that has the GPU.
+"""Compiles objects on one machine that are then linked on the machine with the GPU.
 
     python -m benchmarks.gpu.objects [--jobs N] [--architecture sm_90]
 
-Compiles every CUDA and CPU kernel into build/gpu-objects and writes its manifest; where the
-torch of this environment is built for CUDA, the bindings for that torch and Python too; and the
-driver of tests/cuda/driver. What is up to date is kept. benchmarks.gpu.build takes an object
-from there as long as its flags and sources are the same.
+Compiles every CUDA and CPU kernel and the driver of tests/cuda/driver into build/gpu-objects and
+writes its manifest; also the bindings for this torch and Python, if this torch is built for CUDA.
+Objects that are up to date are kept. benchmarks.gpu.build uses an object while its flags and
+sources are unchanged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from .compilation import (
 FOLDER = tree.ROOT / "build" / "gpu-objects"
 ARCHITECTURE = "sm_90"  # H100, H200
 _DRIVER = "tests/cuda/driver"
-# What may be carried, with room for the checkout.
+# The largest size of the folder that can be transferred with the checkout.
 LIMIT = 48 << 20
 
 
@@ -53,7 +53,7 @@ def _whole(path: Path, entry: dict[str, Any]) -> bool:
 
 
 def lookup(step: Step) -> tuple[Path | None, str]:
-    """The object of a step, or why there is none that serves."""
+    """The object of a step, or None and the reason why none can be used."""
     entry = _manifest().get("objects", {}).get(step.name)
     if entry is None:
         return None, "absent"
@@ -69,7 +69,7 @@ def lookup(step: Step) -> tuple[Path | None, str]:
 
 
 def fresh(source: Path, isa: str = "", architecture: str = ARCHITECTURE) -> Path | None:
-    """The object of a kernel's source, if it is up to date.
+    """The object of a kernel's source if it is up to date, else None.
 
     isa  the instruction set, for a source of csrc/cpu
     """
@@ -81,7 +81,7 @@ def fresh(source: Path, isa: str = "", architecture: str = ARCHITECTURE) -> Path
 
 
 def driver() -> Path | None:
-    """The linked driver, if it is up to date."""
+    """The linked driver if it is up to date, else None."""
     entry = _manifest().get("driver")
     if entry is None or entry["digest"] != _driver_digest():
         return None
@@ -90,7 +90,7 @@ def driver() -> Path | None:
 
 
 def _driver_digest() -> str:
-    """Of the driver, the kernels it runs and the CPU's kernels, which are its reference."""
+    """Digest of the driver, its kernels, and the CPU kernels that are its reference."""
     own = [p for p in (tree.ROOT / _DRIVER).rglob("*") if p.suffix in (".cpp", ".cu", ".h")]
     flags = setup()
     kernels = flags.sources("csrc/cuda/*.cu", "csrc/cpu/*.cpp", *flags.SHARED_BINDINGS)
@@ -133,7 +133,7 @@ def _save(manifest: dict[str, Any]) -> None:
 
 
 def _make_driver(manifest: dict[str, Any], jobs: int) -> None:
-    """Links the driver, unless it is up to date; a checkout without one carries none."""
+    """Link the driver unless it is up to date or the checkout has none."""
     if not (tree.ROOT / _DRIVER / "build.py").exists():
         manifest.pop("driver", None)
         print(f"no driver: there is no {_DRIVER}/build.py")
@@ -161,7 +161,7 @@ def _make_driver(manifest: dict[str, Any], jobs: int) -> None:
 
 
 def make(jobs: int, architecture: str = ARCHITECTURE) -> None:
-    """Brings the folder up to date; ends the process with a message where that fails."""
+    """Bring the folder up to date; exits with a message on failure."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     steps = kernel_steps(architecture)
     if setup().torch.version.cuda is not None:
@@ -194,11 +194,11 @@ def make(jobs: int, architecture: str = ARCHITECTURE) -> None:
     size = sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file())
     print(f"{FOLDER}: {len(manifest['objects'])} objects, {size / 2**20:.1f} MiB")
     if size > LIMIT:
-        sys.exit(f"more than the {LIMIT >> 20} MiB that may be carried")
+        sys.exit(f"larger than {LIMIT >> 20} MiB, the limit of a transfer")
 
 
 def _remove_others(manifest: dict[str, Any]) -> None:
-    """Deletes objects that the manifest does not name."""
+    """Delete objects that are not in the manifest."""
     kept = {e["object"] for e in manifest["objects"].values()}
     for path in FOLDER.glob("*.o"):
         if path.name not in kept:
@@ -206,7 +206,7 @@ def _remove_others(manifest: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Makes the folder."""
+    """Bring build/gpu-objects up to date."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=int(os.environ.get("MAX_JOBS", 2)))
     parser.add_argument("--architecture", default=ARCHITECTURE)

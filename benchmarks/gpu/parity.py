@@ -1,4 +1,4 @@
-"""One call of an op beside its definition in float64, on any device, on the scale of the tests."""
+"""Compares a call of an op with its reference in float64, on any device, with the tests' bounds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _cotangents(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def problem(case: Case, sample: Sample) -> str | None:
-    """What is wrong with the values or gradients of one call, if anything."""
+    """What is wrong with the values or gradients of one call, or None."""
     leaves, exact = sample.leaves(), sample.to(torch.float64).leaves()
     got, want = case.outputs(case.call, leaves), case.outputs(case.reference, exact)
     given = _cotangents(got)

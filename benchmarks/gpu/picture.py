@@ -1,4 +1,4 @@
-"""A run in one picture: how near every row comes to a copy of its bytes."""
+"""A picture of a run: the speed of every row relative to a copy of its bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = ("cuda", "triton", "compiled")
 
 
 def draw(rows: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> str | None:
-    """Writes the picture; why there is none, if so."""
+    """Write the picture; returns the reason if there is none."""
     found = {
         name: each
         for name, each in by_label(rows).items()
@@ -28,10 +28,12 @@ def draw(rows: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> str
         return str(error)
     height = 1.5 + 0.2 * len(found)
     figure, axes = plt.subplots(figsize=(10, height), layout="constrained")
-    for shift, contestant in enumerate(SHOWN):
-        values = [each.get(contestant, {}).get("fraction_of_copy", 0) for each in found.values()]
+    for shift, implementation in enumerate(SHOWN):
+        values = [
+            each.get(implementation, {}).get("fraction_of_copy", 0) for each in found.values()
+        ]
         places = [i + 0.28 * (shift - 1) for i in range(len(found))]
-        axes.barh(places, values, height=0.26, label=contestant)
+        axes.barh(places, values, height=0.26, label=implementation)
     axes.set_yticks(range(len(found)), list(found), fontsize=6)
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.8)

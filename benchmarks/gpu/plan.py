@@ -1,8 +1,8 @@
-"""The stages of a run: what matters most first, each with a limit of its own.
+"""The stages of a run, the most important first, each with its own time limit.
 
-The limits of what times something sum to less than a call may last; what is left goes to the
-tests at the end. Nothing works beside a stage that times, and while the tests run the caches of
-Triton's and torch's compilers are warmed.
+The limits of the timing stages sum to less than the limit of a run; the rest goes to the tests at
+the end. Nothing runs in parallel with a timing stage. While the tests run, background processes
+fill the caches of the Triton and torch compilers.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ROUNDS = 4  # of sizes, see rows.py
 
 
 def module_missing(name: str) -> str | None:
-    """Why a stage that imports a module cannot run, if so."""
+    """Why a stage that imports the module cannot run, or None."""
     return None if importlib.util.find_spec(name) else f"{name} is not installed"
 
 
 def sanitizer() -> tuple[str, str | None]:
-    """compute-sanitizer, or why there is none."""
+    """The compute-sanitizer program, and the reason if it is missing."""
     for candidate in (
         shutil.which("compute-sanitizer"),
         "/usr/local/cuda/bin/compute-sanitizer",
@@ -48,10 +48,10 @@ def sanitizer() -> tuple[str, str | None]:
 class Plan:
     """Makes the stages for one machine.
 
-    work      where stages write
+    work      folder that stages write to
     driver    the program of tests/cuda/driver
-    ops       only these, where given
-    rehearse  on a CPU's kernels and tiny sizes
+    ops       only these ops, if not empty
+    rehearse  use the CPU kernels and tiny sizes
     """
 
     work: Path
@@ -61,7 +61,7 @@ class Plan:
 
     @property
     def device(self) -> str:
-        """Where tensors are."""
+        """The device of the tensors."""
         return "cpu" if self.rehearse else "cuda"
 
     def _lines(self, name: str) -> Path:
@@ -88,14 +88,14 @@ class Plan:
         return ["--ops", *self.ops] if self.ops else []
 
     def _driver_ops(self) -> list[str]:
-        """The ops as the driver names them: of kernels, not of functions that share one."""
+        """The ops under the driver's names, which are those of kernels."""
         names = list(dict.fromkeys(KERNELS_OF.get(op, op) for op in self.ops))
         return ["--ops", *names] if names else []
 
     # ---- kinds of stages -----------------------------------------------------------
 
     def build(self) -> Stage:
-        """Links what was carried and compiles what was not; in a rehearsal only imports."""
+        """Link prebuilt objects and compile the others; a rehearsal only imports."""
         if self.rehearse:
             code = "import flowkernels, flowkernels.ops; print(flowkernels.backends())"
             return Stage("build", [PYTHON, "-c", code], 60, self._environment(""))
@@ -103,7 +103,7 @@ class Plan:
         return Stage("build", command, 240, in_tree=False)
 
     def driver_build(self) -> Stage:
-        """The driver, where it was not carried."""
+        """Build the driver if there is no prebuilt one."""
         command = [PYTHON, "-m", "tests.cuda.driver.build", "--output", str(self.driver.parent)]
         return Stage("driver build", command, 120, in_tree=False)
 
@@ -119,7 +119,7 @@ class Plan:
         )  # fmt: skip
 
     def on_driver(self, name: str, seconds: float, *arguments: str) -> Stage:
-        """The driver, whose lines go to its standard output."""
+        """A run of the driver; its results are the lines of its standard output."""
         command = [PYTHON, "-m", "benchmarks.gpu.drive", "--driver", str(self.driver)]
         lines = self._lines(name)
         command += ["--lines", str(lines), "--", *arguments, *self._driver_ops()]
@@ -131,7 +131,7 @@ class Plan:
         """The driver under compute-sanitizer."""
         path, missing = sanitizer()
         command = [path, "--tool", tool, "--error-exitcode", "9"]
-        # Without guards around the operands: the tool watches their ends.
+        # Without guards around the operands: the tool checks their bounds.
         command += [str(self.driver), "--check", "--sizes", "tiny", "--exact"]
         command += ["--seconds", str(seconds - 6), *self._driver_ops()]
         return Stage(
@@ -150,7 +150,7 @@ class Plan:
         )  # fmt: skip
 
     def tests(self, name: str, backend: str, which: str, seconds: float) -> Stage:
-        """The tests of all ops on the device, in parallel; each failure is a line."""
+        """The tests of all ops on the device, in parallel; one line per failure."""
         lines = self._lines(name)
         command = [PYTHON, "-m", "pytest", "-q", "-p", "tests.cuda.on_device"]
         command += ["-p", "no:cacheprovider", "--maxfail=200"]
@@ -178,26 +178,31 @@ class Plan:
             name, command, seconds, self._environment(backend), "rows", lines, ("build",)
         )  # fmt: skip
 
-    def rows(self, contestant: str, seconds: float, *arguments: str) -> Stage:
-        """The rows of a contestant."""
-        backend = contestant if contestant in ("cuda", "triton") else "cuda"
+    def rows(self, implementation: str, seconds: float, *arguments: str) -> Stage:
+        """The rows of an implementation."""
+        backend = implementation if implementation in ("cuda", "triton") else "cuda"
         stage = self._worker(
-            f"rows {contestant}", backend, seconds, "--contestant", contestant, *arguments
+            f"rows {implementation}",
+            backend,
+            seconds,
+            "--implementation",
+            implementation,
+            *arguments,
         )
-        if contestant == "triton":
+        if implementation == "triton":
             stage.missing = module_missing("triton")
         return stage
 
-    def glow(self, backend: str, seconds: float, *contestants: str) -> Stage:
-        """A Glow's training step, in several hands."""
-        return self._worker(f"glow {backend}", backend, seconds, "--glow", *contestants)
+    def glow(self, backend: str, seconds: float, *implementations: str) -> Stage:
+        """A Glow's training step in several implementations."""
+        return self._worker(f"glow {backend}", backend, seconds, "--glow", *implementations)
 
-    def _warm(self, contestant: str, seconds: float, rank: int | None = None) -> Stage:
+    def _warm(self, implementation: str, seconds: float, rank: int | None = None) -> Stage:
         of_rank = [] if rank is None else ["--ranks", str(rank)]
-        name = f"warm {contestant}{'' if rank is None else f' {rank}'}"
-        backend = "triton" if contestant == "triton" else "cuda"
+        name = f"warm {implementation}{'' if rank is None else f' {rank}'}"
+        backend = "triton" if implementation == "triton" else "cuda"
         stage = self._worker(
-            name, backend, seconds, "--contestant", contestant, "--warm", *of_rank
+            name, backend, seconds, "--implementation", implementation, "--warm", *of_rank
         )  # fmt: skip
         stage.section, stage.missing = "", module_missing("triton")
         return stage
@@ -205,10 +210,10 @@ class Plan:
     # ---- the runs ------------------------------------------------------------------
 
     def whole(self) -> list[Stage]:
-        """Everything, for one call of nine minutes."""
+        """All stages, for one run of nine minutes."""
         tests = self.tests("tests cuda", "cuda", PROMISES, 60)
         ranks = range(ROUNDS)
-        tests.beside = (
+        tests.background = (
             self._warm("triton", tests.seconds),
             *(self._warm("compiled", tests.seconds, rank) for rank in ranks),
         )
@@ -236,11 +241,11 @@ class Plan:
         ]
 
     def rehearsal(self) -> list[Stage]:
-        """The same machinery where there is no GPU: what that means is in README.md."""
+        """The stages of a rehearsal without a GPU; see README.md."""
         tests = self.tests("tests cuda", "cuda", "value_parity and (slerp or vmf)", 90)
         warm = self._warm("eager", tests.seconds, 0)
         warm.missing = None
-        tests.beside = (warm,)
+        tests.background = (warm,)
         return [
             self.build(),
             self.smoke("cuda", 60),

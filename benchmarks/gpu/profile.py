@@ -1,8 +1,8 @@
-"""Reads the hardware's counters for a dozen kernels: Nsight Compute on the driver.
+"""Reads hardware counters of twelve kernels with Nsight Compute on the driver.
 
     python -m benchmarks.gpu.profile --driver DRIVER --lines profile.jsonl --log profile.csv
 
-Each of the driver's kernels runs once at a size that fills the GPU. Clocks are left alone.
+Each kernel runs once at a size that fills the GPU. Clocks are not changed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any
 
 from tests.cuda.kernels import short_name
 
-# Forward and backward of each: twelve kernels, besides those that sum their parts.
+# Forward and backward of each: twelve kernels, plus the kernels that sum the splits of long rows.
 OPS = ("affine_coupling", "log_det_diagonal", "stereographic", "vmf_log_prob", "slerp", "bessel")
 STALLS = ("long_scoreboard", "short_scoreboard", "barrier", "math_pipe_throttle",
           "mio_throttle", "lg_throttle", "wait", "not_selected")  # fmt: skip
-# Nsight Compute's name of a metric: ours.
+# Nsight Compute's name of a metric -> ours.
 METRICS = {
     "gpu__time_duration.sum": "nanoseconds",
     "dram__throughput.avg.pct_of_peak_sustained_elapsed": "dram_percent",
@@ -45,7 +45,7 @@ METRICS = {
 
 
 def find() -> str | None:
-    """Nsight Compute, where there is one."""
+    """The Nsight Compute program, or None."""
     for candidate in (shutil.which("ncu"), "/usr/local/cuda/bin/ncu"):
         if candidate and Path(candidate).exists():
             return candidate
@@ -53,7 +53,7 @@ def find() -> str | None:
 
 
 def command(ncu: str, driver: str) -> list[str]:
-    """Profiles our kernels in one run of the driver."""
+    """The command that profiles our kernels in one run of the driver."""
     return [
         ncu, "--clock-control", "none", "--csv", "--page", "raw", "--print-units", "base",
         "--kernel-name-base", "demangled", "--kernel-name", "regex:fk::cuda",
@@ -62,7 +62,7 @@ def command(ncu: str, driver: str) -> list[str]:
 
 
 def kernels(text: str) -> Iterator[dict[str, Any]]:
-    """The kernels of a report: a row of names, a row of units, then a row a kernel."""
+    """The kernels of a report: a row of names, a row of units, then one row per kernel."""
     rows = [row for row in csv.reader(text.splitlines()) if len(row) > 5]
     start = next((i for i, row in enumerate(rows) if "Kernel Name" in row), None)
     if start is None:
@@ -78,12 +78,12 @@ def kernels(text: str) -> Iterator[dict[str, Any]]:
             try:
                 facts[ours] = float(f"{float(number):.5g}")
             except ValueError:
-                facts[ours] = None  # this GPU or this version has no such counter
+                facts[ours] = None  # this GPU or version lacks the counter
         yield facts
 
 
 def main() -> int:
-    """Runs, keeps the report and writes a line a kernel; 1 where nothing was measured."""
+    """Profile, save the report and write one line per kernel; 1 if nothing was measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--driver", required=True)
     parser.add_argument("--lines", type=Path, required=True)

@@ -1,8 +1,8 @@
-"""Loads both extensions and tells which ops have kernels for CUDA; needs no GPU.
+"""Loads both extensions and lists the ops that have CUDA kernels; needs no GPU.
 
     python -m benchmarks.gpu.registered
 
-An op with a kernel for the CPU must have one for CUDA, its backward too.
+Every op and backward with a CPU kernel must have a CUDA kernel.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ os.environ["FLOWKERNELS_BACKEND"] = "cuda"  # a missing or broken _C_cuda is an 
 
 
 def kernels(key: str) -> set[str]:
-    """The library's ops that have a kernel of their own for a dispatch key."""
+    """The library's ops with a kernel registered for a dispatch key."""
     import torch
 
     find = torch._C._dispatch_has_kernel_for_dispatch_key
@@ -25,7 +25,7 @@ def kernels(key: str) -> set[str]:
 def main() -> int:
     """0 if nothing is missing."""
     import flowkernels
-    from flowkernels import ops  # first: it brings the libraries of torch
+    from flowkernels import ops  # first: it loads torch's libraries
     from flowkernels import _C_cuda  # isort: skip
 
     cpu, cuda = kernels("CPU"), kernels("CUDA")

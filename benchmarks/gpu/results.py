@@ -1,7 +1,7 @@
-"""What a run leaves behind: one JSON file, one archive of logs, one picture.
+"""The files that a run writes: one JSON file, one archive of logs, one picture.
 
-The JSON is complete at every moment: it is written again whenever something is known that it
-does not hold yet, to a file beside it that then takes its place.
+The JSON file is valid and complete at every moment: after each new result it is rewritten
+atomically.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 
 from .stages import Outcome, Stage
 
-# What comes back from a machine that is only lent may be limited to files like these.
+# Limits of the files that can be copied back from a lent machine.
 MOST_FILES, MOST_BYTES = 8, 16 * 2**20
 LEGAL_NAME = re.compile(r"[A-Za-z0-9._-]+")
-LARGEST_LOG = 2**20  # its end is kept
+LARGEST_LOG = 2**20  # longer logs keep only their end
 
 
 def stem(date: str, commit: str, kind: str) -> str:
-    """The name of all files of a run: the day, the commit if it is known, what was run."""
+    """The common file name of a run: the day, the commit if known, and the kind."""
     known = re.fullmatch(r"[0-9a-f]{7,40}", commit)
     return f"{date[:10]}-{commit[:7] if known else 'unknown'}-{kind}"
 
 
 class Results:
-    """Everything that is known, in memory and on the disk."""
+    """The results so far, in memory and on disk."""
 
     def __init__(self, output: Path, work: Path, name: str, head: dict[str, Any]) -> None:
         assert LEGAL_NAME.fullmatch(name), name
@@ -41,20 +41,20 @@ class Results:
         self._seen: dict[Path, int] = {}
 
     def plan(self, stages: list[Stage]) -> None:
-        """The stages whose lines belong into the result; what an earlier run left is removed."""
+        """Set the stages whose lines are part of the result; remove lines of earlier runs."""
         self._sources = [s for s in stages if s.lines]
         for stage in self._sources:
             assert stage.lines
             stage.lines.unlink(missing_ok=True)
 
     def add(self, outcome: Outcome, **facts: Any) -> None:
-        """A stage has ended."""
+        """Record the end of a stage."""
         self.outcomes.append({**outcome.facts(), **facts})
         self.save()
         self._pack_logs()
 
     def watch(self) -> None:
-        """Saves if a stage has written since."""
+        """Save if a stage has written new lines."""
         sizes = {s.lines: s.lines.stat().st_size for s in self._sources if _exists(s.lines)}
         if sizes != self._seen:
             self.save()
@@ -70,7 +70,7 @@ class Results:
         return found
 
     def save(self) -> None:
-        """Writes everything that is known."""
+        """Write all results so far."""
         plain = json.dumps({**self.head, "stages": self.outcomes}, indent=1)
         parts = [plain[:-2]]
         for name, lines in self.sections().items():
@@ -82,7 +82,7 @@ class Results:
         partial.replace(self.path)
 
     def _pack_logs(self) -> None:
-        """The end of every log, in one archive."""
+        """Pack the end of every log into one archive."""
         partial = self.archive.with_name(f".{self.archive.name}.partial")
         with tarfile.open(partial, "w:gz") as archive:
             for log in sorted(self.logs.iterdir()):
@@ -99,7 +99,7 @@ def _exists(path: Path | None) -> bool:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file of JSON objects; the last may have been cut off."""
+    """The complete lines of a file of JSON objects; the last line may be truncated."""
     found = []
     for line in path.read_text(errors="replace").splitlines():
         try:
@@ -112,12 +112,12 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def problems_with(folder: Path) -> list[str]:
-    """What in a folder of results would not come back."""
+    """The reasons why a folder of results could not be copied back."""
     files = [p for p in folder.rglob("*") if p.is_file()]
     found = [f"{len(files)} files, at most {MOST_FILES}"] if len(files) > MOST_FILES else []
     for path in files:
         if not LEGAL_NAME.fullmatch(path.name):
-            found.append(f"{path.name}: letters, digits, '.', '_' and '-' alone")
+            found.append(f"{path.name}: only letters, digits, '.', '_' and '-' are allowed")
         if path.stat().st_size > MOST_BYTES:
             found.append(f"{path.name}: {path.stat().st_size} bytes, at most {MOST_BYTES}")
     return found

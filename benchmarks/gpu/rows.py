@@ -1,4 +1,4 @@
-"""What is timed on a GPU: the subjects of ../registry.py at a GPU's sizes."""
+"""The rows timed on a GPU: the subjects of ../registry.py at GPU sizes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 
 from ..registry import SUBJECTS, Inputs, Row, Size, Subject
 
-LAUNCH: Size = (64, 8)  # the cost of a call is all there is
+LAUNCH: Size = (64, 8)  # the fixed cost of a call dominates
 NARROW: Size = (1048576, 6)
 WIDE: Size = (8192, 784)
 HUGE: Size = (65536, 1024)  # 64 Mi elements
-# In the order of the rounds; see `rows`.
+# In the order in which `rows` yields them.
 SIZES: tuple[Size, ...] = (LAUNCH, HUGE, WIDE, NARROW)
 TINY: tuple[Size, ...] = ((64, 8), (16, 32))
 
 ELEMENTWISE: tuple[Size, ...] = ((512,), (100_000_000,), (65536,), (1048576,))
 MATRICES: tuple[Size, ...] = ((64, 8), (65536, 32))
 POINTS = 16
-# The ops whose kernels are another's.
+# Ops that run the kernels of another op.
 KERNELS_OF = {
     "log_det_triangular": "log_det_diagonal",
     "vmf_log_normalizer": "bessel",
@@ -28,9 +28,9 @@ KERNELS_OF = {
     "log_iv": "bessel",
     "vmf_sample": "vmf_sample_cosine",
 }
-# Both together only where the cost of the calls is all there is.
+# Forward and backward are timed together only at the LAUNCH size.
 FORWARD, BACKWARD, BOTH = "forward", "backward", "forward+backward"
-WITHOUT_GRADIENT = ("vmf_sample",)  # the draws of the peer have none
+WITHOUT_GRADIENT = ("vmf_sample",)  # the peer's draws have no gradient
 
 
 def _around(size: Size) -> Inputs:
@@ -50,8 +50,8 @@ SAMPLERS = (
 
 
 def subjects() -> list[Subject]:
-    """The registry's, the samplers, and slerp with many points a pair."""
-    # A network is torch's own matrix products there.
+    """The subjects of the registry, the samplers, and slerp with many points per pair."""
+    # On a GPU, networks are torch's matrix products.
     chosen = [*(s for s in SUBJECTS if "mlp" not in s.op), *SAMPLERS]
     pair = next(s for s in SUBJECTS if s.op == "slerp")
     chosen.append(
@@ -61,7 +61,7 @@ def subjects() -> list[Subject]:
 
 
 def is_many_points(subject: Subject) -> bool:
-    """Whether it is slerp with many points a pair."""
+    """Whether it is slerp with many points per pair."""
     return isinstance(subject.options(LAUNCH).get("t"), torch.Tensor)
 
 
@@ -91,10 +91,10 @@ def _of(subject: Subject, size: Size, rank: int) -> Iterator[Row]:
 def rows(
     *, tiny: bool = False, ranks: Sequence[int] | None = None, ops: Sequence[str] | None = None
 ) -> list[tuple[Row, str]]:
-    """Every row and what sets it apart, in an order that may be cut off anywhere.
+    """Every row with its note, ordered so that the run may stop after any row.
 
-    First every op at its smallest size, whose time is the cost of a call; then every op at its
-    largest; then the others. `ranks` chooses among these rounds, `ops` among the ops.
+    First every op at its smallest size, where the cost of a call dominates; then every op at its
+    largest size; then the others. `ranks` selects among these rounds, `ops` among the ops.
     """
     found: list[tuple[int, Row, str]] = []
     for subject in subjects():
@@ -109,6 +109,6 @@ def rows(
 
 
 def tensors_on(row: Row, device: str) -> Inputs:
-    """A row's inputs, made where they are needed."""
+    """A row's inputs, created on the device."""
     with torch.device(device):
         return row.tensors()

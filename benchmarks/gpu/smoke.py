@@ -1,8 +1,8 @@
-"""Every op once on a device, and inside a CUDA graph; a Glow's training step inside one.
+"""Runs every op once on a device and in a CUDA graph, and a Glow's training step in a graph.
 
     python -m benchmarks.gpu.smoke --lines smoke.jsonl [--device cuda]
 
-The first thing to know of a machine: what does not run at all, and what cannot be captured.
+The first check of a machine: which ops fail, and which cannot be captured.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _short(error: BaseException) -> str:
 
 
 def _capture(case: Case, sample: Sample) -> str:
-    """Captures and replays a call with its gradient, and compares with the call outside."""
+    """Capture and replay a call with its gradient, and compare with a plain call."""
     leaves = sample.leaves()
     cotangents = tuple(torch.ones_like(o) for o in case.outputs(case.call, leaves))
 
@@ -48,7 +48,7 @@ def _capture(case: Case, sample: Sample) -> str:
 
 
 def of_op(case: Case, device: str) -> dict[str, Any]:
-    """What became of one op."""
+    """The result for one op."""
     sample = case.samples()[0].to(torch.float32).on(device)
     facts: dict[str, Any] = {"op": case.op, "sample": sample.label}
     try:
@@ -65,7 +65,7 @@ def of_op(case: Case, device: str) -> dict[str, Any]:
 
 
 def of_glow(device: str) -> dict[str, Any]:
-    """What became of a training step: gradients to zero, loss, backward, Adam."""
+    """The result for a training step: zero the gradients, loss, backward, Adam."""
     facts: dict[str, Any] = {"op": "glow, a training step"}
     try:
         step = glow_step.step_of("cuda", device)
@@ -84,7 +84,7 @@ def of_glow(device: str) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Writes a line an op; 1 if one is wrong or cannot be captured."""
+    """Write one line per op; 1 if an op is wrong or cannot be captured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lines", type=Path, required=True)
     parser.add_argument("--device", default="cuda")

@@ -1,4 +1,4 @@
-"""A stage: one process with a limit of its own, and processes that work beside it."""
+"""A stage: a process with a time limit, and background processes that run during it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from . import tree
 
 @dataclass
 class Stage:
-    """What is run and for how long.
+    """A command with its time limit.
 
-    section  where in the result the lines go that it writes to `lines`, one JSON object each
-    lines    a file, or None for a stage that is judged by its exit status alone
-    needs    stages that must have passed before
-    missing  why it cannot run on this machine, if so
-    beside   what warms caches meanwhile: ended with the stage, whatever it has reached
+    section     section of the result for the lines that the stage writes, one JSON object each
+    lines       file of these lines; None if only the exit status matters
+    needs       stages that must have passed before
+    missing     why it cannot run on this machine, or None
+    background  stages that fill caches during this one; terminated when it ends
     """
 
     name: str
@@ -33,12 +33,12 @@ class Stage:
     lines: Path | None = None
     needs: tuple[str, ...] = ()
     missing: str | None = None
-    beside: tuple[Stage, ...] = ()
+    background: tuple[Stage, ...] = ()
     in_tree: bool = True
 
     @property
     def log_name(self) -> str:
-        """The file of its output."""
+        """The log file of its output."""
         return f"{self.name.replace(' ', '-')}.log"
 
 
@@ -63,12 +63,12 @@ class Outcome:
 
 
 class Interrupted(Exception):
-    """The run is to end now."""
+    """The run must end now."""
 
 
 def _start(stage: Stage, logs: Path) -> subprocess.Popen[bytes]:
     with (logs / stage.log_name).open("w") as file:
-        # A group of its own, not a session: whoever ends the session of the run ends it, too.
+        # A new process group but no new session, so that it ends with the session of the run.
         return subprocess.Popen(
             stage.command, cwd=tree.TREE if stage.in_tree else tree.ROOT,
             env={**os.environ, **stage.environment}, stdout=file, stderr=subprocess.STDOUT,
@@ -77,7 +77,7 @@ def _start(stage: Stage, logs: Path) -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and those that it started."""
+    """Kill a process and its children."""
     for number, patience in ((signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0)):
         try:
             os.killpg(process.pid, number)
@@ -90,14 +90,14 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _refusal(stage: Stage, left: float, done: dict[str, Outcome]) -> str | None:
-    """Why a stage is not started, if so."""
+    """Why a stage is not started, or None."""
     if stage.missing:
         return stage.missing
     for need in stage.needs:
         if need not in done or done[need].status != "passed":
-            return f"it needs {need!r}, which did not pass"
+            return f"needs {need!r}, which did not pass"
     if left < min(8.0, stage.seconds):
-        return f"the time was over: {left:.0f} s were left"
+        return f"out of time: {left:.0f} s left"
     return None
 
 
@@ -109,9 +109,9 @@ def run(
     watch: Callable[[], None] = lambda: None,
     poll: float = 0.5,
 ) -> Outcome:
-    """Runs a stage for at most its own limit and the `left` seconds; `watch` is called meanwhile.
+    """Run a stage for at most its own limit and `left` seconds; calls `watch` during the run.
 
-    Raises Interrupted where `watch` does, after every process has ended.
+    If `watch` raises Interrupted, all processes are ended and the exception is raised.
     """
     if reason := _refusal(stage, left, done):
         return Outcome(stage.name, "skipped", reason=reason)
@@ -120,7 +120,7 @@ def run(
     processes = [_start(stage, logs)]
     code: int | None = None
     try:
-        processes += [_start(other, logs) for other in stage.beside if not other.missing]
+        processes += [_start(other, logs) for other in stage.background if not other.missing]
         while code is None and time.monotonic() - start < limit:
             try:
                 code = processes[0].wait(timeout=poll)

@@ -1,4 +1,4 @@
-"""A run's rows as text: for the terminal, and as the README's table.
+"""The rows of a run as text for the terminal and as the README's table.
 
 python -m benchmarks.gpu.table RESULT.json            prints the rows
 python -m benchmarks.gpu.table RESULT.json --publish  writes the README's table
@@ -17,29 +17,29 @@ from typing import Any
 from . import tree
 
 Line = dict[str, Any]
-CONTESTANTS = ("eager", "compiled", "normflows", "triton", "cuda")
+IMPLEMENTATIONS = ("eager", "compiled", "normflows", "triton", "cuda")
 BEGIN = "<!-- the table of `python -m benchmarks.gpu.table --publish` -->"
 END = "<!-- end of the table -->"
 
 
 def best(row: Line) -> float | None:
-    """Microseconds of a call, inside a graph where that is faster."""
+    """Microseconds of a call, or of a call in a CUDA graph if that is faster."""
     times = [row[key] for key in ("us", "graph_us") if key in row]
     return min(times) if times else None
 
 
 def label(row: Line) -> str:
-    """What sets a row apart."""
+    """The label of a row, without the implementation."""
     note = f" ({row['note']})" if row.get("note") else ""
     return f"{row['op']}{note} {'x'.join(map(str, row['size']))} {row['dtype']} {row['direction']}"
 
 
 def by_label(rows: Iterable[Line]) -> dict[str, dict[str, Line]]:
-    """The contestants of each row."""
+    """The implementations of each row."""
     found: dict[str, dict[str, Line]] = {}
     for row in rows:
         if "op" in row and "warm" not in row:
-            found.setdefault(label(row), {})[row["contestant"]] = row
+            found.setdefault(label(row), {})[row["implementation"]] = row
     return found
 
 
@@ -55,16 +55,16 @@ def _cell(row: Line | None) -> str:
 
 
 def text(sections: dict[str, list[Line]]) -> str:
-    """Every row with all contestants; what went wrong; the kernels alone; their counters."""
+    """Every row with all implementations; failures; the kernels alone; their counters."""
     parts = []
     rows = by_label(sections.get("rows", []))
     if rows:
         width = max(map(len, rows))
-        head = f"{'microseconds (inside a graph) fraction of a copy':{width}}"
-        lines = [head + "".join(f"{n:>24}" for n in CONTESTANTS)]
+        head = f"{'microseconds (in a CUDA graph) fraction of a copy':{width}}"
+        lines = [head + "".join(f"{n:>24}" for n in IMPLEMENTATIONS)]
         for name, each in rows.items():
             lines.append(
-                f"{name:{width}}" + "".join(f"{_cell(each.get(n)):>24}" for n in CONTESTANTS)
+                f"{name:{width}}" + "".join(f"{_cell(each.get(n)):>24}" for n in IMPLEMENTATIONS)
             )
         parts.append("\n".join(lines))
     else:
@@ -94,14 +94,14 @@ def text(sections: dict[str, list[Line]]) -> str:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Ours beside the faster of eager and compiled, and how near to a copy."""
+    """Ours with the speedup over the faster of eager and compiled, and the fraction of a copy."""
     machine = result["machine"]
     gpu = machine["gpu"].split(",")[0]
     torch = machine["packages"]["torch"]
     lines = [
         f"{gpu}, torch {torch}, commit {machine['commit'][:7]}, {machine['date'][:10]}. "
-        "Microseconds of a call, in brackets how many times as fast as the faster of eager torch "
-        "and `torch.compile`, then the fraction of a copy's speed.",
+        "Microseconds of a call, in brackets the speedup over the faster of eager torch and "
+        "`torch.compile`, then the fraction of a copy's speed.",
         "",
         "| op | size | direction | CUDA | Triton |",
         "|---|---|---|---|---|",
@@ -127,11 +127,11 @@ def _against(row: Line, peers: list[float]) -> str:
     return f"{time:.1f}{faster}{copy}"
 
 
-def geometric_mean(result: dict[str, Any], contestant: str) -> float | None:
-    """Of how many times as fast ours is as the faster peer."""
+def geometric_mean(result: dict[str, Any], implementation: str) -> float | None:
+    """The geometric mean of the speedups over the faster peer."""
     ratios = []
     for each in by_label(result["rows"]).values():
-        ours = best(each.get(contestant, {}))
+        ours = best(each.get(implementation, {}))
         peers = [t for n in ("eager", "compiled") if (t := best(each.get(n, {})))]
         if ours and peers:
             ratios.append(math.log(min(peers) / ours))
@@ -139,16 +139,16 @@ def geometric_mean(result: dict[str, Any], contestant: str) -> float | None:
 
 
 def publish(result: dict[str, Any], readme: Path) -> None:
-    """Puts the table between its marks."""
+    """Replace the table between its markers."""
     before, mark, rest = readme.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
-        sys.exit(f"{readme.name} lacks the marks\n{BEGIN}\n{END}")
+        sys.exit(f"{readme.name} lacks the markers\n{BEGIN}\n{END}")
     readme.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}")
 
 
 def main() -> None:
-    """Prints or publishes."""
+    """Print or publish."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("result", type=Path)
     parser.add_argument("--publish", action="store_true")
@@ -156,7 +156,9 @@ def main() -> None:
     result = json.loads(chosen.result.read_text())
     if chosen.publish:
         if result["kind"] != "gpu":
-            sys.exit(f"{chosen.result.name} is a {result['kind']}: nothing of it was measured")
+            sys.exit(
+                f"{chosen.result.name} is a {result['kind']} and has no measurements to publish"
+            )
         publish(result, tree.ROOT / "README.md")
     print(text(result))
     for name in ("cuda", "triton"):

@@ -1,4 +1,4 @@
-"""Time of a call on a GPU, by events and by replays of a CUDA graph."""
+"""Times calls on a GPU by CUDA events, directly and in a CUDA graph."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Effort:
     """How long to time one row."""
 
     repeats: int = 21
-    repeat_seconds: float = 0.002  # of calls between two readings of the clock
+    repeat_seconds: float = 0.002  # length of the calls between two events
     row_seconds: float = 0.35
 
 
 class Bench:
-    """Times calls that take turns on inputs of their own, so that none is in the cache.
+    """Times calls in turn on separate inputs, so that no input is in the L2 cache.
 
-    The results of a whole turn are kept: memory that is written over and over would stay
-    in the cache as well.
+    The results of one turn through all inputs are kept alive: reused output memory would stay in
+    the cache too.
     """
 
     def __init__(self, device: str, effort: Effort) -> None:
@@ -50,9 +50,9 @@ class Bench:
         return statistics.median(times) / (per_repeat * len(calls))
 
     def graph_seconds(self, calls: Sequence[Call]) -> float:
-        """Median time of one call inside a CUDA graph: no launches from the host.
+        """Median time of one call in a CUDA graph, without launches from the host.
 
-        The current stream must not be the default one, which cannot be captured.
+        The current stream must not be the default stream, which cannot be captured.
         """
         count = max(len(calls), 8 if self._once(lambda n: calls[0](), 1) < 1e-3 else 2)
         # On the current stream: a backward runs where its forward ran.
@@ -85,7 +85,7 @@ class Bench:
 
 
 def spin(seconds: float) -> None:
-    """Keeps the GPU busy until its clocks are up."""
+    """Keep the GPU busy until it has reached its clocks."""
     x = torch.randn(4096, 4096, device="cuda")
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
@@ -95,7 +95,7 @@ def spin(seconds: float) -> None:
 
 
 def host_seconds(calls: Sequence[Call], count: int = 50) -> float:
-    """Time of a call on the host alone: how long it takes until the next can be made."""
+    """Time of a call on the host: until the next call can be made."""
     torch.cuda.synchronize()
     start = time.perf_counter()
     for i in range(count):
@@ -106,13 +106,13 @@ def host_seconds(calls: Sequence[Call], count: int = 50) -> float:
 
 
 def l2_bytes() -> int:
-    """Of the current GPU; an H100's where torch does not tell."""
+    """The L2 cache size of the current GPU; that of an H100 if torch does not report it."""
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     return int(getattr(properties, "L2_cache_size", 50 * 2**20))
 
 
 def turns_for(total_bytes: int, cache: int, most: int = 32) -> int:
-    """How many sets of inputs fill the cache several times over."""
+    """The number of input sets that fill the cache several times."""
     return max(1, min(most, -(-4 * cache // max(total_bytes, 1))))
 
 

@@ -1,7 +1,6 @@
-"""A tree to run from: the checkout by links, with `flowkernels.ops` in its place.
+"""A directory of links to the checkout, with python_ops as `flowkernels.ops`.
 
-An installation would map python_ops to flowkernels.ops; without pip, and without touching
-the checkout, a directory of links does.
+It replaces an installation, which would need pip, and leaves the checkout unchanged.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ def _link(to: Path, target: Path) -> None:
 
 
 def make(built_elsewhere: bool = False, where: Path | None = None) -> Path:
-    """Makes the tree anew; extensions built in it earlier stay.
+    """Create the tree again; extensions built in it earlier are kept.
 
-    With `built_elsewhere` it takes the extensions that lie in the checkout.
+    With `built_elsewhere` it links the extensions of the checkout.
     """
     root = where or TREE
     package = root / "flowkernels"
@@ -31,7 +30,7 @@ def make(built_elsewhere: bool = False, where: Path | None = None) -> Path:
         if (ROOT / name).exists():
             _link(root / name, ROOT / name)
     for old in package.glob("*.so"):
-        if old.is_symlink():  # a build would write through it
+        if old.is_symlink():  # a build would write through the link
             old.unlink()
     for entry in (ROOT / "flowkernels").iterdir():
         if entry.name in ("ops", "__pycache__"):

@@ -1,8 +1,8 @@
-"""Packages of peers that the GPU's machine lacks: made into wheels here, unpacked there.
+"""Wheels of peers that the GPU's machine lacks: built here, unpacked there.
 
     python -m benchmarks.gpu.wheels
 
-They are pure Python, so that a wheel made anywhere serves.
+The packages are pure Python, so the wheels work on any machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SITE = tree.TREE / "site"
 
 
 def make() -> list[Path]:
-    """Makes the wheels, from the package registry; those that are there are kept."""
+    """Build the missing wheels from the package registry."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for package in PACKAGES:
         name, version = package.split("==")
@@ -33,7 +33,7 @@ def make() -> list[Path]:
 
 
 def unpack() -> list[str]:
-    """Puts what was carried where PYTHONPATH will find it; returns the names."""
+    """Unpack the wheels into a folder on PYTHONPATH; returns their names."""
     found = sorted(FOLDER.glob("*.whl")) if FOLDER.exists() else []
     for wheel in found:
         with zipfile.ZipFile(wheel) as archive:

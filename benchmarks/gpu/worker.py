@@ -1,11 +1,11 @@
-"""Times one contestant, one JSON line a row, as soon as it is known.
+"""Times one implementation and writes one JSON line per row immediately.
 
-    python -m benchmarks.gpu.worker --contestant cuda --lines rows.jsonl --seconds 60
+    python -m benchmarks.gpu.worker --implementation cuda --lines rows.jsonl --seconds 60
 
-Contestants: cuda and triton (ours, FLOWKERNELS_BACKEND says which), eager and compiled (what
-users write in plain torch, ../peers.py). `--glow NAMES` times the training steps of a Glow
-(glow_step.py), before the rows or, with `--glow-last`, after them. `--warm` calls everything
-once and times nothing: it fills the caches of compilers.
+Implementations: cuda and triton (ours, selected by FLOWKERNELS_BACKEND), eager and compiled
+(plain torch, ../plain.py). `--glow NAMES` times the training steps of a Glow (glow_step.py),
+before the rows or, with `--glow-last`, after them. `--warm` calls everything once without timing,
+to fill the compilers' caches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from . import call, glow_step
 from .rows import rows, tensors_on
 from .timing import Bench, Effort, copy_gigabytes, host_seconds, l2_bytes, spin, turns_for
 
-SETTLE_SECONDS = 0.5  # until clocks are up
+SETTLE_SECONDS = 0.5  # until the GPU has reached its clocks
 
 
 def _short(error: BaseException) -> str:
@@ -32,16 +32,18 @@ def _short(error: BaseException) -> str:
 
 
 def _is_lost(error: BaseException) -> bool:
-    """Whether nothing runs on the GPU in this process any more."""
+    """Whether the error makes the GPU unusable in this process."""
     text = str(error)
     return "CUDA error" in text and "out of memory" not in text
 
 
-def time_row(row: Row, contestant: str, device: str, bench: Bench, copy: float) -> dict[str, Any]:
-    """Microseconds, GB/s and the fraction of a copy's speed; what is wrong is not timed."""
-    function = call.function_of(row, contestant, device)
+def time_row(
+    row: Row, implementation: str, device: str, bench: Bench, copy: float
+) -> dict[str, Any]:
+    """Microseconds, GB/s and the fraction of a copy's speed; wrong results are not timed."""
+    function = call.function_of(row, implementation, device)
     first = tensors_on(row, device)
-    if contestant in call.OURS and (wrong := call.problem(row, function, first, device)):
+    if implementation in call.OURS and (wrong := call.problem(row, function, first, device)):
         return {"not_timed": f"wrong results: {wrong}"}
     turns = turns_for(call.bytes_of(first), l2_bytes()) if bench.on_gpu else 2
     inputs = [first, *(tuple(t.clone() for t in first) for _ in range(turns - 1))]
@@ -62,16 +64,16 @@ def time_row(row: Row, contestant: str, device: str, bench: Bench, copy: float) 
     return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in facts.items()}
 
 
-def warm_row(row: Row, contestant: str, device: str) -> dict[str, Any]:
-    """Calls a row once."""
-    function = call.function_of(row, contestant, device)
+def warm_row(row: Row, implementation: str, device: str) -> dict[str, Any]:
+    """Call a row once."""
+    function = call.function_of(row, implementation, device)
     inputs = tensors_on(row, device)
     call.calls_of(row, function, [inputs]).calls[0]()
     return {"warm": True}
 
 
 class Worker:
-    """What is timed in one process, until its time is over."""
+    """Times rows and training steps in one process until its time is over."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self.chosen = chosen
@@ -80,18 +82,18 @@ class Worker:
         self.bench = Bench(chosen.device, effort)
         self.file = chosen.lines.open("w")
 
-    def write(self, contestant: str, facts: dict[str, Any]) -> None:
-        """Adds a line."""
-        self.file.write(json.dumps({"contestant": contestant, **facts}) + "\n")
+    def write(self, implementation: str, facts: dict[str, Any]) -> None:
+        """Write a line."""
+        self.file.write(json.dumps({"implementation": implementation, **facts}) + "\n")
         self.file.flush()
-        print(contestant, json.dumps(facts), flush=True)
+        print(implementation, json.dumps(facts), flush=True)
 
     def glow(self) -> None:
-        """The training steps asked for."""
+        """Time the requested training steps."""
         for name in self.chosen.glow:
             facts: dict[str, Any] = dict(glow_step.FACTS)
             if time.monotonic() > self.end:
-                facts["not_timed"] = "the time was over"
+                facts["not_timed"] = "out of time"
             elif name == "normflows" and not have("normflows"):
                 facts["not_timed"] = "normflows is not installed"
             else:
@@ -105,8 +107,8 @@ class Worker:
             self.write(name, facts)
 
     def rows(self) -> None:
-        """The rows of the contestant."""
-        chosen, name = self.chosen, self.chosen.contestant
+        """Time the rows of the implementation."""
+        chosen, name = self.chosen, self.chosen.implementation
         copy = 1.0
         if not chosen.warm:
             if self.bench.on_gpu:
@@ -117,7 +119,7 @@ class Worker:
             facts = {k: v for k, v in row.facts().items() if k not in ("threads", "device")}
             facts |= {"note": note} if note else {}
             if time.monotonic() > self.end:
-                self.write(name, {**facts, "not_timed": "the time was over"})
+                self.write(name, {**facts, "not_timed": "out of time"})
                 continue
             try:
                 if chosen.warm:
@@ -133,10 +135,10 @@ class Worker:
 
 
 def main() -> None:
-    """Times what is asked for."""
+    """Time the requested rows and steps."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--contestant", choices=("cuda", "triton", "eager", "compiled"))
-    parser.add_argument("--glow", nargs="*", choices=glow_step.CONTESTANTS, default=[])
+    parser.add_argument("--implementation", choices=("cuda", "triton", "eager", "compiled"))
+    parser.add_argument("--glow", nargs="*", choices=glow_step.IMPLEMENTATIONS, default=[])
     parser.add_argument("--glow-last", action="store_true")
     parser.add_argument("--lines", type=Path, required=True)
     parser.add_argument("--device", default="cuda")
@@ -146,17 +148,17 @@ def main() -> None:
     parser.add_argument("--warm", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     chosen = parser.parse_args()
-    # Of a compiled function, the backward is timed alone and again and again.
+    # The backward of a compiled function is timed alone and repeatedly.
     import torch._functorch.config as functorch
 
     functorch.donated_buffer = False  # type: ignore[assignment]
     if chosen.device.startswith("cuda"):
-        # A graph is captured on a stream of its own, and backward runs where forward ran.
+        # Graphs are captured on a side stream, and a backward runs on the stream of its forward.
         torch.cuda.set_stream(torch.cuda.Stream())
     worker = Worker(chosen)
     if not chosen.glow_last:
         worker.glow()
-    if chosen.contestant:
+    if chosen.implementation:
         worker.rows()
     if chosen.glow_last:
         worker.glow()

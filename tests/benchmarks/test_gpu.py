@@ -1,4 +1,4 @@
-"""The machinery of `python -m benchmarks.gpu`, as far as it goes without a GPU."""
+"""The parts of `python -m benchmarks.gpu` that run without a GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks import peers
+from benchmarks import plain
 from benchmarks.gpu import call, glow_step, parity, plan
 from benchmarks.gpu.rows import HUGE, SIZES, rows, tensors_on
 from benchmarks.gpu.timing import Bench, Effort, turns_for
@@ -22,7 +22,7 @@ from tests.ops.cases import CASES
 ROOT = Path(__file__).parents[2]
 
 
-def test_rows_are_those_of_the_goals() -> None:
+def test_rows_cover_the_goals() -> None:
     huge = {row.subject.op for row, _ in rows() if row.size == HUGE}
     assert {"affine_coupling", "log_det_diagonal", "stereographic", "slerp", "vmf_log_prob"} <= huge
     assert {"tangent_normal", "vmf_sample", "stereographic_inverse"} <= huge
@@ -34,8 +34,8 @@ def test_rows_are_those_of_the_goals() -> None:
     assert {row.direction for row, _ in rows()} == {"forward", "backward", "forward+backward"}
 
 
-def test_rows_may_be_cut_off_anywhere() -> None:
-    """Every op has its smallest size before any has its next."""
+def test_rows_visit_every_op_before_the_next_size() -> None:
+    """Every op is timed at its smallest size before any is timed at its next."""
 
     def labels(**chosen: Any) -> list[str]:
         return [f"{row.label} {note}" for row, note in rows(**chosen)]
@@ -47,7 +47,7 @@ def test_rows_may_be_cut_off_anywhere() -> None:
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "forward+backward"])
-def test_calls_do_what_they_are_timed_for(direction: str) -> None:
+def test_calls_run_the_row(direction: str) -> None:
     row = next(r for r, _ in rows(tiny=True, ops=["stereographic"]) if r.direction == direction)
     first = tensors_on(row, "cpu")
     made = call.calls_of(row, call.function_of(row, "cuda", "cpu"), [first])
@@ -58,7 +58,7 @@ def test_calls_do_what_they_are_timed_for(direction: str) -> None:
         assert torch.equal(out[0], s)
         assert made.moved == size + result
     else:
-        assert made.calls[0]()[0].shape == first[0].shape  # again: the graph is kept
+        assert made.calls[0]()[0].shape == first[0].shape  # a second call: the graph is retained
         assert made.moved == 2 * size + result + (size + result) * (direction != "backward")
 
 
@@ -78,31 +78,31 @@ def test_wrong_rows_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.startswith("gradient 1: error")
 
 
-def test_samplers_in_plain_torch() -> None:
+def test_plain_samplers() -> None:
     torch.manual_seed(0)
     loc = torch.nn.functional.normalize(torch.randn(20), dim=0)
     kappa = torch.tensor(30.0)
-    x = peers.vmf_sample(loc, kappa, (20000,))
+    x = plain.vmf_sample(loc, kappa, (20000,))
     torch.testing.assert_close(x.norm(dim=-1), torch.ones(20000))
     mean = ops.vmf_mean_resultant(kappa, 20)
     assert abs((x @ loc).mean() - mean) < 5 * (x @ loc).std() / 20000**0.5
 
 
-class Waits(TorchDispatchMode):
-    """Notes the ops for whose result the host would wait, which no CUDA graph can hold."""
+class Synchronizations(TorchDispatchMode):
+    """Records ops that synchronise host and device, which cannot be captured in a CUDA graph."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Notes, then runs."""
+        """Record the op, then run it."""
         if func.name() in ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero"):
             self.found.append(func.name())
         return func(*args, **(kwargs or {}))
 
 
-def test_glow_in_plain_torch_is_ours() -> None:
+def test_plain_glow_matches_ours() -> None:
     x, flow = images()[:4], our_glow()
     flow.log_prob(x)
     with torch.no_grad():
@@ -118,39 +118,39 @@ def test_glow_in_plain_torch_is_ours() -> None:
     torch.testing.assert_close(torch.tensor(grads[0]), torch.tensor(grads[1]), rtol=1e-3, atol=1e-4)
 
 
-def test_a_graph_can_hold_our_glow_step() -> None:
+def test_our_glow_step_can_be_captured() -> None:
     x, flow = images()[:4], our_glow()
     flow.log_prob(x)
-    with Waits() as waits:
+    with Synchronizations() as waits:
         flow.log_prob(x).mean().backward()
     assert not waits.found
-    with Waits() as waits:
+    with Synchronizations() as waits:
         bool(x.sum() > 0)
     assert waits.found
 
 
-def test_glow_is_timed_only_where_it_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_glow_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     log_prob = PlainGlow.log_prob
     monkeypatch.setattr(PlainGlow, "log_prob", lambda self, x: log_prob(self, x) * 1.01)
     with pytest.raises(AssertionError, match="not close"):
         glow_step.step_of("cuda", "cpu")
 
 
-def test_inputs_take_turns_until_the_cache_is_full() -> None:
+def test_inputs_fill_the_cache() -> None:
     cache = 50 * 2**20
     assert turns_for(64, cache) == 32
     assert turns_for(cache, cache) == 4
     assert turns_for(16 * cache, cache) == 1
 
 
-def test_seconds_are_a_calls() -> None:
+def test_seconds_are_per_call() -> None:
     calls: list[int] = []
     bench = Bench("cpu", Effort(3, 0.0, 0.0))
     assert bench.seconds([lambda: calls.append(0), lambda: calls.append(1)]) < 0.1
     assert calls.count(0) == calls.count(1) > 0
 
 
-def test_parity_sees_what_is_wrong() -> None:
+def test_parity_detects_errors() -> None:
     slerp = next(c for c in CASES if c.op == "slerp")
     sample = slerp.samples()[0].to(torch.float32)
 

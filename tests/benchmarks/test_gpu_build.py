@@ -1,4 +1,4 @@
-"""Objects made on one machine and linked on another: which serve, and what is said otherwise."""
+"""Objects compiled on one machine and linked on another: which are up to date, and messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.gpu import build, compilation, objects, tree
 
 ROOT = Path(__file__).parents[2]
 
-# Compilers that only pretend: the object tells what it was made of.
+# Fake compilers: the object contains the path of its source.
 FAKE = """#!/bin/sh
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -38,7 +38,7 @@ _MAKE_DRIVER = objects._make_driver
 
 @pytest.fixture
 def fake_compilers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    compilation.setup()  # with the compilers and the checkout that are really here
+    compilation.setup()  # with the real compilers and checkout
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("c++", "nvcc"):
@@ -75,7 +75,7 @@ def steps() -> dict[str, compilation.Step]:
     return {s.name: s for s in compilation.kernel_steps("sm_90")}
 
 
-def test_manifest_names_every_object(checkout: Path) -> None:
+def test_manifest_lists_every_object(checkout: Path) -> None:
     manifest = json.loads((objects.FOLDER / "manifest.json").read_text())
     isas = compilation.setup().ISA_FLAGS
     assert set(manifest["objects"]) == {"cuda/star", *(f"cpu/{isa}/star" for isa in isas)}
@@ -93,25 +93,27 @@ def test_manifest_names_every_object(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["engine.h", "star.h"])
-def test_changed_header_refuses_the_object(checkout: Path, header: str) -> None:
+def test_changed_header_makes_the_object_stale(checkout: Path, header: str) -> None:
     (checkout / "csrc/cuda" / header).write_text("// changed\n")
     found, why = objects.lookup(steps()["cuda/star"])
     assert found is None
     assert f"csrc/cuda/{header}" in why
     assert objects.fresh(checkout / "csrc/cuda/star.cu") is None
-    assert objects.lookup(steps()["cpu/baseline/star"])[0] is not None, "it does not read it"
+    assert objects.lookup(steps()["cpu/baseline/star"])[0] is not None, (
+        "it does not include the header"
+    )
     objects.make(jobs=1)
     assert objects.fresh(checkout / "csrc/cuda/star.cu") is not None
     assert len(list(objects.FOLDER.glob("cuda-star.*.o"))) == 1, "the stale object is gone"
 
 
-def test_added_header_refuses_the_object(checkout: Path) -> None:
-    """One that an #include found nowhere when the object was made."""
+def test_added_header_makes_the_object_stale(checkout: Path) -> None:
+    """A header that did not exist when the object was compiled."""
     (checkout / "csrc/cpu/absent.h").write_text("")
     assert "csrc/cpu/absent.h" in objects.lookup(steps()["cpu/baseline/star"])[1]
 
 
-def test_changed_flags_and_architecture_refuse_the_object(
+def test_changed_flags_and_architecture_make_the_object_stale(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = compilation.kernel_steps("sm_100")[0]
@@ -120,7 +122,7 @@ def test_changed_flags_and_architecture_refuse_the_object(
     assert objects.lookup(steps()["cuda/star"]) == (None, "stale: its flags changed")
 
 
-def test_damaged_object_is_refused(checkout: Path) -> None:
+def test_damaged_object_is_rejected(checkout: Path) -> None:
     path = objects.fresh(checkout / "csrc/cuda/star.cu")
     assert path is not None
     path.write_text("half of")
@@ -129,7 +131,7 @@ def test_damaged_object_is_refused(checkout: Path) -> None:
     assert "damaged" in why
 
 
-def test_bindings_serve_only_their_own_torch(
+def test_bindings_are_stale_for_another_torch(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (checkout / "csrc/bindings").mkdir()
@@ -143,7 +145,7 @@ def test_bindings_serve_only_their_own_torch(
     assert "stale: it is for torch" in objects.lookup(compilation.binding_steps()[0][0])[1]
 
 
-def test_driver_serves_as_long_as_it_and_the_kernels_are_the_same(
+def test_driver_is_stale_if_it_or_a_kernel_changes(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = checkout / "tests/cuda/driver"
@@ -177,9 +179,7 @@ def test_driver_serves_as_long_as_it_and_the_kernels_are_the_same(
     assert objects.driver() is None
 
 
-def test_failing_source_ends_with_its_message(
-    checkout: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compile_error_is_printed(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (checkout / "csrc/cuda/refused.cu").write_text("")
     with pytest.raises(SystemExit, match="not compiled: cuda/refused"):
         objects.make(jobs=1)
@@ -188,7 +188,7 @@ def test_failing_source_ends_with_its_message(
 
 
 def _build(where: Path, full: bool = False) -> build.Build:
-    """Compiles and links the real lists of sources."""
+    """A build of the real lists of sources."""
     made = build.Build(tree.make(where=where), "sm_90", jobs=2, full=full)
     wanted = made.wanted()
     found = made.compile(wanted, carried_bindings=True)
@@ -197,7 +197,7 @@ def _build(where: Path, full: bool = False) -> build.Build:
     return made
 
 
-def test_build_takes_what_serves_and_compiles_the_rest(
+def test_build_reuses_fresh_objects_and_compiles_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compilers: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -210,12 +210,12 @@ def test_build_takes_what_serves_and_compiles_the_rest(
 
     first = {s["name"]: s["how"] for s in _build(tmp_path / "tree").steps}
     assert first["cuda/slerp"] == "compiled"
-    assert "cuda/slerp: the carried object does not serve: stale: csrc/cuda/slerp.cu" in (
+    assert "cuda/slerp: the prebuilt object cannot be used: stale: csrc/cuda/slerp.cu" in (
         capsys.readouterr().out
     )
     kernels = {s for s in steps() if s != "cuda/slerp"}
     assert {name for name, how in first.items() if how == "carried"} == kernels
-    # Every source of the checkout is in one extension at least.
+    # Every source of the checkout is in at least one extension.
     compiled = {s.source for each in _wanted(tmp_path) for s in each}
     assert compiled == {
         str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/**/*") if p.suffix in (".cpp", ".cu")
@@ -235,7 +235,7 @@ def _wanted(tmp_path: Path) -> list[list[compilation.Step]]:
     return list(build.Build(tmp_path, "sm_90", 1, False).wanted().values())
 
 
-def test_build_says_what_is_missing(
+def test_build_reports_missing_tools(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["build"])
@@ -254,17 +254,17 @@ def test_build_without_a_gpu_needs_an_architecture(
     assert why is None if word is None else word in str(why)
 
 
-def test_architecture_is_the_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_architecture_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     if torch.cuda.is_available():
-        pytest.skip("a GPU is here, and decides")
+        pytest.skip("this machine's GPU determines the architecture")
     for named, expected in {"9.0": "sm_90", "10.0": "sm_100", "": None, "8.0;9.0": None}.items():
         monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", named)
         assert build.architecture() == expected
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
-def test_every_header_that_a_compiler_reads_is_known() -> None:
-    """read_by finds at least what the preprocessor does."""
+def test_included_headers_are_found() -> None:
+    """read_by finds every header that the preprocessor finds."""
     setup = compilation.setup()
     lists = (setup.cpu_kernels, setup.cpu_bindings, setup.cuda_kernels, setup.cuda_bindings)
     for source in {s for each in lists for s in each()}:
@@ -279,7 +279,7 @@ def test_every_header_that_a_compiler_reads_is_known() -> None:
         assert read <= set(compilation.read_by(ROOT / source)), source
 
 
-def test_carried_bindings_that_do_not_load_are_compiled(
+def test_bindings_that_do_not_load_are_compiled_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compilers: Path
 ) -> None:
     monkeypatch.setattr(objects, "FOLDER", tmp_path / "objects")
@@ -296,7 +296,7 @@ def test_carried_bindings_that_do_not_load_are_compiled(
     assert {how[s.name] for each in compilation.binding_steps() for s in each} == {"compiled"}
 
 
-def test_fault_of_what_was_compiled_here_is_not_tried_twice(
+def test_failing_local_build_is_not_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compilers: Path
 ) -> None:
     monkeypatch.setattr(objects, "FOLDER", tmp_path / "objects")

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.gpu` from end to end, as far as it goes without a GPU.
+"""`python -m benchmarks.gpu --rehearse` end to end, without a GPU.
 
-In a copy of the checkout without a repository, with the packages of the GPU's machine alone.
+Runs in a copy of the checkout without a repository, with only the packages of the GPU's machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that travel to another machine, and the extension built here."""
+    """The files that are transferred to another machine, and the extension built here."""
     copy = tmp_path_factory.mktemp("checkout")
     for name in ("benchmarks", "csrc", "flowkernels", "python_ops", "tests"):
         hidden = shutil.ignore_patterns("__pycache__", "results")
@@ -37,7 +37,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)
     if not list((copy / "flowkernels").glob("_C.*.so")):
-        pytest.skip("flowkernels is not built in this checkout: there is nothing to rehearse with")
+        pytest.skip("flowkernels is not built in this checkout")
     return copy
 
 
@@ -50,7 +50,7 @@ def _command(output: Path, *arguments: str) -> list[str]:
 def driver() -> Path:
     """Every CUDA kernel on the CPU harness."""
     if problem := harness.missing():
-        pytest.skip(f"no driver to rehearse with: {problem}")
+        pytest.skip(f"no driver: {problem}")
     return build.build_cpu(harness.BUILD)
 
 
@@ -68,7 +68,7 @@ def _one(output: Path, pattern: str) -> Path:
 
 @pytest.mark.slow
 def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
-    """Every stage ends as it should inside its limit; what comes back is all there."""
+    """Every stage ends as expected within its limit; all output files are there."""
     environment = _environment(checkout) | {"FLOWKERNELS_DRIVER": str(driver)}
     environment["ASAN_OPTIONS"] = "detect_leaks=0"
     ran = subprocess.run(
@@ -76,9 +76,9 @@ def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
         timeout=800,
     )  # fmt: skip
     report = ran.stdout + ran.stderr
-    assert ran.returncode == 1, report  # a stage that fails is not hidden
+    assert ran.returncode == 1, report  # some stages fail on purpose
     assert "as it should" in ran.stdout
-    assert "would not come back" not in ran.stdout
+    assert "would not be copied back" not in ran.stdout
     assert results.problems_with(tmp_path) == []
     day = _one(tmp_path, "*.json").name[:10]
     stem = f"{day}-{COMMIT[:7]}-rehearsal"
@@ -99,11 +99,11 @@ def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
     assert all(s.get("seconds", 0) <= s.get("limit", 0) + 10 for s in ended.values())
 
     timed = [r for r in result["rows"] if "op" in r]
-    for contestant in ("cuda", "eager"):
-        own = [r for r in timed if r["contestant"] == contestant]
+    for implementation in ("cuda", "eager"):
+        own = [r for r in timed if r["implementation"] == implementation]
         assert len(own) == len(table.by_label(own)) > 60
         assert all(r["us"] > 0 for r in own), [r for r in own if "us" not in r]
-    normflows = next(r for r in timed if r["contestant"] == "normflows")
+    normflows = next(r for r in timed if r["implementation"] == "normflows")
     assert normflows["not_timed"] == "normflows is not installed"
     assert {line["result"] for line in result["smoke_cuda"] if "op" in line} == {"right"}
     assert {line["outcome"] for line in result["tests"]} <= {"passed", "skipped"}
@@ -114,7 +114,7 @@ def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
         assert "warm-eager-0.log" in logs.getnames()
 
 
-def test_only_what_is_named(checkout: Path, tmp_path: Path) -> None:
+def test_only_selects_stages(checkout: Path, tmp_path: Path) -> None:
     ran = subprocess.run(
         _command(tmp_path, "--only", "rows", "--ops", "slerp"), cwd=checkout,
         env=_environment(checkout), capture_output=True, text=True, timeout=300,
@@ -126,8 +126,10 @@ def test_only_what_is_named(checkout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
-def test_what_was_known_survives(checkout: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """Whenever the run is ended, the JSON is whole and has the rows so far."""
+def test_interrupted_run_keeps_its_results(
+    checkout: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """If the run is killed, the JSON file is valid and has the rows so far."""
     process = subprocess.Popen(
         _command(tmp_path, "--only", "build", "rows"), cwd=checkout, start_new_session=True,
         env=_environment(checkout), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -138,7 +140,7 @@ def test_what_was_known_survives(checkout: Path, tmp_path: Path, number: signal.
         while len(known) < 5 and time.monotonic() < end:
             time.sleep(0.2)
             for path in tmp_path.glob("*.json"):
-                known = json.loads(path.read_text()).get("rows", [])  # whole at every moment
+                known = json.loads(path.read_text()).get("rows", [])  # valid at every moment
         assert len(known) >= 5
         process.send_signal(number)
         process.wait(timeout=30)
@@ -153,8 +155,8 @@ def test_what_was_known_survives(checkout: Path, tmp_path: Path, number: signal.
         }  # fmt: skip
 
 
-def test_the_limits_fit_into_one_call() -> None:
-    """All but the build and the tests at the end, whose time is what is left."""
+def test_limits_fit_into_one_run() -> None:
+    """All stages except the build and the tests at the end, which use the remaining time."""
     stages = plan.Plan(Path("work"), Path("driver")).whole()
     names = [s.name for s in stages]
     must = stages[: names.index("tests triton")]
@@ -163,7 +165,7 @@ def test_the_limits_fit_into_one_call() -> None:
     assert {"rows cuda", "rows triton", "rows compiled", "profile", "sanitizer memcheck"} <= {
         s.name for s in must
     }
-    assert not any(s.beside for s in stages if s.section in ("rows", "driver", "profile"))
+    assert not any(s.background for s in stages if s.section in ("rows", "driver", "profile"))
 
 
 @pytest.mark.parametrize(
@@ -175,12 +177,12 @@ def test_the_limits_fit_into_one_call() -> None:
         ("", "2026-01-02-unknown-gpu"),
     ],
 )
-def test_names_are_legal(commit: str, name: str) -> None:
+def test_file_names_are_legal(commit: str, name: str) -> None:
     assert results.stem("2026-01-02T03:04:05", commit, "gpu") == name
     assert results.LEGAL_NAME.fullmatch(name)
 
 
-def test_what_would_not_come_back(tmp_path: Path) -> None:
+def test_problems_with_output_files(tmp_path: Path) -> None:
     for i in range(8):
         (tmp_path / f"{i}.json").write_text("{}")
     assert results.problems_with(tmp_path) == []
@@ -193,27 +195,27 @@ def test_what_would_not_come_back(tmp_path: Path) -> None:
     assert "9.json" in found
 
 
-def test_a_line_cut_off_is_left_out(tmp_path: Path) -> None:
+def test_truncated_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     path.write_text('{"a": 1}\nnot json\n{"a": 2}\n{"a": ')
     assert results.read_lines(path) == [{"a": 1}, {"a": 2}]
 
 
-def test_a_stage_ends_with_what_it_started(tmp_path: Path) -> None:
-    """Those beside it, too, and the children of both."""
-    beside = tmp_path / "beside"
-    code = f"import os, time; open({str(beside)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    other = Stage("beside", [sys.executable, "-c", code], 60, in_tree=False)
-    wait = f"import os, time\nwhile not os.path.getsize({str(beside)!r}): time.sleep(0.05)"
-    beside.touch()
-    main = Stage("main", [sys.executable, "-c", wait], 30, beside=(other,), in_tree=False)
+def test_stage_ends_with_its_children(tmp_path: Path) -> None:
+    """A stage ends its background processes and the children of both."""
+    other_pid = tmp_path / "other"
+    code = f"import os, time; open({str(other_pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    other = Stage("background", [sys.executable, "-c", code], 60, in_tree=False)
+    wait = f"import os, time\nwhile not os.path.getsize({str(other_pid)!r}): time.sleep(0.05)"
+    other_pid.touch()
+    main = Stage("main", [sys.executable, "-c", wait], 30, background=(other,), in_tree=False)
     outcome = run(main, tmp_path, 30, {})
     assert outcome.status == "passed", outcome
     with pytest.raises(ProcessLookupError):
-        os.kill(int(beside.read_text()), 0)
+        os.kill(int(other_pid.read_text()), 0)
 
 
-def test_an_interrupted_stage_ends(tmp_path: Path) -> None:
+def test_interrupted_stage_ends(tmp_path: Path) -> None:
     def watch() -> None:
         raise Interrupted("SIGTERM")
 
@@ -224,12 +226,12 @@ def test_an_interrupted_stage_ends(tmp_path: Path) -> None:
     assert time.monotonic() - start < 20
 
 
-def test_no_stage_starts_without_time_or_need(tmp_path: Path) -> None:
+def test_stage_needs_time_and_passed_stages(tmp_path: Path) -> None:
     stage = Stage("s", ["false"], 60, needs=("build",))
     failed = {"build": Outcome("build", "failed")}
     assert "needs 'build'" in run(stage, tmp_path, 60, failed).reason
     passed = {"build": Outcome("build", "passed")}
-    assert "time was over" in run(stage, tmp_path, 1, passed).reason
+    assert "out of time" in run(stage, tmp_path, 1, passed).reason
 
 
 NAMES = [
@@ -263,12 +265,12 @@ def test_counters_are_read() -> None:
     assert list(profile.kernels("==ERROR== nothing was profiled")) == []
 
 
-def _row(contestant: str, us: float, **facts: Any) -> dict[str, Any]:
+def _row(implementation: str, us: float, **facts: Any) -> dict[str, Any]:
     base = {"op": "slerp", "size": [64, 8], "dtype": "float32", "direction": "forward"}
-    return {"contestant": contestant, **base, "us": us, "fraction_of_copy": 0.5, **facts}
+    return {"implementation": implementation, **base, "us": us, "fraction_of_copy": 0.5, **facts}
 
 
-def test_the_table_of_the_readme(tmp_path: Path) -> None:
+def test_readme_table(tmp_path: Path) -> None:
     rows = [_row("eager", 30.0), _row("compiled", 20.0), _row("cuda", 8.0, graph_us=5.0)]
     machine = {"gpu": "NVIDIA H100, 1", "commit": COMMIT, "date": "2026-01-02T00:00:00",
                "packages": {"torch": "2.11.0"}}  # fmt: skip
@@ -285,5 +287,5 @@ def test_the_table_of_the_readme(tmp_path: Path) -> None:
     assert text.endswith("after\n")
     assert "slerp 64x8 float32 forward" in table.text({"rows": rows})
     readme.write_text("no marks")
-    with pytest.raises(SystemExit, match="lacks the marks"):
+    with pytest.raises(SystemExit, match="lacks the markers"):
         table.publish(result, readme)

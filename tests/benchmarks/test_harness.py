@@ -1,4 +1,4 @@
-"""The benchmarks' arithmetic, their refusal of wrong results, and what they write."""
+"""The benchmark harness: rows, parity checks, timing, reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 pytest.importorskip("rich", reason="the benchmarks print with rich")
 pytest.importorskip("pytest_benchmark", reason="the benchmarks run under pytest-benchmark")
 
-from benchmarks import contest, contestants, parity, report
+from benchmarks import implementations, interleaved, parity, report
 from benchmarks.registry import SMALL, SUBJECTS, Row, Subject, rows
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def test_every_public_op_is_timed() -> None:
         "affine_coupling_split_backward": "the gradient of affine_coupling_split",
         "identity_split": "views; timed in the training steps",
         "tangent_normal": "nearly all of vmf_sample",
-        "vmf_sample": "beside the Gaussian numbers alone, in bench_special.py",
+        "vmf_sample": "timed in bench_special.py",
         "iv_ratio": "the loop of vmf_mean_resultant",
         "vmf_concentration": "a few calls of vmf_mean_resultant",
         "vmf_divergence": "the loop of vmf_log_normalizer",
@@ -50,7 +50,7 @@ def test_every_public_op_is_timed() -> None:
     assert not missing, f"no benchmark of {sorted(missing)}"
 
 
-def test_labels_are_unique_and_quick_rows_are_rows_of_the_full_run() -> None:
+def test_labels_are_unique_and_quick_rows_are_a_subset() -> None:
     labels = [row.label for row in EVERY]
     assert len(labels) == len(set(labels))
     quick = {row.label for row in rows()}
@@ -59,14 +59,15 @@ def test_labels_are_unique_and_quick_rows_are_rows_of_the_full_run() -> None:
 
 
 @pytest.mark.parametrize("row", small_rows(), ids=lambda row: row.subject.op)
-def test_peers_compute_the_same(row: Row) -> None:
-    """A formula that is compared with an op has to be that op's."""
-    # Debye's expansion is for large orders.
+def test_formulas_agree_with_the_reference(row: Row) -> None:
+    """The formulas that ops are compared with are correct."""
+    # The plain formulas use Debye's expansion, for large orders only.
     size = (8, 200) if row.subject.op.endswith("vmf_log_prob") else row.size
     row = replace(row, size=size, dtype="float64")
     tensors = row.tensors()
     reference, *others = (
-        contestants.as_tuple(function(*tensors)) for function in contestants.formulas(row).values()
+        implementations.as_tuple(function(*tensors))
+        for function in implementations.formulas(row).values()
     )
     for other in others:
         for a, b in zip(other, reference, strict=True):
@@ -74,12 +75,12 @@ def test_peers_compute_the_same(row: Row) -> None:
 
 
 @pytest.mark.parametrize("op", ["log_iv", "vmf_log_normalizer", "vmf_mean_resultant"])
-def test_derivatives_of_the_scipy_route(op: str) -> None:
+def test_derivatives_of_the_scipy_formulas(op: str) -> None:
     row = next(row for row in small_rows() if row.subject.op == op)
     tensors = tuple(t.double() for t in row.tensors())
-    functions = contestants.formulas(row)
-    (got,) = contestants.forward_backward(functions["scipy"], tensors)()
-    (want,) = contestants.forward_backward(functions["plain"], tensors)()
+    functions = implementations.formulas(row)
+    (got,) = implementations.forward_backward(functions["scipy"], tensors)()
+    (want,) = implementations.forward_backward(functions["plain"], tensors)()
     torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-9)
 
 
@@ -89,7 +90,7 @@ def test_parity_holds(row: Row) -> None:
     parity.check(replace(row, direction="forward"), row.tensors())
 
 
-def test_wrong_results_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_results_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     from flowkernels import ops
 
     right = ops.log_det_diagonal
@@ -102,16 +103,16 @@ def test_wrong_results_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         parity.check(row, row.tensors())
 
 
-def test_every_round_times_everyone() -> None:
+def test_every_round_times_all_peers() -> None:
     counts = {"a": 0, "b": 0}
 
-    def count(name: str) -> contest.Call:
+    def count(name: str) -> interleaved.Call:
         def call() -> None:
             counts[name] += 1
 
         return call
 
-    peers = contest.Peers({name: count(name) for name in counts})
+    peers = interleaved.Peers({name: count(name) for name in counts})
     for block in peers.blocks.values():
         block.calls = 2
     before = dict(counts)
@@ -121,11 +122,11 @@ def test_every_round_times_everyone() -> None:
     assert all(len(times) == 5 for times in peers.seconds.values())
 
 
-def test_verdict_takes_the_fastest_peer() -> None:
+def test_comparison_with_the_fastest_peer() -> None:
     ours = [1e-6, 2e-6, 1e-6, 1e-6]
-    # The first round is a warm-up that ours has no counterpart of.
+    # The first round is a warm-up without a counterpart in `ours`.
     peers = {"slow": [9.0, 8e-6, 8e-6, 8e-6, 8e-6], "fast": [9.0, 3e-6, 6e-6, 3e-6, 3e-6]}
-    result = contest.verdict(ours, peers)
+    result = interleaved.compare(ours, peers)
     assert result.fastest == "fast"
     assert result.ratio == pytest.approx(3.0)
     assert result.low == result.high == pytest.approx(3.0)
@@ -154,7 +155,7 @@ def _result() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_report_prints_means_and_refusals() -> None:
+def test_report_prints_means_and_failures() -> None:
     from rich.console import Console
 
     console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
@@ -162,10 +163,10 @@ def test_report_prints_means_and_refusals() -> None:
     text = console.export_text()
     assert "geometric mean 4.00" in text
     assert "refused test_op[x]: ParityError: error 1" in text
-    assert "several threads say little" in text
+    assert "several threads are unreliable" in text
 
 
-def test_results_are_whole_files(tmp_path: Path) -> None:
+def test_results_are_written_atomically(tmp_path: Path) -> None:
     path = report.save_json(_result(), tmp_path / "r.json")
     assert json.loads(path.read_text()) == _result()
     picture = report.save_picture(_result(), tmp_path / "r.png")
@@ -176,7 +177,7 @@ def test_results_are_whole_files(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_row_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "-k", "log_det_diagonal-64x3-float32-forward-1t"]
-    # pytest-benchmark times nothing in what it takes for a worker of pytest-xdist.
+    # pytest-benchmark is disabled in workers of pytest-xdist.
     alone = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     run = subprocess.run(
         [*command, "--output", str(tmp_path)],

@@ -12,7 +12,7 @@ pytest.importorskip("matplotlib", reason="the page has a picture")
 
 from benchmarks import accuracy, accuracy_page
 from benchmarks.accuracy_errors import QUANTITIES, RADIAL, digest, errors
-from benchmarks.accuracy_peers import STORED, SciPy, tfp_errors
+from benchmarks.accuracy_libraries import STORED, SciPy, tfp_errors
 
 from .table import load
 
@@ -57,7 +57,7 @@ def test_single_precision_uses_only_float32_arguments():
 
 def test_stored_tfp_errors_belong_to_these_tables():
     stored = json.loads(STORED.read_text())
-    assert stored["tables"] == digest(), "run benchmarks.accuracy_peers where TFP is installed"
+    assert stored["tables"] == digest(), "run benchmarks.accuracy_libraries where TFP is installed"
     found = tfp_errors()
     assert found is not None
     name, rows = found

@@ -1,8 +1,8 @@
-"""Interleaved timing: every round times all contestants, one after the other.
+"""Interleaved timing: every round times all implementations, one after the other.
 
-On a shared machine the speed of everything drifts by tens of percent within
-seconds.  Contestants are therefore neighbours in time, and what is reported is the
-ratio of their medians over many short rounds, with the spread of the rounds' own ratios.
+On a shared machine speeds drift by tens of percent within seconds. Therefore all
+implementations are timed close together, in many short rounds. Reported are the ratio of the
+medians and the quartiles of the per-round ratios.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from dataclasses import dataclass
 from typing import Any
 
 Call = Callable[[], object]
-# One contestant's share of a round: many calls, or one long one.  Far below a scheduler's
-# time slice, so that other processes interrupt few blocks and the medians stay clear of them.
+# The length of a block, the calls of one implementation in a round: many calls or one long one.
+# Much shorter than a scheduler's time slice, so that other processes interrupt few blocks.
 BLOCK_SECONDS = 0.0005
-# A contestant this much slower than the fastest peer after these rounds can no longer be the
-# fastest and drops out: some formulas take seconds a call.
-HOPELESS, TRIAL_ROUNDS = 3.0, 5
+# A peer this much slower than the fastest one after the trial rounds is dropped: some formulas
+# take seconds per call.
+DROP_RATIO, TRIAL_ROUNDS = 3.0, 5
 
-# cpu: the time of the process, for machines with other work.  On one thread it is the
-# wall time of an idle machine; on several it is no measure of speed.
+# cpu: process time, for machines with other work. For one thread it equals the wall time on an
+# idle machine; for several threads it does not measure speed.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def calls_in(seconds: float, call: Call) -> int:
-    """How many calls fill a block."""
+    """The number of calls that fill a block."""
     start = time.perf_counter()
     call()
     if time.perf_counter() - start > 100 * seconds:  # even if that was a slow first call
@@ -45,7 +45,7 @@ def calls_in(seconds: float, call: Call) -> int:
 
 @dataclass
 class Block:
-    """Several calls of one contestant, timed together."""
+    """Several calls of one implementation that are timed together."""
 
     call: Call
     calls: int
@@ -62,10 +62,10 @@ class Block:
 
 
 class Peers:
-    """The contestants beside ours; a call of it times one block of each.
+    """The implementations that ours is compared with; calling it times one block of each.
 
-    Given to pytest-benchmark as the setup of a round, so that ours, which
-    pytest-benchmark times itself, has them as neighbours in time.
+    It is the setup function of pytest-benchmark, which times ours: so the peers run between
+    our rounds.
     """
 
     def __init__(self, calls: dict[str, Call], clock: str = "wall") -> None:
@@ -75,7 +75,7 @@ class Peers:
         self._order = list(calls)
 
     def __call__(self) -> None:
-        # Nobody runs after the same predecessor, whose data are in the cache, each time.
+        # Rotate, so that no peer always runs after the same one, whose data are in the cache.
         self._order.append(self._order.pop(0))
         for name in self._order:
             block = self.blocks[name]
@@ -84,17 +84,17 @@ class Peers:
             self.seconds[name].append((self.clock() - start) / block.calls)
         if all(len(times) == TRIAL_ROUNDS for times in self.seconds.values()):
             best = {name: min(times) for name, times in self.seconds.items()}
-            self._order = [n for n in self._order if best[n] < HOPELESS * min(best.values())]
+            self._order = [n for n in self._order if best[n] < DROP_RATIO * min(best.values())]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Medians in microseconds a call, and how the fastest peer compares with ours."""
+class Comparison:
+    """Medians in microseconds per call, and the ratio of the fastest peer to ours."""
 
     microseconds: dict[str, float]
     fastest: str
     ratio: float  # fastest / ours: above 1, ours is faster
-    low: float  # quartiles of the same, round by round
+    low: float  # quartiles of the per-round ratios
     high: float
 
     def facts(self) -> dict[str, Any]:
@@ -107,14 +107,14 @@ class Verdict:
         }
 
 
-def verdict(ours: list[float], peers: dict[str, list[float]]) -> Verdict:
-    """Judges rounds that were timed side by side."""
+def compare(ours: list[float], peers: dict[str, list[float]]) -> Comparison:
+    """Compare interleaved rounds."""
     medians = {name: statistics.median(times) for name, times in peers.items()}
     fastest = min(medians, key=medians.__getitem__)
     ratios = [b / a for a, b in zip(ours, peers[fastest][-len(ours) :], strict=True)]
     low, _, high = statistics.quantiles(ratios, n=4)
     ratio = medians[fastest] / statistics.median(ours)
     everyone = {"flowkernels": statistics.median(ours), **medians}
-    return Verdict(
+    return Comparison(
         {name: 1e6 * seconds for name, seconds in everyone.items()}, fastest, ratio, low, high
     )

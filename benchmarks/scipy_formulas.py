@@ -1,4 +1,4 @@
-"""Bessel functions through SciPy's exponentially scaled ive, as published VAE code does."""
+"""Bessel functions from SciPy's exponentially scaled ive, as in published VAE code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from scipy.special import ive
 from torch import Tensor
 
-from . import peers
+from . import plain
 
 
 class _LogIv(torch.autograd.Function):
@@ -57,7 +57,7 @@ def vmf_log_normalizer(kappa: Tensor, dim: int) -> Tensor:
 
 
 def vmf_mean_resultant(kappa: Tensor, dim: int) -> Tensor:
-    """A ratio of two calls of ive; dA = 1 - A^2 - (p - 1) A / k."""
+    """The ratio of two calls of ive; dA = 1 - A^2 - (p - 1) A / k."""
     out: Tensor = _MeanResultant.apply(kappa, dim)
     return out
 
@@ -68,6 +68,6 @@ def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
 
 
 def stereographic_vmf_log_prob(z: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
-    """Projects, then adds the two log densities."""
-    s, log_det = peers.stereographic(z)
+    """The projection, then the sum of log density and log-det."""
+    s, log_det = plain.stereographic(z)
     return vmf_log_prob(s, loc, concentration) + log_det

@@ -1,9 +1,8 @@
-"""What a good torch user would write by hand: the contestants beside the reference.
+"""The ops as a good torch user would write them.
 
-The references do extra work for accuracy at extreme arguments; these are the short
-formulas found in flow libraries and VAE code, with nothing slowed down on purpose.
-Each takes the arguments of the op of its name.  Those of Bessel functions are for
-large orders only.
+The references do extra work for accuracy at extreme arguments. These are the short formulas of
+flow libraries and VAE code, as fast as plain torch allows. Each takes the arguments of the op of
+the same name. The Bessel functions support large orders only.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ def affine_coupling(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def affine_coupling_split(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-    """Splits the input, couples the second half and joins the two again."""
-    kept, moved = x.chunk(2, dim=1)
-    moved, log_det = affine_coupling(moved, params)
-    return torch.cat([kept, moved], dim=1), log_det
+    """Split the channels, couple the second part and concatenate."""
+    identity, coupled = x.chunk(2, dim=1)
+    coupled, log_det = affine_coupling(coupled, params)
+    return torch.cat([identity, coupled], dim=1), log_det
 
 
 def log_det_diagonal(diag: Tensor, event_ndim: int = 1) -> Tensor:
@@ -50,7 +49,7 @@ def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
 def affine_coupling_mlp(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """The network of one half couples the other."""
+    """A coupling whose conditioner is a ReLU network."""
     return affine_coupling_split(x, mlp(x.chunk(2, dim=1)[0], weights, biases))
 
 
@@ -99,7 +98,7 @@ def vmf_mean_resultant(kappa: Tensor, dim: int) -> Tensor:
 
 
 def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Tensor:
-    """By Gaussian numbers without their part along the axis; torch's, whatever the seed."""
+    """From a Gaussian minus its component along loc; ignores the seed."""
     v = torch.randn(*cosine.shape, loc.shape[-1], dtype=loc.dtype, device=loc.device)
     v = v - (v @ loc).unsqueeze(-1) * loc
     v = v / v.norm(dim=-1, keepdim=True)
@@ -107,7 +106,7 @@ def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> T
 
 
 def vmf_sample(loc: Tensor, concentration: Tensor, sample_shape: tuple[int, ...]) -> Tensor:
-    """Wood's rejection until every draw is taken; the loop waits for the device."""
+    """Wood's rejection until every draw is accepted; the loop synchronises with the device."""
     n = loc.shape[-1] - 1
     b = n / (2 * concentration + torch.sqrt(4 * concentration**2 + n * n))
     x0 = (1 - b) / (1 + b)
@@ -131,6 +130,6 @@ def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
 
 
 def stereographic_vmf_log_prob(z: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
-    """Projects, then adds the two log densities."""
+    """The projection, then the sum of log density and log-det."""
     s, log_det = stereographic(z)
     return vmf_log_prob(s, loc, concentration) + log_det

@@ -1,9 +1,8 @@
 """SciPy and TensorFlow Probability as users call them, for the comparison of errors.
 
-TensorFlow Probability has an environment of its own (its jax and ours need not agree):
-`python -m benchmarks.accuracy_peers` there, with tensorflow-probability, jax and scipy,
-writes its errors to accuracy_tfp.json, which `python -m benchmarks.accuracy` reads where
-it cannot import TFP itself.
+TensorFlow Probability may need a separate environment, with tensorflow-probability, jax and
+scipy. There, `python -m benchmarks.accuracy_libraries` writes its errors to accuracy_tfp.json;
+`python -m benchmarks.accuracy` reads this file if it cannot import TFP.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ STORED = Path(__file__).parent / "accuracy_tfp.json"
 def _radial(p: Array, kappa: Array, log_scaled: Array, ratio: Array) -> dict[str, Array]:
     """log C = v log k - (p/2) log 2 pi - log ive - k, and dA = 1 - A^2 - (p-1) A / k.
 
-    kappa = 0, where both libraries step aside, is set to the uniform's values.
+    kappa = 0, which neither library supports, is set to the uniform's values.
     """
     v = p / 2 - 1
     log_c = v * np.log(kappa) - p / 2 * np.log(2 * np.pi) - log_scaled - kappa
@@ -36,13 +35,13 @@ def _radial(p: Array, kappa: Array, log_scaled: Array, ratio: Array) -> dict[str
 
 
 class SciPy:
-    """Through the exponentially scaled ive, as vonmises_fisher and VAE codes do."""
+    """Computed from the exponentially scaled ive, as in vonmises_fisher and VAE code."""
 
     def __init__(self) -> None:
         self.name = f"SciPy {importlib.metadata.version('scipy')}"
 
     def radial(self, p: Array, kappa: Array) -> dict[str, Array]:
-        """By two calls of ive."""
+        """From two calls of ive."""
         low, high = ive(p / 2 - 1, kappa), ive(p / 2, kappa)
         return _radial(p, kappa, np.log(low), high / low)
 
@@ -78,7 +77,7 @@ class TensorFlowProbability:
 
 
 def tfp_errors() -> tuple[str, dict[str, Array]] | None:
-    """TFP's name and errors: measured where it is importable, else the stored ones."""
+    """TFP's name and errors: measured if it can be imported, otherwise the stored ones."""
     try:
         tfp = TensorFlowProbability()
     except ImportError:
@@ -97,7 +96,7 @@ def _stored() -> tuple[str, dict[str, Array]] | None:
 
 
 def main() -> None:
-    """Measures TFP and stores what comes out."""
+    """Measure TFP and store its errors."""
     tfp = TensorFlowProbability()
     jax = importlib.metadata.version("jax")
     stored: dict[str, Any] = {"name": f"{tfp.name} on jax {jax}", "tables": digest()}

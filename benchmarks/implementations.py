@@ -1,4 +1,4 @@
-"""The calls that a row compares, made ready to be timed."""
+"""The implementations that a row compares, as calls without arguments."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from torch import Tensor
 from flowkernels import ops
 from flowkernels.ops import reference
 
-from . import peers as plain
-from . import scipy_peers
-from .contest import Call
+from . import plain, scipy_formulas
+from .interleaved import Call
 from .registry import Function, Inputs, Row
 
 
 def as_tuple(out: Any) -> tuple[Tensor, ...]:
-    """An op's outputs, however many."""
+    """The outputs of an op as a tuple."""
     return out if isinstance(out, tuple) else (out,)
 
 
@@ -28,12 +27,12 @@ def forward(function: Function, tensors: Inputs) -> Call:
 
 
 def forward_backward(function: Function, tensors: Inputs) -> Call:
-    """A call and the gradients in every tensor argument, from one cotangent per output."""
+    """A call and the gradients of every tensor argument, from one cotangent per output."""
     leaves = [t.detach().clone().requires_grad_() for t in tensors]
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         shapes = [(o.shape, o.dtype) for o in as_tuple(function(*leaves))]
-    # Drawn in float64, so that every dtype sees the same values.
+    # Drawn in float64, so that every dtype gets the same values.
     cotangents = [
         torch.randn(shape, dtype=torch.float64, generator=generator).to(dtype)
         for shape, dtype in shapes
@@ -52,21 +51,21 @@ MAKERS: dict[str, Callable[[Function, Inputs], Call]] = {
 
 
 def compiled(function: Function) -> Function:
-    """`function` under torch.compile, specialised to the shapes at hand."""
+    """`function` under torch.compile with static shapes."""
     out: Function = torch.compile(lambda *tensors: function(*tensors), dynamic=False)
     return out
 
 
 def ours(row: Row, tensors: Inputs) -> Call:
-    """The op itself."""
+    """Our op."""
     return MAKERS[row.direction](row.function(ops), tensors)
 
 
 def formulas(row: Row) -> dict[str, Function]:
-    """The reference and what users would write in its place."""
+    """The reference and the formulas that users would write."""
     functions = {"reference": row.function(reference), "plain": row.function(plain)}
-    if hasattr(scipy_peers, row.subject.op):
-        functions["scipy"] = row.function(scipy_peers)
+    if hasattr(scipy_formulas, row.subject.op):
+        functions["scipy"] = row.function(scipy_formulas)
     return functions
 
 
