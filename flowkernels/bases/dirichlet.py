@@ -70,7 +70,7 @@ class SimplexDirichlet(Base):
         """The line between the simplex points of a and b; `name` as in :meth:`Base.path`."""
         if name not in (None, "simplex_linear"):
             return super().path(a, b, t, name)
-        return simplex_linear(_Latents(self))(a, b, t)
+        return simplex_linear(_LatentMap(self))(a, b, t)
 
     @property
     def concentration_scale(self) -> float:
@@ -91,7 +91,7 @@ class SimplexDirichlet(Base):
     def _set_constants(self, c: float) -> None:
         raise NotImplementedError
 
-    def _wide(self, z: Tensor) -> Tensor:
+    def _promoted(self, z: Tensor) -> Tensor:
         return z.to(torch.promote_types(z.dtype, torch.float32))
 
     def _refresh(self) -> None:
@@ -175,7 +175,7 @@ class StickBreakingDirichlet(SimplexDirichlet):
         return ((x - self.shift) / self.spread).to(self.concentration.dtype)
 
     def _logits(self, z: Tensor) -> Tensor:
-        return self.shift + self.spread * self._wide(z)
+        return self.shift + self.spread * self._promoted(z)
 
     def _coordinates(self, z: Tensor) -> Tensor:
         return self._logits(z) + self.log_pieces
@@ -223,7 +223,7 @@ class LogRatioDirichlet(SimplexDirichlet):
         )
 
     def log_prob(self, z: Tensor) -> Tensor:
-        w = self._spread * self._wide(z)
+        w = self._spread * self._promoted(z)
         total = w.sum(-1, keepdim=True, dtype=torch.float64)
         common = self._common * total
         centred = (total - common).squeeze(-1) - (self.dim + 1) * log_sum_exp(w, -common)
@@ -236,7 +236,7 @@ class LogRatioDirichlet(SimplexDirichlet):
         return self._standardized(logs[..., :-1] - logs[..., -1:]).to(self.concentration.dtype)
 
     def _coordinates(self, z: Tensor) -> Tensor:
-        w = self._spread * self._wide(z)
+        w = self._spread * self._promoted(z)
         return w + self._common * w.sum(-1, keepdim=True)
 
     def _standardized(self, coordinates: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ class LogRatioDirichlet(SimplexDirichlet):
         return (coordinates - back * total) / self._spread
 
 
-class _Latents:
+class _LatentMap:
     """Adapts a Dirichlet base to :func:`simplex_linear`, which ignores the log-dets."""
 
     def __init__(self, base: SimplexDirichlet) -> None:

@@ -168,7 +168,7 @@ class ResampledBase(Base):
         if not readable_without_sync(self.loc) and not math.isinf(self.truncation):
             return self._draw_without_sync(count)
         size = self.dim // self.groups
-        out = self.loc.new_empty(self.groups, count, size, dtype=self._wide)
+        out = self.loc.new_empty(self.groups, count, size, dtype=self._compute_dtype)
         taken = torch.zeros(self.groups, count, dtype=torch.long, device=self.loc.device)
         seen = 0
         while most := int((taken == 0).sum(1).max()) if count else 0:
@@ -189,7 +189,7 @@ class ResampledBase(Base):
     def _draw_without_sync(self, count: int) -> tuple[Tensor, Tensor]:
         """`draw` with all T proposals for every row, block by block."""
         size, last = self.dim // self.groups, int(self.truncation)
-        out = self.loc.new_zeros(self.groups, count, size, dtype=self._wide)
+        out = self.loc.new_zeros(self.groups, count, size, dtype=self._compute_dtype)
         taken = torch.zeros(self.groups, count, dtype=torch.long, device=self.loc.device)
         widest = max(size, *(w.shape[-1] for w in self.acceptance.weights))
         block = max(1, _BLOCK_WITHOUT_SYNC // max(1, self.groups * count * widest))
@@ -208,7 +208,7 @@ class ResampledBase(Base):
         accepted.
         """
         size = self.dim // self.groups
-        options: dict[str, Any] = {"dtype": self._wide, "device": self.loc.device}
+        options: dict[str, Any] = {"dtype": self._compute_dtype, "device": self.loc.device}
         e = torch.randn(self.groups, rows, k, size, **options)
         logits = self.acceptance(e.reshape(self.groups, -1, size).transpose(0, 1))
         uniform = torch.rand(self.groups, rows, k, **options)
@@ -220,7 +220,7 @@ class ResampledBase(Base):
         return chosen, first, accepted.any(-1)
 
     @property
-    def _wide(self) -> torch.dtype:
+    def _compute_dtype(self) -> torch.dtype:
         return torch.promote_types(self.loc.dtype, torch.float32)
 
     def train(self, mode: bool = True) -> ResampledBase:
@@ -249,7 +249,7 @@ class ResampledBase(Base):
             for start in range(0, self.num_eval_samples, step):
                 rows = min(step, self.num_eval_samples - start)
                 e = torch.randn(rows, self.groups, size, generator=generator, dtype=torch.float32)
-                logits = self.acceptance(e.to(self.loc.device, self._wide))
+                logits = self.acceptance(e.to(self.loc.device, self._compute_dtype))
                 total += logits.sigmoid().sum(0, dtype=torch.float64)
         return total / self.num_eval_samples
 

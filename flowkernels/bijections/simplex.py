@@ -49,10 +49,10 @@ class SimplexBijection(Bijection):
         return log_s.exp().to(x.dtype), log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_det = self.log_inverse(self._wide("s", z, self.dim + 1).log())
+        x, log_det = self.log_inverse(self._promoted("s", z, self.dim + 1).log())
         return x.to(z.dtype), log_det
 
-    def _wide(self, name: str, x: Tensor, size: int) -> Tensor:
+    def _promoted(self, name: str, x: Tensor, size: int) -> Tensor:
         if x.ndim < 1 or x.shape[-1] != size:
             raise ValueError(
                 f"{type(self).__name__}: {name} must have shape (..., {size}), got {tuple(x.shape)}"
@@ -80,7 +80,7 @@ class StickBreaking(SimplexBijection):
     """
 
     def log_forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self._wide("z", x, self.dim)
+        x = self._promoted("z", x, self.dim)
         pieces = pieces_left(x)
         logit = x - pieces.log()
         log_v, log_rest = F.logsigmoid(logit), F.logsigmoid(-logit)
@@ -89,7 +89,7 @@ class StickBreaking(SimplexBijection):
         return torch.cat([taken, left[..., -1:]], -1), _stick_log_det(log_v, log_rest, pieces)
 
     def log_inverse(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        dtype = self._wide("log_s", log_s, self.dim + 1).dtype
+        dtype = self._promoted("log_s", log_s, self.dim + 1).dtype
         log_s = log_s.double()
         # log of the remainder after piece k; a running sum, whose float32 roundings would add up
         left = log_s.flip(-1).logcumsumexp(-1).flip(-1)[..., 1:]
@@ -116,7 +116,7 @@ class AdditiveLogRatio(SimplexBijection):
     """
 
     def log_forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self._wide("z", x, self.dim)
+        x = self._promoted("z", x, self.dim)
         zero = torch.zeros_like(x[..., :1])
         normalizer = log_sum_exp(x, zero)
         log_det = x.sum(-1, dtype=torch.float64) - (self.dim + 1) * normalizer
@@ -124,7 +124,7 @@ class AdditiveLogRatio(SimplexBijection):
         return log_s, log_det.to(x.dtype)
 
     def log_inverse(self, log_s: Tensor) -> tuple[Tensor, Tensor]:
-        dtype = self._wide("log_s", log_s, self.dim + 1).dtype
+        dtype = self._promoted("log_s", log_s, self.dim + 1).dtype
         log_s = log_s.double()
         return (log_s[..., :-1] - log_s[..., -1:]).to(dtype), -log_s.sum(-1).to(dtype)
 

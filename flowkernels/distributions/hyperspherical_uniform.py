@@ -103,14 +103,14 @@ class HypersphericalUniform(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
-        return self._full(shape, -log_area(self.dim), wide=True)
+        return self._full(shape, -log_area(self.dim), promote=True)
 
     def entropy(self) -> Tensor:
         """In nats: the logarithm of the sphere's area."""
-        return self._full(tuple(self.batch_shape), log_area(self.dim), wide=True)
+        return self._full(tuple(self.batch_shape), log_area(self.dim), promote=True)
 
-    def _full(self, shape: tuple[int, ...], value: float, wide: bool = False) -> Tensor:
-        dtype = torch.promote_types(self.dtype, torch.float32) if wide else self.dtype
+    def _full(self, shape: tuple[int, ...], value: float, promote: bool = False) -> Tensor:
+        dtype = torch.promote_types(self.dtype, torch.float32) if promote else self.dtype
         return torch.full(shape, value, dtype=dtype, device=self.device)
 
 
