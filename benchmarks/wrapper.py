@@ -1,13 +1,12 @@
-"""python -m benchmarks.wrapper: what Python costs around a launch of the Triton kernels.
+"""python -m benchmarks.wrapper: the Python overhead of a Triton kernel launch.
 
-Timed is a repeated call of an op's function, as the dispatcher makes it, on CPU tensors and
-without a GPU: looking up the kind of call (shapes, strides, dtypes, devices and options of all
-arguments, whose checks were made at the first call), copies of arguments that need one,
-allocation of the outputs, assembling the kernel's arguments, and what follows the kernel (sums
-over the parts of long rows, casts).  The launch itself is replaced by nothing.  `outputs` is the
-allocation alone, `first` the first call of its kind.
+Times a repeated call of an op's function, as the dispatcher calls it, on CPU tensors and without a
+GPU: the lookup of the call by shapes, strides, dtypes, devices and options (checked at the first
+call), copies of arguments if needed, allocation of the outputs, the kernel's arguments, and the
+work after the kernel (sums over the splits of long rows, casts).  The launch is replaced by a
+no-op.  `outputs` is the allocation alone, `first` the first call.
 
-Not included: the dispatcher, autograd, and Triton's own launch.
+Not included: the dispatcher, autograd, and Triton's launch.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def _arguments() -> dict[str, tuple[Any, ...]]:
 
 @contextmanager
 def without_launches() -> Iterator[None]:
-    """Kernels are not started inside."""
+    """A context in which kernels are not launched."""
     launch, calls.launch = calls.launch, lambda call, first: None
     try:
         yield
@@ -73,12 +72,12 @@ def both() -> Iterator[tuple[str, calls.Planned, tuple[Any, ...]]]:
 
 
 def seconds(function: Any, count: int = 2000, repeats: int = 15) -> float:
-    """The least time of a call."""
+    """The shortest time of a call."""
     return min(timeit.repeat(function, number=count, repeat=repeats)) / count
 
 
 def microseconds() -> Iterator[tuple[str, float, float, float]]:
-    """(name, a call, of it the outputs' allocation, the first call)."""
+    """(name, a call, the allocation of its outputs, the first call)."""
     for name, function, arguments in both():
         calls.forget()
         first = timeit.timeit(lambda f=function, a=arguments: f(*a), number=1)  # type: ignore[misc]
@@ -92,7 +91,7 @@ def microseconds() -> Iterator[tuple[str, float, float, float]]:
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table."""
     formatter = argparse.RawDescriptionHelpFormatter
     argparse.ArgumentParser(description=__doc__, formatter_class=formatter).parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The generated files of the mathematics are what their generators write."""
+"""The generated files of the mathematics are up to date."""
 
 from __future__ import annotations
 

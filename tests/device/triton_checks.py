@@ -1,6 +1,6 @@
-"""The Triton kernels' wrappers, watched; run by test_no_copies.py.
+"""The wrappers of the Triton kernels under the watch; run by test_no_copies.py.
 
-Everything but the launches runs: what is allocated, made and copied around them.
+Everything runs except the launches: allocations, tables and copies.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _no_launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def calls_of(case: Case) -> list[tuple[str, tuple[Any, ...]]]:
-    """What forward and backward hand to the kernels, with numbers for tensors on the CPU."""
+    """The arguments that forward and backward pass to the kernels, recorded on the CPU."""
     with Recorder() as recorder:
         for sample in case.small():
             gradients(case, case.call, sample.to(torch.float32))
@@ -63,7 +63,7 @@ def test_wrapper(case: Case) -> None:
     recorded = calls_of(case)
     assert recorded
     with fake_device(), torch.no_grad():
-        if case.op in WHOLE:  # those that read tables
+        if case.op in WHOLE:  # the ops that read tables
             for name, args in recorded:
                 run(name, args)
         with watched():
@@ -71,7 +71,7 @@ def test_wrapper(case: Case) -> None:
                 run(name, args)
 
 
-def test_the_samplers_wrapper() -> None:
+def test_sampler_wrapper() -> None:
     args = (torch.ones(3, 4), torch.tensor(1), 5, True)
     with fake_device(), torch.no_grad():
         run("vmf_sample_cosine", args)
@@ -88,7 +88,7 @@ def test_the_samplers_wrapper() -> None:
     ],
     ids=["plan", "tables", "nodes"],
 )
-def test_a_table_is_not_made_while_capturing(make: Any) -> None:
+def test_tables_are_not_made_during_capture(make: Any) -> None:
     with fake_device():
         with watched(), pytest.raises(RuntimeError, match="before capturing a CUDA graph"):
             make(torch.device("cuda"))
