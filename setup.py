@@ -208,7 +208,7 @@ def main() -> None:
     setup(
         packages=packages,
         package_dir={"flowkernels.ops": "python_ops"},
-        package_data={"flowkernels": ["py.typed", "study/configs/*.yaml"]},
+        package_data={"flowkernels": ["py.typed", "experiments/study/configs/*.yaml"]},
         ext_modules=[
             cpp_extension.CppExtension(
                 "flowkernels._C",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from . import _moved
+
 __version__ = "0.1.0"
 __all__ = ["__version__", "backends", "build_info", "ops"]
 
 if TYPE_CHECKING:
     from . import ops
+
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,6 @@
 """``python -m flowkernels`` runs the ``flowkernels`` command."""
 
-from flowkernels.cli import main
+from flowkernels.experiments.cli import main
 
 if __name__ == "__main__":
     main()

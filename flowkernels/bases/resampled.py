@@ -50,8 +50,8 @@ class ResampledBase(Base):
       drawn on the CPU: read :attr:`normalizer` before capturing a CUDA graph.
 
     The accepted value is not a differentiable function of the parameters, so there is no
-    ``rsample``; :func:`flowkernels.training.reverse_kl.reverse_kl` uses the score-function
-    gradient instead.
+    ``rsample``; :func:`~flowkernels.experiments.training.reverse_kl.reverse_kl` uses the
+    score-function gradient instead.
 
     Args:
         dim: d.
@@ -145,7 +145,8 @@ class ResampledBase(Base):
         """Not defined: an accepted draw is not a differentiable function of the parameters."""
         raise NotImplementedError(
             "ResampledBase has no reparametrised draws: acceptance is not differentiable in the "
-            "parameters; use sample, and flowkernels.training.reverse_kl for its gradient"
+            "parameters; use sample, or the score-function gradient of "
+            "flowkernels.experiments.training.reverse_kl"
         )
 
     @torch.no_grad()

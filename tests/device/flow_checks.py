@@ -15,10 +15,10 @@ from torch.distributions import Independent, Laplace, MultivariateNormal, Normal
 
 from flowkernels import bases, bijections, flows
 from flowkernels.bases import Base, FromDistribution, ResampledBase, base_names
+from flowkernels.experiments.training.module import FlowModule
+from flowkernels.experiments.training.reverse_kl import reverse_kl
 from flowkernels.flows import Flow
 from flowkernels.interpolation import CauchyLength, Chi, path_names
-from flowkernels.training.module import FlowModule
-from flowkernels.training.reverse_kl import reverse_kl
 
 from .watch import Refused, fake_device, like, to_device, watched
 

@@ -13,9 +13,9 @@ from torch.testing import assert_close
 from flowkernels.bases import ResampledBase, StandardNormal, make_base
 from flowkernels.bases.resampled import factor_size, log_density_ratio
 from flowkernels.bijections import Compose
+from flowkernels.experiments.targets import grid_2d
+from flowkernels.experiments.training.reverse_kl import reverse_kl
 from flowkernels.flows import Flow, glow, realnvp
-from flowkernels.targets import grid_2d
-from flowkernels.training.reverse_kl import reverse_kl
 
 
 def trained(dim, spread=1.5, seed=1, **options):

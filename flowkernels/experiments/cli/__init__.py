@@ -1,0 +1,22 @@
+"""The command ``flowkernels``: train, evaluate, interpolate, sample, study, info and demo."""
+
+from __future__ import annotations
+
+import sys
+
+from flowkernels.experiments.data.extras import MissingExtraError, require
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command; what the user got wrong ends in one message and status 2.
+
+    Status 1 means that training diverged, 130 that it was interrupted.
+    """
+    try:
+        require("typer", extra="train", purpose="the command 'flowkernels'")
+        from flowkernels.experiments.cli.app import run
+    except MissingExtraError as error:
+        sys.exit(f"error: {error}")
+    sys.exit(run())

@@ -1,0 +1,80 @@
+"""The commands put together, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+import typer
+
+from flowkernels.experiments.cli.demo import demo
+from flowkernels.experiments.cli.evaluate import evaluate
+from flowkernels.experiments.cli.info import info
+from flowkernels.experiments.cli.memory import keep_freed_memory
+from flowkernels.experiments.cli.pictures import interpolate, sample
+from flowkernels.experiments.cli.study import study
+from flowkernels.experiments.cli.train import train
+from flowkernels.experiments.data.errors import DataError
+from flowkernels.experiments.data.extras import MissingExtraError
+from flowkernels.experiments.training import ConfigError, RunError
+
+__all__ = ["app", "run"]
+
+_HELP = """\
+Train normalizing flows on images, score them, and walk between images along the sphere.
+
+A run is a folder: `train` makes it, the other commands read it and add to it.
+
+    flowkernels train runs/first --data digits --epochs 20
+    flowkernels evaluate runs/first
+    flowkernels sample runs/first
+    flowkernels interpolate runs/first
+
+`study` compares many runs: bases, paths, seeds.
+
+Each command explains itself: `flowkernels train --help`.
+"""
+
+app = typer.Typer(
+    name="flowkernels",
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (train, evaluate, interpolate, sample, study, info, demo):
+    app.command()(command)
+
+
+def run() -> int:
+    """Run the command line; the exit status."""
+    _quieten_lightning()
+    keep_freed_memory()
+    try:
+        app()
+    except (ConfigError, DataError, RunError, MissingExtraError, OSError) as error:
+        # The user can do something about these; where in the code they arose does not help.
+        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        typer.echo(str(error), err=True)
+        return 2
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    return 0
+
+
+def _quieten_lightning() -> None:
+    # Its remarks on hardware and products are not about the run. Warnings stay.
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    # What the data layer does (looking, fetching) is news to whoever waits for it.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    data = logging.getLogger("flowkernels.experiments.data")
+    data.addHandler(handler)
+    data.setLevel(logging.INFO)

@@ -1,0 +1,112 @@
+"""``flowkernels evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowkernels.experiments.data.files import write_json
+from flowkernels.experiments.training import Run
+
+__all__ = ["LABELS", "evaluate", "evaluate_run", "print_scores"]
+
+LABELS = {
+    "flow": "this flow",
+    "untrained_flow": "the same flow, untrained (ActNorm started on one batch)",
+    "diagonal_gaussian": "diagonal Gaussian on pixels",
+    "diagonal_gaussian_logit": "diagonal Gaussian on logits (the flow without its layers)",
+}
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
+    checkpoint: Annotated[
+        str, typer.Option(help="`best`, `last`, or the path of a checkpoint.")
+    ] = "best",
+    limit: Annotated[
+        int | None, typer.Option(help="Score only so many test images.", min=1)
+    ] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder of the data, where it has moved.")
+    ] = None,
+) -> None:
+    """Print the test score of a trained flow beside its baselines; write `RUN/metrics.json`.
+
+    The score is in bits per dimension, lower is better: -log2 of the density of the dequantised
+    image over its number of pixels and channels, the mean over the test images and one draw of the
+    noise each. The error is the standard error of that mean.
+
+        flowkernels evaluate runs/digits
+
+        flowkernels evaluate runs/digits --checkpoint last --limit 1000
+    """
+    folder = Run(run)
+    result = evaluate_run(folder, checkpoint=checkpoint, limit=limit, data_dir=data_dir)
+    print_scores(result)
+    typer.echo(f"Written to {folder.path / 'metrics.json'}")
+
+
+def evaluate_run(
+    run: Run, *, checkpoint: str = "best", limit: int | None = None, data_dir: str | None = None
+) -> dict[str, Any]:
+    """Score a run and write ``metrics.json``; what was written."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from flowkernels.experiments.evaluation import compare, round_trip_error, start_flow
+    from flowkernels.experiments.training import build_flow, data_module, on_device
+
+    config = run.config()
+    flow, origin = run.load_flow(checkpoint)
+    flow = on_device(flow, config)
+    data = data_module(config, data_dir=data_dir)
+    test = data.dataset.test[:limit]
+    untrained = build_flow(config, data.dataset.shape).to(flow.dtype)
+    untrained = start_flow(untrained, next(iter(data.train_dataloader())))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("scoring", total=len(LABELS) * len(test))
+        scores = compare(
+            flow,
+            untrained,
+            data.train_images,
+            test,
+            on_batch=lambda count: progress.advance(task, count),
+        )
+    result = {
+        "run": str(run.path),
+        **origin,
+        "data": data.dataset.name,
+        "test_images": len(test),
+        "dimensions": test[0].numel(),
+        "scores": scores,
+        "round_trip_error": round_trip_error(flow, test[:500]),
+    }
+    write_json(run.path / "metrics.json", result)
+    return result
+
+
+def print_scores(result: dict[str, Any]) -> None:
+    """Print what :func:`evaluate_run` returned as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=f"{result['data']}: {result['test_images']} test images, step {result['step']}"
+    )
+    table.add_column("density")
+    table.add_column("bits per dimension", justify="right")
+    table.add_column("standard error", justify="right")
+    for name, label in LABELS.items():
+        if name in result["scores"]:
+            score = result["scores"][name]
+            style = "bold" if name == "flow" else None
+            row = f"{score['bpd']:.4f}", f"{score['standard_error']:.4f}"
+            table.add_row(label, *row, style=style)
+    console = Console()
+    console.print(table)
+    console.print(
+        "forward, then inverse: images return within "
+        f"{result['round_trip_error']:.1e} (pixels in [0, 1], 500 test images at most)"
+    )

@@ -1,0 +1,117 @@
+"""``flowkernels sample`` and ``flowkernels interpolate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flowkernels.experiments.training import ConfigError, Run
+
+__all__ = ["draw_interpolation", "draw_samples", "interpolate", "sample"]
+
+_Run = Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")]
+_Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or the path of a checkpoint.")]
+_Seed = Annotated[int, typer.Option(help="Another seed, another picture.", min=0)]
+_Scale = Annotated[int, typer.Option(help="Pixels per pixel of an image.", min=1)]
+
+
+def sample(
+    run: _Run,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The PNG. [default: RUN/samples.png]")
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Rows of the grid.", min=1)] = 8,
+    columns: Annotated[int, typer.Option(help="Columns of the grid.", min=1)] = 12,
+    seed: _Seed = 0,
+    checkpoint: _Checkpoint = "best",
+    scale: _Scale = 2,
+) -> None:
+    """Draw images from a trained flow as a grid.
+
+    flowkernels sample runs/digits
+
+    flowkernels sample runs/digits --rows 4 --columns 4 --seed 1 -o four.png
+    """
+    folder = Run(run)
+    target = output or folder.path / "samples.png"
+    typer.echo(draw_samples(folder, target, (rows, columns), seed, checkpoint, scale))
+
+
+def interpolate(
+    run: _Run,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The PNG. [default: RUN/interpolation.png]"),
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="Rows: pairs of test images.", min=1)] = 8,
+    points: Annotated[int, typer.Option(help="Columns: points on the path.", min=2)] = 11,
+    path: Annotated[
+        str | None,
+        typer.Option(help="Path in the latent space; the base's own where not given."),
+    ] = None,
+    seed: _Seed = 0,
+    checkpoint: _Checkpoint = "best",
+    scale: _Scale = 2,
+) -> None:
+    """Walk from one test image to another through the latent space, a pair per row.
+
+    The first and the last column are the test images themselves. With a vMF base the walk follows
+    the great circle between their latents on the sphere.
+
+        flowkernels interpolate runs/digits
+
+        flowkernels interpolate runs/digits --pairs 4 --points 9 --path linear
+    """
+    folder = Run(run)
+    target = output or folder.path / "interpolation.png"
+    typer.echo(draw_interpolation(folder, target, (pairs, points), path, seed, checkpoint, scale))
+
+
+def draw_samples(
+    run: Run,
+    target: Path,
+    size: tuple[int, int] = (8, 12),
+    seed: int = 0,
+    checkpoint: str = "best",
+    scale: int = 2,
+) -> Path:
+    """Write a grid of (rows, columns) samples; its path."""
+    from flowkernels.experiments.evaluation import fixed_noise, save_grid
+
+    flow, _ = run.load_flow(checkpoint)
+    with fixed_noise(seed):
+        images = flow.sample(size)
+    return save_grid(images, target, scale=scale)
+
+
+def draw_interpolation(
+    run: Run,
+    target: Path,
+    size: tuple[int, int] = (8, 11),
+    path: str | None = None,
+    seed: int = 0,
+    checkpoint: str = "best",
+    scale: int = 2,
+) -> Path:
+    """Write a grid of (pairs, points on the path); its path."""
+    import torch
+
+    from flowkernels.experiments.evaluation import save_grid
+    from flowkernels.experiments.training import data_module
+    from flowkernels.interpolation import path_names
+
+    if path is not None and path not in path_names():
+        raise ConfigError(f"path: expected one of {', '.join(path_names())}, got {path!r}")
+    flow, _ = run.load_flow(checkpoint)
+    test = data_module(run.config()).dataset.test
+    pairs, points = size
+    if 2 * pairs > len(test):
+        raise ConfigError(f"pairs: expected at most {len(test) // 2} of the test set, got {pairs}")
+    chosen = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))[: 2 * pairs]
+    ends = test[chosen].to(flow.dtype)
+    t = torch.linspace(0, 1, points, dtype=flow.dtype)
+    with torch.no_grad():
+        images = flow.interpolate(ends[:pairs], ends[pairs:], t, path)
+    return save_grid(images, target, scale=scale)

@@ -1,0 +1,85 @@
+"""``flowkernels train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowkernels.experiments.cli.options import with_settings
+from flowkernels.experiments.training import Run, RunConfig
+
+__all__ = ["run_training", "train"]
+
+
+@with_settings(RunConfig)
+def train(
+    run: Annotated[Path, typer.Argument(help="Folder of the run; it is made.", metavar="RUN")],
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on from the newest checkpoint, exactly; or begin."),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings from a JSON file, such as another run's config.json."),
+    ] = None,
+    *,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write TensorBoard events too.",
+            rich_help_panel="Machine and records",
+        ),
+    ] = False,
+    **given: Any,
+) -> None:
+    """Train a flow and leave everything in the folder RUN.
+
+    RUN gets `config.json` (the settings), `metrics.csv` (bits per dimension over the steps),
+    `checkpoints/last.ckpt` and `checkpoints/best.ckpt`. Training that was stopped or killed goes
+    on with `--resume`, number for number as if nothing had happened (on the CPU).
+
+        flowkernels train runs/digits --data digits --levels 1 --epochs 20
+
+        flowkernels train runs/digits --resume
+
+        flowkernels train runs/kmnist --data idx --data-dir ~/kmnist --base normal
+
+        flowkernels train runs/again --config runs/digits/config.json --seed 1
+    """
+    if given.get("data_dir") is not None:
+        # The run is read from other folders, too.
+        given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
+    folder = Run(run)
+    if config is not None:
+        start = RunConfig.load(config)
+    elif resume and folder.config_file.exists():
+        start = folder.config()
+    else:
+        start = RunConfig()
+    settings = RunConfig.from_dict({**start.to_dict(), **given})
+    run_training(settings, folder, resume=resume, tensorboard=tensorboard)
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        return
+    typer.echo(
+        f"Trained. Settings, metrics.csv and checkpoints are in {run}\n"
+        f"Next: flowkernels evaluate {run}"
+    )
+
+
+def run_training(config: RunConfig, run: Run, *, resume: bool, tensorboard: bool = False) -> None:
+    """Train, turning divergence and interruption into a message and an exit status."""
+    from flowkernels.experiments.training import NonFiniteError, fit
+
+    try:
+        fit(config, run.path, resume=resume, tensorboard=tensorboard)
+    except NonFiniteError as error:
+        typer.secho(f"stopped: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        again = f"flowkernels train {run.path} --resume"
+        typer.echo(f"\nInterrupted. Go on where it stopped: {again}", err=True)
+        raise typer.Exit(130) from error

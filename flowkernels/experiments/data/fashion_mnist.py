@@ -1,0 +1,119 @@
+"""Fashion-MNIST: 60,000 + 10,000 grey 28x28 images of clothing, and the ways to get it.
+
+Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking
+Machine Learning Algorithms" (2017), arXiv 1708.07747.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from flowkernels.experiments.data.dataset import ImageDataset
+from flowkernels.experiments.data.errors import DataError
+from flowkernels.experiments.data.fetch import apt_extract, download, sha256
+from flowkernels.experiments.data.files import atomic_write, cache_dir
+from flowkernels.experiments.data.idx import find_idx, load_idx_folder, read_bytes
+
+__all__ = ["SHA256", "load_fashion_mnist", "locate_fashion_mnist"]
+
+log = logging.getLogger(__name__)
+
+DEBIAN_PACKAGE = "dataset-fashion-mnist"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+
+# Of the unpacked content: mirrors pack the same bytes with different gzip headers.
+SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+
+def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> ImageDataset:
+    """Load Fashion-MNIST, fetching it once where it is nowhere on this machine.
+
+    Args:
+        folder: a folder with the four IDX files; None looks for them, see
+            :func:`locate_fashion_mnist`.
+
+    Raises:
+        DataError: it cannot be found or fetched, or a file is damaged.
+    """
+    where = Path(folder) if folder is not None else locate_fashion_mnist()
+    return load_idx_folder(where, name="fashion-mnist")
+
+
+def locate_fashion_mnist() -> Path:
+    """The folder that holds Fashion-MNIST.
+
+    Looks where Debian's package ``dataset-fashion-mnist`` puts it and then into the cache folder;
+    else fetches it into the cache, over HTTP and then through ``apt-get download``. What was
+    fetched is compared with the checksums above.
+
+    Raises:
+        DataError: no way led to it; the message lists what each one answered.
+    """
+    cached = cache_dir() / "fashion-mnist"
+    for folder in (DEBIAN_FOLDER, cached):
+        if all(find_idx(folder, stem) for stem in SHA256):
+            return folder
+    answers = []
+    ways: tuple[Callable[[Path], None], ...] = (_fetch_from_web, _fetch_from_debian)
+    for way in ways:
+        try:
+            way(cached)
+        except DataError as error:
+            log.info("%s", error)
+            answers.append(f"  - {error}")
+        else:
+            log.info("Fashion-MNIST is now in %s", cached)
+            return cached
+    raise DataError(
+        f"Fashion-MNIST is neither in {DEBIAN_FOLDER} nor in {cached}, and could not be fetched:\n"
+        + "\n".join(answers)
+        + f"\nInstall Debian's package {DEBIAN_PACKAGE}, or put its four .gz files into {cached}, "
+        "or use --data digits, which needs no download."
+    )
+
+
+def _fetch_from_web(folder: Path) -> None:
+    for stem in SHA256:
+        url = f"{URL}{stem}.gz"
+        log.info("fetching %s", url)
+        packed = download(url)
+        try:
+            content = gzip.decompress(packed)
+        except (gzip.BadGzipFile, EOFError, OSError) as error:
+            raise DataError(
+                f"{url}: expected a gzip file, got {len(packed)} other bytes"
+            ) from error
+        _keep(folder, stem, content, source=url)
+
+
+def _fetch_from_debian(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="flowkernels-deb-") as name:
+        tree = apt_extract(DEBIAN_PACKAGE, Path(name))
+        unpacked = tree / DEBIAN_FOLDER.relative_to("/")
+        for stem in SHA256:
+            path = find_idx(unpacked, stem)
+            if path is None:
+                raise DataError(f"package {DEBIAN_PACKAGE}: expected {stem} in it, found none")
+            _keep(folder, stem, read_bytes(path), source=f"{DEBIAN_PACKAGE}: {path.name}")
+
+
+def _keep(folder: Path, stem: str, content: bytes, *, source: str) -> None:
+    if (found := sha256(content)) != SHA256[stem]:
+        raise DataError(
+            f"{source}: expected content with SHA-256 {SHA256[stem]}, found {found} "
+            f"({len(content)} bytes)"
+        )
+    # mtime=0: the same content is the same file. Level 6 takes a second where 9 takes many.
+    with atomic_write(folder / f"{stem}.gz") as file:
+        file.write(gzip.compress(content, compresslevel=6, mtime=0))

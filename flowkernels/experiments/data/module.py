@@ -1,0 +1,109 @@
+"""The data as Lightning wants it."""
+
+from __future__ import annotations
+
+import lightning.pytorch as pl
+import torch
+
+from flowkernels.experiments.data.batches import TensorBatches
+from flowkernels.experiments.data.dataset import ImageDataset
+from flowkernels.experiments.data.errors import DataError
+
+__all__ = ["ImageDataModule"]
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Training, validation and test batches of a data set that sits in memory.
+
+    The validation images are held out of the training split by a shuffle with a fixed seed of its
+    own, so that every run of a data set validates on the same images whatever its seed.
+
+    Args:
+        dataset: the images.
+        batch_size: images in a batch, per device.
+        val_size: how many training images to hold out; 0 for none.
+        eval_batch_size: of validation and test batches; ``batch_size`` where None.
+        seed: of the training order.
+        steps_per_epoch: batches in an epoch of training; None for all of them.
+
+    Raises:
+        DataError: ``val_size`` leaves nothing to train on.
+        ValueError: a batch size is below one.
+
+    Example:
+        >>> from flowkernels.experiments.data import load_dataset
+        >>> data = ImageDataModule(load_dataset("digits"), batch_size=64, val_size=200)
+        >>> len(data.train_images), len(data.val_images), len(data.dataset.test)
+        (1237, 200, 360)
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        *,
+        batch_size: int,
+        val_size: int = 0,
+        eval_batch_size: int | None = None,
+        seed: int = 0,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        count = len(dataset.train)
+        if not 0 <= val_size < count:
+            raise DataError(
+                f"val_size: expected 0 to {count - 1} of the {count} training images of "
+                f"{dataset.name}, got {val_size}"
+            )
+        if batch_size < 1 or (eval_batch_size is not None and eval_batch_size < 1):
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size or batch_size
+        self.seed = seed
+        self.steps_per_epoch = steps_per_epoch
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        self.train_images = dataset.train[order[val_size:]]
+        self.val_images = dataset.train[order[:val_size]]
+
+    def _processes(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def train_dataloader(self) -> TensorBatches:
+        """Shuffled batches of the training images; a smaller last one is left out.
+
+        The images go to the trainer's device whole: a batch is then a selection there, for which
+        no step waits.
+        """
+        batches = self._training(*self._processes())
+        if self.trainer is not None:
+            batches.images = batches.images.to(self.trainer.strategy.root_device)
+        return batches
+
+    def steps_in_epoch(self, world_size: int = 1) -> int:
+        """How many batches an epoch of training has in each of ``world_size`` processes."""
+        return len(self._training(0, world_size))
+
+    def _training(self, rank: int, world_size: int) -> TensorBatches:
+        return TensorBatches(
+            self.train_images,
+            self.batch_size,
+            shuffle=True,
+            drop_last=True,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+            max_batches=self.steps_per_epoch,
+        )
+
+    def val_dataloader(self) -> TensorBatches | list[TensorBatches]:
+        """The held-out images in order; an empty list where none are held out."""
+        return self._in_order(self.val_images) if len(self.val_images) else []
+
+    def test_dataloader(self) -> TensorBatches:
+        """The test images in order."""
+        return self._in_order(self.dataset.test)
+
+    def _in_order(self, images: torch.Tensor) -> TensorBatches:
+        rank, world_size = self._processes()
+        return TensorBatches(images, self.eval_batch_size, rank=rank, world_size=world_size)

@@ -1,0 +1,190 @@
+"""Tables of numbers (UCI-style) from NumPy and CSV files, split and standardised."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from flowkernels.experiments.data.errors import DataError
+
+__all__ = ["Table", "load_table"]
+
+Array = npt.NDArray[np.float64]
+_SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a table, standardised by the training rows' mean and standard deviation.
+
+    Attributes:
+        train, val, test: (n, d) float32.
+        mean: (d,) float64, what was subtracted.
+        scale: (d,) float64, what was divided by; log densities of the raw rows are lower by the
+            sum of its logs.
+    """
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    @property
+    def dim(self) -> int:
+        """d."""
+        return self.train.shape[1]
+
+
+def load_table(
+    path: str | os.PathLike[str], *, val: float = 0.1, test: float = 0.1, seed: int = 0
+) -> Table:
+    r"""Read a table: a row per datum, a column per coordinate.
+
+    ``.npy``: one array (n, d). ``.npz``: arrays ``train``, ``val`` and ``test``, whose split is
+    kept, or a single array. ``.csv``: numbers between commas, with or without a line of names.
+
+    Args:
+        path: of the file.
+        val: share of the rows for validation, where the file has no split.
+        test: share of the rows for testing.
+        seed: of the shuffle that splits them.
+
+    Raises:
+        DataError: the file is missing, damaged or of another kind, holds something other than
+            finite numbers, or has too few rows or a constant column; the message names it.
+        ValueError: the shares are not from 0 to below 1 together.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "rows.csv"
+        >>> _ = file.write_text("a,b\n" + "\n".join(f"{i},{i * i}" for i in range(100)))
+        >>> table = load_table(file)
+        >>> table.train.shape, table.val.shape, table.test.shape
+        (torch.Size([80, 2]), torch.Size([10, 2]), torch.Size([10, 2]))
+    """
+    if not (val >= 0 and test >= 0 and val + test < 1):
+        raise ValueError(f"val and test must be from 0 and below 1 together, got {val} and {test}")
+    file = Path(path)
+    readers = {".npy": _read_npy, ".npz": _read_npz, ".csv": _read_csv}
+    if file.suffix not in readers:
+        raise DataError(f"{file}: expected a table in {', '.join(readers)}")
+    try:
+        parts = readers[file.suffix](file)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    for name, rows in parts.items():
+        _check(file, name, rows)
+    if len(parts) == 1:
+        (whole,) = parts.values()
+        parts = _split(whole, val, test, seed)
+    return _standardised(file, parts)
+
+
+def _read_npy(file: Path) -> dict[str, Array]:
+    try:
+        return {"array": np.load(file, allow_pickle=False)}
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{file}: expected a NumPy array ({error})") from error
+
+
+def _read_npz(file: Path) -> dict[str, Array]:
+    import zipfile
+
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            names = arrays.files
+            if set(names) != set(_SPLITS) and len(names) != 1:
+                raise DataError(
+                    f"{file}: expected arrays train, val and test, or one array; "
+                    f"found {', '.join(names) or 'none'}"
+                )
+            return {name: arrays[name] for name in names}
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{file}: expected an archive of NumPy arrays ({error})") from error
+
+
+def _read_csv(file: Path) -> dict[str, Array]:
+    rows: list[list[float]] = []
+    with file.open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.reader(lines)
+        try:
+            for cells in reader:
+                if not cells:
+                    continue
+                numbers = [_number(cell) for cell in cells]
+                if not rows and all(number is None for number in numbers):
+                    continue  # names
+                if None in numbers:
+                    column = numbers.index(None)
+                    raise DataError(
+                        f"{file}: line {reader.line_num}, column {column + 1}: expected a number, "
+                        f"got {cells[column]!r}"
+                    )
+                if rows and len(numbers) != len(rows[0]):
+                    raise DataError(
+                        f"{file}: line {reader.line_num}: expected {len(rows[0])} columns, "
+                        f"got {len(numbers)}"
+                    )
+                rows.append([number for number in numbers if number is not None])
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: expected text with commas ({error})") from error
+    return {"table": np.array(rows, dtype=np.float64).reshape(len(rows), -1 if rows else 0)}
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _check(file: Path, name: str, rows: Array) -> None:
+    if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind not in "fiub":
+        raise DataError(
+            f"{file}: {name}: expected numbers of shape (n, d), got {rows.dtype} {rows.shape}"
+        )
+    bad = np.argwhere(~np.isfinite(rows))
+    if len(bad):
+        row, column = (int(i) for i in bad[0])
+        raise DataError(
+            f"{file}: {name}: row {row + 1}, column {column + 1}: expected a finite number, "
+            f"got {rows[row, column]}"
+        )
+
+
+def _split(rows: Array, val: float, test: float, seed: int) -> dict[str, Array]:
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).numpy()
+    n_val, n_test = round(val * len(rows)), round(test * len(rows))
+    held = n_val + n_test
+    return {
+        "train": rows[order[held:]],
+        "val": rows[order[:n_val]],
+        "test": rows[order[n_val:held]],
+    }
+
+
+def _standardised(file: Path, parts: dict[str, Array]) -> Table:
+    if len({rows.shape[1] for rows in parts.values()}) > 1:
+        shapes = ", ".join(f"{name} {rows.shape}" for name, rows in parts.items())
+        raise DataError(f"{file}: expected as many columns in every split, got {shapes}")
+    train = parts["train"].astype(np.float64)
+    if len(train) < 2:
+        raise DataError(f"{file}: expected at least 2 training rows, got {len(train)}")
+    mean, scale = train.mean(0), train.std(0)
+    if len(flat := np.flatnonzero(scale <= 1e-12 * np.abs(mean))):
+        raise DataError(f"{file}: column {flat[0] + 1} is constant and has no density")
+    tensors = {
+        name: torch.from_numpy(((rows.astype(np.float64) - mean) / scale).astype(np.float32))
+        for name, rows in parts.items()
+    }
+    return Table(**tensors, mean=torch.from_numpy(mean), scale=torch.from_numpy(scale))

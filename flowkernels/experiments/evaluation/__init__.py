@@ -1,0 +1,68 @@
+"""Scoring a flow: bits per dimension, the baselines beside it, and pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flowkernels.experiments.data.extras import lazy
+
+if TYPE_CHECKING:
+    from flowkernels.experiments.evaluation.baselines import DiagonalGaussian
+    from flowkernels.experiments.evaluation.evaluate import (
+        compare,
+        round_trip_error,
+        score,
+        start_flow,
+    )
+    from flowkernels.experiments.evaluation.extractor import (
+        Classifier,
+        Extractor,
+        inception,
+        trained_classifier,
+    )
+    from flowkernels.experiments.evaluation.metrics import BitsPerDim
+    from flowkernels.experiments.evaluation.noise import fixed_noise
+    from flowkernels.experiments.evaluation.pictures import save_curve, save_grid
+    from flowkernels.experiments.evaluation.quality import ImageQuality
+    from flowkernels.experiments.evaluation.walks import (
+        NearestImages,
+        pairs_of,
+        score_walks,
+        walk_images,
+    )
+
+__all__ = [
+    "BitsPerDim",
+    "Classifier",
+    "DiagonalGaussian",
+    "Extractor",
+    "ImageQuality",
+    "NearestImages",
+    "compare",
+    "fixed_noise",
+    "inception",
+    "pairs_of",
+    "round_trip_error",
+    "save_curve",
+    "save_grid",
+    "score",
+    "score_walks",
+    "start_flow",
+    "trained_classifier",
+    "walk_images",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "baselines": ("DiagonalGaussian",),
+        "evaluate": ("compare", "round_trip_error", "score", "start_flow"),
+        "extractor": ("Classifier", "Extractor", "inception", "trained_classifier"),
+        "metrics": ("BitsPerDim",),
+        "noise": ("fixed_noise",),
+        "pictures": ("save_curve", "save_grid"),
+        "quality": ("ImageQuality",),
+        "walks": ("NearestImages", "pairs_of", "score_walks", "walk_images"),
+    },
+    {"evaluate": ("torchmetrics",), "metrics": ("torchmetrics",), "quality": ("torchmetrics",)},
+)

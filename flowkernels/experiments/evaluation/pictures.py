@@ -1,0 +1,102 @@
+"""Pictures of what a flow does, as PNG files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flowkernels.experiments.data.extras import require
+from flowkernels.experiments.data.files import atomic_write
+
+__all__ = ["grid", "save_curve", "save_grid"]
+
+
+def grid(images: Tensor, *, scale: int = 2, gap: int = 2) -> Tensor:
+    """Images laid out in rows and columns on white.
+
+    Args:
+        images: (rows, columns, C, H, W), levels from 0 to 255; C is 1 or 3.
+        scale: pixels of the picture per pixel of an image.
+        gap: pixels between images.
+
+    Returns:
+        (height, width, C) uint8.
+
+    Raises:
+        ValueError: the shape is another.
+
+    Example:
+        >>> grid(torch.zeros(2, 3, 1, 4, 4), scale=1, gap=1).shape
+        torch.Size([11, 16, 1])
+    """
+    if images.ndim != 5 or images.shape[2] not in (1, 3):
+        raise ValueError(
+            f"images: expected shape (rows, columns, 1 or 3, H, W), got {tuple(images.shape)}"
+        )
+    levels = images.detach().cpu().floor().clamp(0, 255).to(torch.uint8)
+    levels = levels.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
+    rows, columns, channels, height, width = levels.shape
+    picture = torch.full(
+        (gap + rows * (height + gap), gap + columns * (width + gap), channels),
+        255,
+        dtype=torch.uint8,
+    )
+    for row in range(rows):
+        for column in range(columns):
+            top, left = gap + row * (height + gap), gap + column * (width + gap)
+            picture[top : top + height, left : left + width] = levels[row, column].permute(1, 2, 0)
+    return picture
+
+
+def save_grid(images: Tensor, path: str | os.PathLike[str], *, scale: int = 2) -> Path:
+    """Write images (rows, columns, C, H, W) as one PNG; see :func:`grid`."""
+    image = require("PIL.Image", extra="train", purpose="writing a PNG")
+    picture = grid(images, scale=scale).numpy()
+    with atomic_write(path) as file:
+        image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
+            file, format="PNG", optimize=True
+        )
+    return Path(path)
+
+
+def save_curve(
+    history: dict[str, list[tuple[int, float]]],
+    path: str | os.PathLike[str],
+    *,
+    references: dict[str, float] | None = None,
+) -> Path:
+    """Plot bits per dimension over steps.
+
+    Args:
+        history: what :func:`flowkernels.experiments.training.history.read_history` returns.
+        path: the PNG to write.
+        references: scores by name, drawn as horizontal lines.
+    """
+    require("matplotlib", extra="train", purpose="plotting a loss curve")
+    # The object-oriented interface: pyplot would pick a backend for the whole process.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, label, style in (("train_bpd", "training", "-"), ("val_bpd", "validation", "o-")):
+        if points := history.get(name):
+            axes.plot(*zip(*points, strict=True), style, label=label, linewidth=1, markersize=4)
+    for index, (name, value) in enumerate((references or {}).items()):
+        axes.axhline(value, label=f"{name} ({value:.2f})", linestyle="--", color=f"C{index + 2}")
+    values = np.array([value for name in ("train_bpd", "val_bpd") for _, value in history[name]])
+    if values.size:
+        # The first steps fall from far above; they would flatten everything after them.
+        top = max([float(np.quantile(values, 0.95)), *(references or {}).values()])
+        low = float(values.min())
+        axes.set_ylim(low - 0.1 * (top - low + 0.1), top + 0.1 * (top - low + 0.1))
+    axes.set_xlabel("step")
+    axes.set_ylabel("bits per dimension")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+    return Path(path)

@@ -1,0 +1,96 @@
+"""Distances between sets of images: FID and KID, fed batch by batch."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from flowkernels.experiments.evaluation.extractor import Extractor, features
+from flowkernels.experiments.evaluation.noise import fixed_noise
+
+__all__ = ["ImageQuality"]
+
+_SEED = 3_141_592
+
+
+class ImageQuality:
+    """FID and KID of images against a real set, in an extractor's features.
+
+    Frechet distance between Gaussians fitted to the features (Heusel et al. 2017), and the mean
+    over random subsets of the unbiased squared maximum mean discrepancy with the kernel
+    (x.y / d + 1)^3 (Binkowski et al. 2018), both by torchmetrics. FID is biased upwards for few
+    images: compare numbers of the same count only.
+
+    Args:
+        extractor: of the features, put into evaluation mode; its label belongs to every number.
+        real: images (N, C, H, W) of levels.
+        subset_size: of KID; fewer where there are fewer images.
+        subsets: of KID.
+
+    Example:
+        >>> from flowkernels.experiments.evaluation import Classifier
+        >>> real = torch.randint(256, (300, 1, 8, 8), dtype=torch.uint8)
+        >>> quality = ImageQuality(Classifier((1, 8, 8), 10), real, subset_size=100)
+        >>> quality.update(real)
+        >>> abs(quality.compute()["fid"]) < 1e-5  # the same images
+        True
+    """
+
+    def __init__(
+        self, extractor: Extractor, real: Tensor, *, subset_size: int = 1000, subsets: int = 50
+    ) -> None:
+        # Its batch norms and dropouts must not mix images.
+        self.extractor = extractor.eval()
+        self.subset_size = min(subset_size, len(real))
+        with warnings.catch_warnings():
+            # KID keeps the features: a hundred numbers for an image.
+            warnings.filterwarnings("ignore", message=".*save all extracted features.*")
+            self.fid = FrechetInceptionDistance(_Features(extractor), reset_real_features=False)
+            self.kid = KernelInceptionDistance(
+                _Features(extractor),
+                subsets=subsets,
+                subset_size=self.subset_size,
+                reset_real_features=False,
+            )
+        # Differences of traces: float32 would leave three digits.
+        self.fid.set_dtype(torch.float64)
+        self._add(real, real=True)
+
+    def update(self, images: Tensor) -> None:
+        """Add generated images (B, C, H, W) of levels."""
+        self._add(images, real=False)
+
+    def compute(self) -> dict[str, float]:
+        """``fid``, ``kid`` and ``kid_error``, the standard error over subsets; then forget."""
+        given = sum(len(part) for part in self.kid.fake_features)
+        self.kid.subset_size = min(self.subset_size, given)
+        with fixed_noise(_SEED):
+            mean, spread = self.kid.compute()
+        result = {
+            "fid": float(self.fid.compute()),
+            "kid": float(mean),
+            "kid_error": float(spread) / self.kid.subsets**0.5,
+        }
+        self.fid.reset()
+        self.kid.reset()
+        return result
+
+    def _add(self, images: Tensor, *, real: bool) -> None:
+        for batch in features(self.extractor, images):
+            self.fid.update(batch, real=real)
+            self.kid.update(batch, real=real)
+
+
+class _Features(nn.Module):
+    """Stands for the network in torchmetrics: the features are computed once for both."""
+
+    def __init__(self, extractor: Extractor) -> None:
+        super().__init__()
+        self.num_features = extractor.num_features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x

@@ -1,0 +1,173 @@
+"""How good a walk between images is: quality, likelihood, evenness, and whether it copies.
+
+No single number tells. A blend of two images is likely but blurred; a path through a far corner of
+the latent space is sharp nonsense; one that jumps from end to end is made of perfect images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowkernels.experiments.evaluation.evaluate import score
+from flowkernels.experiments.evaluation.quality import ImageQuality
+from flowkernels.flows import Flow
+from flowkernels.interpolation import Path
+
+__all__ = ["NearestImages", "pairs_of", "score_walks", "walk_images"]
+
+_BATCH = 100
+
+
+def pairs_of(images: Tensor, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Ends for ``count`` walks: two disjoint random halves of 2 ``count`` of the images.
+
+    Raises:
+        ValueError: there are fewer than 2 ``count`` images.
+    """
+    if 2 * count > len(images):
+        raise ValueError(f"count: expected at most {len(images) // 2} pairs, got {count}")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images[order[:count]], images[order[count : 2 * count]]
+
+
+class NearestImages:
+    """Euclidean distance to the nearest of many images, per pixel: root mean square, levels / 255.
+
+    Args:
+        images: (N, C, H, W) of levels.
+
+    Example:
+        >>> images = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+        >>> NearestImages(images)(torch.full((1, 1, 2, 2), 51.0)).tolist()
+        [0.20000000298023224]
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self.rows = images.flatten(1)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Distances (B,) of images (B, C, H, W)."""
+        given = images.flatten(1).float() / 255
+        best = given.new_full((len(given),), torch.inf)
+        for part in self.rows.split(4096):
+            known = part.to(given) / 255
+            # The nearest by |b|^2 - 2 a.b, one matrix product; how near by the difference
+            # itself, which is exact for copies.
+            where = (known.square().sum(1) - 2 * given @ known.T).argmin(1)
+            exact = (given - known[where]).square().sum(1)
+            best = torch.minimum(best, exact)
+        return (best / given.shape[1]).sqrt()
+
+
+@torch.no_grad()
+def walk_images(
+    flow: Flow, a: Tensor, b: Tensor, points: int, path: str | Path | None = None
+) -> tuple[Tensor, Tensor]:
+    """Images and latents of walks from a to b, ends included.
+
+    Args:
+        flow: trained.
+        a: images (B, C, H, W) where the walks start.
+        b: where they end.
+        points: on a walk, at equal steps of t from 0 to 1.
+        path: see :meth:`flowkernels.flows.Flow.interpolate`.
+
+    Returns:
+        Images (B, points, C, H, W) of levels and latents (B, points, d).
+    """
+    device = flow.device
+    t = torch.linspace(0, 1, points, dtype=flow.dtype, device=device)
+    latents = flow.latent_path(a.to(device), b.to(device), t, path)
+    return flow.inverse(latents)[0], latents
+
+
+@torch.no_grad()
+def score_walks(
+    flow: Flow,
+    ends: tuple[Tensor, Tensor],
+    *,
+    path: str | Path | None = None,
+    points: int = 7,
+    quality: ImageQuality | None = None,
+    nearest: NearestImages | None = None,
+    on_batch: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Scores of the walks between pairs of images.
+
+    Args:
+        flow: in evaluation mode.
+        ends: images (N, C, H, W) where walks start and where they end.
+        path: its name, a function, or None for the base's own.
+        points: on a walk with its ends, at least 3; the points between are scored.
+        quality: of the points between against real images; left out where None.
+        nearest: among training images; left out where None.
+        on_batch: told of the number of points done, of ``points - 2`` a pair.
+
+    Returns:
+        ``bpd`` and ``standard_error`` of the points between; ``length``, the mean over the walks
+        of sum |x_{i+1} - x_i| / |x_n - x_0| in pixels, 1 for a straight blend; ``roughness``, the
+        mean of the longest step over the mean step, 1 for an even walk; ``end_norm`` and
+        ``middle_norm``, lists of the lengths of the ends' and the middle points' latents;
+        ``nearest``, the mean distance of the middle images to a training image; and what
+        :meth:`ImageQuality.compute` returns.
+
+    Raises:
+        ValueError: fewer than 3 points.
+    """
+    if points < 3:
+        raise ValueError(f"points: expected at least 3, got {points}")
+    seen = _Seen(flow, path, points)
+    seen.quality, seen.nearest = quality, nearest
+    device = flow.device
+    bits = score(flow.bits_per_dim, seen.between(ends), device=device, on_batch=on_batch)
+    return {"bpd": bits["bpd"], "standard_error": bits["standard_error"], **seen.summary()}
+
+
+class _Seen:
+    """What is gathered of walks while their points are scored."""
+
+    quality: ImageQuality | None
+    nearest: NearestImages | None
+
+    def __init__(self, flow: Flow, path: str | Path | None, points: int) -> None:
+        self.flow, self.path, self.points = flow, path, points
+        self.columns: dict[str, list[Tensor]] = {
+            name: [] for name in ("length", "roughness", "nearest", "end_norm", "middle_norm")
+        }
+
+    def between(self, ends: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
+        """The points between the ends, batch by batch (B * (points - 2), C, H, W)."""
+        middle = self.points // 2
+        for a, b in zip(ends[0].split(_BATCH), ends[1].split(_BATCH), strict=True):
+            images, latents = walk_images(self.flow, a, b, self.points, self.path)
+            steps = images.diff(dim=1).flatten(2).norm(dim=2)
+            chord = (images[:, -1] - images[:, 0]).flatten(1).norm(dim=1)
+            radius = latents.norm(dim=-1)
+            row = {
+                "length": steps.sum(1) / chord,
+                "roughness": steps.amax(1) / steps.mean(1),
+                "end_norm": radius[:, [0, -1]].flatten(),
+                "middle_norm": radius[:, middle],
+            }
+            if self.nearest is not None:
+                row["nearest"] = self.nearest(images[:, middle].cpu())
+            for name, values in row.items():
+                self.columns[name].append(values.cpu())
+            inner = images[:, 1:-1].flatten(0, 1)
+            if self.quality is not None:
+                self.quality.update(inner)
+            yield inner
+
+    def summary(self) -> dict[str, Any]:
+        """Means over the walks, and the latents' lengths one by one."""
+        joined = {name: torch.cat(parts) for name, parts in self.columns.items() if parts}
+        result: dict[str, Any] = {
+            name: values.tolist() if name.endswith("_norm") else float(values.mean())
+            for name, values in joined.items()
+        }
+        return result | (self.quality.compute() if self.quality is not None else {})

@@ -1,0 +1,138 @@
+"""What a study of images consists of: models, seeds, and how much is looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.settings import (
+    ConfigError,
+    check_names,
+    check_settings,
+    described,
+    from_plain,
+    name,
+    seeds,
+    text,
+    whole,
+)
+from flowkernels.interpolation import path_names
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["OWN", "REAL", "Evaluation", "ImagePlan", "Model", "task_name"]
+
+OWN = "own"
+REAL = "real-images"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the study.
+
+    Attributes:
+        name: in tables.
+        settings: what differs from the common settings of :class:`RunConfig`.
+        paths: names of :mod:`flowkernels.interpolation`, or ``own`` for the base's.
+        paper: numbers of the paper to print beside ours: ``bpd``, ``fid``, and by path
+            ``path_bpd`` and ``path_fid``.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    paths: tuple[str, ...] = (OWN,)
+    paper: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The name as a folder's."""
+        return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
+
+
+@described
+@dataclass(frozen=True)
+class Evaluation:
+    """How many samples, pairs and points the report looks at."""
+
+    extractor: str = text(
+        "classifier", "`classifier`, trained on the data set, or a file of Inception's weights."
+    )
+    samples: int = whole(10_000, "Images drawn from each flow for FID and KID.", least=2)
+    pairs: int = whole(1000, "Pairs of test images to interpolate between.", least=2)
+    points: int = whole(7, "Of a path, with its ends; those between are scored.", least=3)
+    shown: int = whole(4, "Pairs in the picture.", least=1)
+    checkpoint: str = name("best", "`best` or `last`.", ("best", "last"))
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """Every model with every seed.
+
+    Attributes:
+        run: settings that all models share.
+        models: the rows.
+        seeds: of each.
+        evaluation: how much is looked at.
+        title: of the table.
+    """
+
+    run: RunConfig
+    models: tuple[Model, ...]
+    seeds: tuple[int, ...] = seeds((0,), "Of each model.")
+    evaluation: Evaluation = Evaluation()
+    title: str = "Bases and paths"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str) -> Self:
+        """From plain values: the attributes, models as a list of mappings.
+
+        Raises:
+            ConfigError: a setting is unknown or wrong.
+        """
+        parts: dict[str, Any] = dict(values)
+        parts["run"] = RunConfig.from_dict(parts.get("run", {}), source=f"{source}: run")
+        parts["models"] = tuple(
+            _model(entry, parts["run"], source) for entry in parts.get("models", ())
+        )
+        parts["evaluation"] = from_plain(
+            Evaluation, parts.get("evaluation", {}), f"{source}: evaluation"
+        )
+        return from_plain(cls, parts, source)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not self.models:
+            raise ConfigError("models: expected at least one, got none")
+        if len({model.folder for model in self.models}) < len(self.models):
+            raise ConfigError("models: expected names that differ, got two alike")
+
+    def config(self, model: Model, seed: int) -> RunConfig:
+        """The settings of one run."""
+        return dataclasses.replace(self.run, **model.settings, seed=seed)
+
+
+def task_name(model: Model, seed: int) -> str:
+    """The folder of a run."""
+    return f"{model.folder}-seed{seed}"
+
+
+def _model(entry: Any, run: RunConfig, source: str) -> Model:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        raise ConfigError(f"{source}: models: expected mappings with a name, got {entry!r}")
+    settings = {k: v for k, v in entry.items() if k not in ("name", "paths", "paper")}
+    where = f"{source}: models: {entry['name']}"
+    RunConfig.from_dict({**run.to_dict(), **settings}, source=where)
+    paths = tuple(entry.get("paths", (OWN,)))
+    try:
+        check_names("paths", paths, [OWN, *path_names()])
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return Model(entry["name"], settings, paths, entry.get("paper", {}))

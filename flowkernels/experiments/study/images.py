@@ -1,0 +1,76 @@
+"""Flows on images: bases beside each other, paths beside each other, over several seeds.
+
+What Fadel et al. 2021 compare: test likelihood, quality of samples, and quality of the walks
+between test images, for a Gaussian, von Mises-Fisher and Dirichlet base, with the other bases and
+paths of this package beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowkernels.experiments.study.image_plan import REAL, ImagePlan, Model, task_name
+from flowkernels.experiments.study.study import Study
+from flowkernels.experiments.study.task import Task
+
+if TYPE_CHECKING:
+    from flowkernels.experiments.study.judge import Judge
+
+__all__ = ["ImageStudy"]
+
+
+@dataclass(frozen=True)
+class ImageStudy(Study):
+    """Every model with every seed: trained, scored, drawn."""
+
+    plan: ImagePlan
+    _judges: dict[Path, Judge] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, source: str) -> ImageStudy:
+        """See :class:`Study`; the settings are those of :class:`ImagePlan`."""
+        return cls(ImagePlan.from_dict(values, source=source))
+
+    def tasks(self) -> list[Task]:
+        """See :class:`Study`: the real images first, then seed by seed."""
+        tasks = [Task(REAL, self._real)]
+        for seed in self.plan.seeds:
+            for model in self.plan.models:
+                tasks.append(Task(task_name(model, seed), partial(self._one, model, seed)))
+        return tasks
+
+    def report(self, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
+        """See :class:`Study`."""
+        from flowkernels.experiments.study.image_report import write_report
+
+        return write_report(self.plan, folder, results)
+
+    def _one(self, model: Model, seed: int, folder: Path) -> dict[str, Any]:
+        from flowkernels.experiments.training import Run, cpu_threads, fit, on_device
+
+        config = self.plan.config(model, seed)
+        fit(config, folder, resume=True)
+        run = Run(folder)
+        flow, origin = run.load_flow(self.plan.evaluation.checkpoint)
+        flow = on_device(flow, config)
+        with cpu_threads(run.config().threads):
+            result = self._judge(folder.parent).judge(flow, model, folder)
+        return result | {"step": origin["step"], "seed": seed}
+
+    def _real(self, folder: Path) -> dict[str, Any]:
+        from flowkernels.experiments.training import cpu_threads
+
+        with cpu_threads(self.plan.run.threads):
+            return self._judge(folder.parent).real()
+
+    def _judge(self, folder: Path) -> Judge:
+        """One for all tasks: features of the real images take as long as those of a flow's."""
+        from flowkernels.experiments.study.judge import Judge
+
+        if folder not in self._judges:
+            self._judges[folder] = Judge.of(self.plan, folder)
+        return self._judges[folder]

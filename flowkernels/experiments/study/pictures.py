@@ -1,0 +1,55 @@
+"""Pictures of densities in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from flowkernels.experiments.data.extras import require
+from flowkernels.experiments.data.files import atomic_write
+
+__all__ = ["density_rows"]
+
+Array = npt.NDArray[np.floating]
+# A title, draws (n, 2) and a density (points, points), first coordinate first.
+Cell = tuple[str, Array, Array]
+
+
+def density_rows(rows: Sequence[tuple[str, float, Sequence[Cell]]], path: Path) -> Path:
+    """One row per target; a density and a histogram of draws for every cell, as one PNG.
+
+    Args:
+        rows: label, half the side of the square shown, and cells, as many in each row.
+        path: of the PNG.
+    """
+    require("matplotlib", extra="train", purpose="plotting densities")
+    from matplotlib.figure import Figure
+
+    columns = 2 * len(rows[0][2])
+    figure = Figure(figsize=(2.0 * columns, 2.1 * len(rows) + 0.5), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for number, (label, extent, cells) in enumerate(rows):
+        line = grid[number]
+        # The same colours in a row: those of its first cell, the target.
+        top = float(cells[0][2].max())
+        box = (-extent, extent, -extent, extent)
+        for index, (title, draws, density) in enumerate(cells):
+            left, right = line[2 * index], line[2 * index + 1]
+            left.imshow(density.T, origin="lower", extent=box, vmin=0, vmax=top, cmap="viridis")
+            counts, _, _ = np.histogram2d(
+                draws[:, 0], draws[:, 1], bins=100, range=[box[:2], box[2:]]
+            )
+            right.imshow(counts.T, origin="lower", extent=box, cmap="magma")
+            if number == 0:
+                left.set_title(f"{title}\ndensity", fontsize=9)
+                right.set_title(f"{title}\nsamples", fontsize=9)
+        line[0].set_ylabel(label)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110)
+    return path

@@ -1,0 +1,188 @@
+"""Checkpoints: written whole, holding everything the next step depends on."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from flowkernels.experiments.data.files import atomic_write, sweep_unfinished
+from flowkernels.experiments.evaluation.noise import random_state, set_random_state
+from flowkernels.experiments.training.module import FlowModule, NonFiniteError
+from flowkernels.experiments.training.run import Run, RunError
+
+__all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints", "of_every_process"]
+
+# Apart by more than any epoch or batch number that is added to a seed elsewhere.
+_RANK_STRIDE = 1_000_003
+
+
+def of_every_process(value: Any) -> list[Any]:
+    """The values that the processes of this training hold, by rank.
+
+    Example:
+        >>> of_every_process(3)
+        [3]
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [value]
+    values = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are either whole or not there, whenever the process is killed.
+
+    Lightning's own goes through a temporary file that may lie in another file system, and does not
+    wait for the disk.
+    """
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,
+    ) -> None:
+        """Write ``checkpoint`` to ``path`` in one step."""
+        if storage_options is not None:
+            raise TypeError(f"storage_options: expected None, got {storage_options!r}")
+        with atomic_write(path) as file:
+            torch.save(checkpoint, file)
+
+
+class RunCheckpoints(Checkpoint):
+    """Keeps ``last``, the newest state, ``previous``, the one before, and ``best`` by validation.
+
+    ``last`` is written every ``every`` steps and at the end of every epoch. The step that ends an
+    epoch is saved after its validation, once: resuming from between the two would skip the
+    validation. ``best`` comes before ``last``, which holds its score. Paths are no part of the
+    state, so a run's folder can be moved.
+
+    Whether weights are any good is known only when the next step's loss is. Where that is not
+    finite and ``last`` holds just these weights, ``previous`` takes its place.
+
+    Args:
+        run: whose files they are.
+        every: optimiser steps between two newest states.
+    """
+
+    def __init__(self, run: Run, *, every: int) -> None:
+        super().__init__()
+        self.run = run
+        self._saved_at = -1
+        self.every = every
+        self.best_score = math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        """The score of ``best``."""
+        return {"best_score": self.best_score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up from a checkpoint."""
+        self.best_score = float(state_dict["best_score"])
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Remove what a killed process left half written."""
+        if trainer.is_global_zero:
+            sweep_unfinished(self.run.checkpoints)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Save in the middle of an epoch."""
+        if trainer.global_step % self.every == 0 and not trainer.is_last_batch:
+            assert isinstance(pl_module, FlowModule)
+            pl_module.check_finite()
+            self._save_last(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save a finished and validated epoch."""
+        assert isinstance(pl_module, FlowModule)
+        if pl_module.val_score < self.best_score:
+            self.best_score = pl_module.val_score
+            trainer.save_checkpoint(self.run.best, weights_only=False)
+        self._save_last(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Take back a state whose loss turned out not to be finite."""
+        if not isinstance(exception, NonFiniteError) or not trainer.is_global_zero:
+            return
+        if self._saved_at == exception.good_steps:
+            if self.run.previous.exists():
+                self.run.previous.replace(self.run.last)
+            else:
+                self.run.last.unlink()
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        last, previous = self.run.last, self.run.previous
+        if trainer.is_global_zero and last.exists():
+            # A second name for the same file: there is a `last` at every moment.
+            spare = previous.with_suffix(".tmp")
+            spare.unlink(missing_ok=True)
+            try:
+                spare.hardlink_to(last)
+            except OSError:
+                shutil.copyfile(last, spare)
+            spare.replace(previous)
+        trainer.save_checkpoint(last, weights_only=False)
+        self._saved_at = trainer.global_step
+
+
+class RandomState(pl.Callback):
+    """Puts the random state of every process into the checkpoint, and back when training starts.
+
+    A fresh run seeds each process differently, so that two of them do not add the same noise.
+
+    Args:
+        seed: of a fresh run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._states: list[dict[str, Any]] | None = None
+
+    def on_save_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Collect the state of every process."""
+        checkpoint["random_state"] = of_every_process(random_state())
+
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        """Remember the states until everything else that might draw is done."""
+        self._states = checkpoint.get("random_state")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take up the saved state, or start one."""
+        rank = trainer.global_rank
+        if self._states is None:
+            pl.seed_everything((self.seed + rank * _RANK_STRIDE) % 2**32, verbose=False)
+        elif rank < len(self._states):
+            set_random_state(self._states[rank])
+        else:
+            raise RunError(
+                f"the checkpoint was written by {len(self._states)} process(es) and cannot be "
+                f"resumed exactly by {trainer.world_size}"
+            )
+        self._states = None

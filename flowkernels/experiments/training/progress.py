@@ -1,0 +1,88 @@
+"""Showing how training goes: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import RichProgressBar
+
+from flowkernels.experiments.training.module import FlowModule
+
+__all__ = ["LineProgress", "progress_callback"]
+
+
+class LineProgress(pl.Callback):
+    """A line every ``every`` seconds: for logs, where a live bar would be noise.
+
+    Args:
+        every: seconds between two lines.
+    """
+
+    def __init__(self, every: float = 15.0) -> None:
+        self.every = every
+        self._started = self._shown = 0.0
+        self._first_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._started = self._shown = time.monotonic()
+        self._first_step = trainer.global_step
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Print a line when it is time."""
+        now = time.monotonic()
+        total = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        if not trainer.is_global_zero or now - self._shown < self.every:
+            return
+        self._shown = now
+        done = trainer.global_step - self._first_step
+        rate = done / (now - self._started)
+        images = rate * len(batch) * trainer.world_size
+        left = (total - trainer.global_step) / rate
+        assert isinstance(pl_module, FlowModule)
+        score = pl_module.val_score
+        print(
+            f"step {trainer.global_step}/{total}  "
+            f"bpd {float(outputs['loss']):.3f}  "
+            + ("" if math.isnan(score) else f"val_bpd {score:.3f}  ")
+            + f"{images:.0f} images/s  {left:.0f} s left",
+            flush=True,
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the validation score."""
+        assert isinstance(pl_module, FlowModule)
+        if trainer.is_global_zero:
+            print(
+                f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} validated: "
+                f"val_bpd {pl_module.val_score:.4f}",
+                flush=True,
+            )
+
+
+class LiveBar(RichProgressBar):
+    """Lightning's, with the scores as they were last read, not read for it at every step."""
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        """Bits per dimension of training and of the last validation, once there are any."""
+        assert isinstance(pl_module, FlowModule)
+        scores = {"bpd": pl_module.train_score, "val_bpd": pl_module.val_score}
+        return {name: score for name, score in scores.items() if not math.isnan(score)}
+
+
+def progress_callback() -> pl.Callback:
+    """A live bar with bits per dimension on a terminal, else lines."""
+    return LiveBar(leave=True) if sys.stdout.isatty() else LineProgress()

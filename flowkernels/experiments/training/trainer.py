@@ -1,0 +1,231 @@
+"""Training a flow from a configuration, from the start or from where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from flowkernels.experiments.data import load_dataset
+from flowkernels.experiments.data.module import ImageDataModule
+from flowkernels.experiments.training.checkpoint import (
+    AtomicCheckpointIO,
+    RandomState,
+    RunCheckpoints,
+)
+from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.history import History
+from flowkernels.experiments.training.module import FlowModule, NonFiniteError
+from flowkernels.experiments.training.progress import progress_callback
+from flowkernels.experiments.training.run import Run, RunError, build_flow
+from flowkernels.experiments.training.settings import ConfigError
+
+__all__ = ["cpu_threads", "data_module", "fit", "make_trainer"]
+
+
+def data_module(config: RunConfig, *, data_dir: str | None = None) -> ImageDataModule:
+    """The data of a run.
+
+    Args:
+        config: of the run.
+        data_dir: where the files are now, if not where the configuration says.
+
+    Raises:
+        DataError: it is missing, damaged, or too small for the configuration.
+    """
+    dataset = load_dataset(config.data, data_dir or config.data_dir)
+    return ImageDataModule(
+        dataset,
+        batch_size=config.batch_size,
+        val_size=config.val_size,
+        eval_batch_size=max(config.batch_size, 250),
+        seed=config.seed,
+        steps_per_epoch=config.steps_per_epoch,
+    )
+
+
+def fit(
+    config: RunConfig,
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    tensorboard: bool = False,
+    progress: bool = True,
+) -> FlowModule:
+    """Train a flow, leaving ``config.json``, ``metrics.csv`` and ``checkpoints/`` in ``folder``.
+
+    The newest state is ``checkpoints/last.ckpt``, the best validated one ``checkpoints/best.ckpt``.
+    On the CPU a run that was killed at any moment and resumed goes on exactly as one that was not:
+    weights, metrics.csv and all.
+
+    Args:
+        config: what to train on what; when resuming, that of the run.
+        folder: of the run.
+        resume: go on from the newest checkpoint; from the start where there is none yet.
+        tensorboard: write TensorBoard events as well.
+        progress: show it.
+
+    Returns:
+        The module in its final state.
+
+    Raises:
+        RunError: the folder holds a run already and ``resume`` is not set.
+        ConfigError: the configuration does not fit the data, or is not the run's.
+        DataError: the data are missing or damaged.
+        NonFiniteError: the loss stopped being finite; the message names the last good checkpoint.
+        KeyboardInterrupt: the user stopped it.
+    """
+    run = Run(folder)
+    config = _settled(run, config, resume)
+    data = data_module(config)
+    module = FlowModule(
+        build_flow(config, data.dataset.shape),
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        schedule=config.schedule,
+        warmup_steps=config.warmup_steps,
+        total_steps=config.epochs * data.steps_in_epoch(config.devices),
+        look_every=config.log_every,
+    )
+    trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
+    # Only now: what cannot be trained leaves no folder behind.
+    if not run.config_file.exists():
+        config.save(run.config_file)
+    if len(data.val_images) == 0:
+        trainer.limit_val_batches = 0
+    checkpoint = str(run.last) if resume and run.last.exists() else None
+    try:
+        with warnings.catch_warnings(), cpu_threads(config.threads):
+            _silence_lightning()
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{error}.\n{_what_is_left(run)}", error.good_steps) from error
+    except SystemExit as error:
+        # Lightning turns Ctrl-C into exit(1).
+        raise KeyboardInterrupt from error
+    return module
+
+
+@contextlib.contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """Within it torch uses so many threads of the CPU; None changes nothing.
+
+    Example:
+        >>> with cpu_threads(1):
+        ...     torch.get_num_threads()
+        1
+    """
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def make_trainer(
+    config: RunConfig, run: Run, *, tensorboard: bool = False, progress: bool = True
+) -> pl.Trainer:
+    """Lightning's trainer with this package's checkpoints and records."""
+    callbacks: list[pl.Callback] = [
+        RandomState(config.seed),
+        History(run.history_file, config.log_every),
+        RunCheckpoints(run, every=config.checkpoint_every),
+    ]
+    shown = progress_callback() if progress else None
+    if shown is not None:
+        callbacks.insert(0, shown)
+    try:
+        return pl.Trainer(
+            accelerator=_accelerator(config),
+            devices=config.devices,
+            strategy="ddp" if config.devices > 1 else "auto",
+            precision=config.precision,  # type: ignore[arg-type]
+            max_epochs=config.epochs,
+            gradient_clip_val=config.gradient_clip,
+            callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
+            logger=_tensorboard(run) if tensorboard else False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=config.log_every,
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            # Else Lightning adds a bar of its own to our lines.
+            enable_progress_bar=isinstance(shown, ProgressBar),
+            use_distributed_sampler=False,
+            default_root_dir=run.path,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(f"devices: {error}") from error
+
+
+def _settled(run: Run, config: RunConfig, resume: bool) -> RunConfig:
+    """The configuration with the number of threads that it will have, or that the run has had."""
+    threads = config.threads or max(1, torch.get_num_threads() // config.devices)
+    settled = dataclasses.replace(config, threads=threads)
+    if not run.config_file.exists():
+        return settled
+    existing = run.config()
+    if config.threads is None:
+        settled = dataclasses.replace(config, threads=existing.threads)
+    # Lightning starts the other processes by running the same command again, when the first has
+    # already written into the folder.
+    if getattr(rank_zero_only, "rank", 0):
+        return settled
+    if not resume:
+        raise RunError(
+            f"{run.path}: holds a run already; --resume goes on with it, or choose another folder"
+        )
+    if changed := existing.differences(settled):
+        names = ", ".join(f"{name} ({a!r} -> {b!r})" for name, (a, b) in changed.items())
+        raise ConfigError(f"{run.path}: a resumed run keeps its settings, got {names}")
+    return settled
+
+
+def _accelerator(config: RunConfig) -> str:
+    # Lightning's own "auto" would take Apple's GPU, for which the ops have no kernels.
+    if config.accelerator != "auto":
+        if config.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ConfigError("accelerator: expected a GPU that torch can use, found none")
+        return config.accelerator
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def _tensorboard(run: Run) -> TensorBoardLogger:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "TensorBoard logs need the package 'tensorboard', which is not installed: "
+            "pip install tensorboard"
+        )
+    return TensorBoardLogger(run.path, name="", version="tensorboard")
+
+
+def _what_is_left(run: Run) -> str:
+    advice = (
+        "A new run with a smaller --learning-rate, a smaller --gradient-clip or more "
+        "--warmup-steps may get further."
+    )
+    if run.last.exists():
+        step = torch.load(run.last, map_location="cpu", weights_only=True)["global_step"]
+        return f"The last good checkpoint is {run.last} (step {step}). {advice}"
+    return f"No checkpoint was written before that. {advice}"
+
+
+def _silence_lightning() -> None:
+    # The first is about data loaders with worker processes, but the data are in memory; the last
+    # about summing a score over processes, which torchmetrics has done by then.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")

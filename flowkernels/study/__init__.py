@@ -1,6 +1,0 @@
-"""Comparisons of many runs: from a configuration to a table, resumable at any point."""
-
-from flowkernels.study.study import Study, load_study, run_study
-from flowkernels.study.task import Task
-
-__all__ = ["Study", "Task", "load_study", "run_study"]

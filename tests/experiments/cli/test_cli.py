@@ -1,0 +1,209 @@
+"""The command as its users meet it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from flowkernels.experiments.cli import app
+from flowkernels.experiments.training import Run
+
+TINY = [
+    *("--data", "digits", "--val-size", "50", "--batch-size", "32", "--accelerator", "cpu"),
+    *("--levels", "1", "--steps", "1", "--hidden", "4", "--epochs", "2", "--steps-per-epoch", "5"),
+]
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Run the command line in this process; its status, and what it printed."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["flowkernels", *map(str, arguments)])
+        status = app.run()
+        printed = capfd.readouterr()
+        return status, printed.out, printed.err
+
+    return call
+
+
+@pytest.fixture
+def trained(tmp_path, command):
+    status, _, error = command("train", tmp_path / "run", *TINY)
+    assert status == 0, error
+    return Run(tmp_path / "run")
+
+
+def test_from_training_to_pictures(trained, command):
+    status, out, _ = command("evaluate", trained.path, "--limit", 100)
+    assert status == 0
+    assert "this flow" in out
+    assert "diagonal Gaussian on pixels" in out
+    written = json.loads((trained.path / "metrics.json").read_text())
+    assert written["step"] == 10
+    assert written["test_images"] == 100
+    assert written["round_trip_error"] < 1e-4
+    for name in ("flow", "untrained_flow", "diagonal_gaussian"):
+        entry = written["scores"][name]
+        assert f"{entry['bpd']:.4f}" in out
+        assert f"{entry['standard_error']:.4f}" in out
+
+    status, out, _ = command("sample", trained.path, "--rows", 2, "--columns", 3, "--scale", 1)
+    assert (status, out.strip()) == (0, str(trained.path / "samples.png"))
+    assert Image.open(out.strip()).size == (2 + 3 * 10, 2 + 2 * 10)
+
+    target = trained.path / "elsewhere" / "walk.png"
+    grid = ("--pairs", 3, "--points", 4, "--path", "linear", "--scale", 1)
+    status, out, _ = command("interpolate", trained.path, "-o", target, *grid)
+    assert (status, out.strip()) == (0, str(target))
+    picture = Image.open(target)
+    assert picture.size == (2 + 4 * 10, 2 + 3 * 10)
+
+
+def test_interpolation_begins_and_ends_at_test_images(trained, command):
+    from flowkernels.experiments.data import load_dataset
+
+    command("interpolate", trained.path, "--pairs", 1, "--points", 5, "--scale", 1)
+    picture = Image.open(trained.path / "interpolation.png")
+    test = load_dataset("digits").test
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    for column, index in ((0, order[0]), (4, order[1])):
+        left = 2 + 10 * column
+        cell = picture.crop((left, 2, left + 8, 10)).tobytes()
+        assert cell == test[index].numpy().tobytes()
+
+
+def test_samples_repeat_with_the_seed(trained, command, tmp_path):
+    names = [tmp_path / f"{number}.png" for number in range(3)]
+    for name, seed in zip(names, (1, 1, 2), strict=True):
+        command("sample", trained.path, "-o", name, "--seed", seed)
+    first, second, third = (name.read_bytes() for name in names)
+    assert first == second
+    assert first != third
+
+
+def test_resuming_needs_no_settings_again(trained, command):
+    before = trained.history_file.read_text()
+    status, out, _ = command("train", trained.path, "--resume")
+    assert status == 0
+    assert "Trained." in out
+    assert trained.history_file.read_text() == before
+
+
+def test_settings_from_another_run(trained, command, tmp_path):
+    settings = ("--config", trained.config_file, "--seed", 5)
+    status, _, _ = command("train", tmp_path / "second", *settings)
+    assert status == 0
+    changed = trained.config().differences(Run(tmp_path / "second").config())
+    assert changed == {"seed": (0, 5)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "RUN"], "holds a run already; --resume goes on with it"),
+        (["train", "RUN", "--resume", "--seed", "9"], "keeps its settings, got seed (0 -> 9)"),
+        (["train", "NEW", "--data", "nope"], "data set 'nope': expected one of fashion-mnist"),
+        (["train", "NEW", "--data", "idx"], "expected a folder of IDX files (--data-dir)"),
+        (["train", "NEW", "--data", "digits", "--levels", "7"], "flow for images of shape"),
+        (["train", "NEW", "--data", "digits", "--val-size", "5000"], "val_size: expected 0 to"),
+        (["train", "NEW", "--learning-rate", "0"], "learning_rate: expected a positive"),
+        (["train", "NEW", "--base", "gauss"], "base: expected normal or vmf or"),
+        (["train", "NEW", "--config", "NEW/no.json"], "no.json: cannot be read (No such file"),
+        (["train", "NEW", "--hidden", "many"], "'--hidden'"),
+        (["train", "NEW", "--nope"], "--nope"),
+        (["evaluate", "NEW"], "expected the folder of a run, found no config.json"),
+        (["evaluate", "RUN", "--checkpoint", "x.ckpt"], "expected a checkpoint (x.ckpt)"),
+        (["sample", "RUN", "--rows", "0"], "'--rows'"),
+        (["sample", "RUN", "-o", "RUN/config.json/x.png"], "config.json"),
+        (["interpolate", "RUN", "--path", "zigzag"], "path: expected one of "),
+        (["interpolate", "RUN", "--pairs", "999"], "pairs: expected at most 180"),
+        (["fly"], "fly"),
+    ],
+)
+def test_mistakes_are_told_in_one_message(trained, command, tmp_path, arguments, message):
+    names = {"RUN": str(trained.path), "NEW": str(tmp_path / "new")}
+    for name, path in names.items():
+        arguments = [argument.replace(name, path) for argument in arguments]
+    status, _, error = command(*arguments)
+    assert status == 2
+    assert message in " ".join(error.replace("│", " ").split())
+    assert "Traceback" not in error
+    assert not (tmp_path / "new").exists()
+
+
+def test_divergence_has_its_own_status(command, tmp_path):
+    absurd = ("--learning-rate", 1e20, "--warmup-steps", 0, "--schedule", "constant")
+    status, _, error = command("train", tmp_path / "run", *TINY, *absurd)
+    assert status == 1
+    assert "stopped: step" in error
+    assert "Traceback" not in error
+
+
+def test_interruption_says_how_to_go_on(command, tmp_path, monkeypatch):
+    from flowkernels.experiments.training import FlowModule
+
+    step = FlowModule.training_step
+
+    def interrupted(self, batch, index):
+        if self.global_step == 7:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    monkeypatch.setattr(FlowModule, "training_step", interrupted)
+    status, _, error = command("train", tmp_path / "run", *TINY)
+    assert status == 130
+    assert f"flowkernels train {tmp_path / 'run'} --resume" in error
+    monkeypatch.setattr(FlowModule, "training_step", step)
+    assert command("train", tmp_path / "run", "--resume")[0] == 0
+
+
+def test_demo_leaves_its_files_and_takes_up_where_it_was(command, tmp_path, monkeypatch):
+    from flowkernels.experiments.training import RunConfig
+
+    module = sys.modules["flowkernels.experiments.cli.demo"]
+    small = RunConfig(
+        data="digits", levels=1, steps=1, hidden=4, epochs=1, steps_per_epoch=3, val_size=50
+    )
+    monkeypatch.setattr(module, "DEMO", small)
+    status, out, error = command("demo", tmp_path / "demo")
+    assert status == 0, error
+    for name in ("metrics.json", "metrics.csv", "loss.png", "samples.png", "interpolation.png"):
+        assert (tmp_path / "demo" / name).is_file()
+        assert str(tmp_path / "demo" / name) in out
+    before = (tmp_path / "demo" / "metrics.csv").stat().st_mtime_ns
+    status, out, _ = command("demo", tmp_path / "demo")
+    assert status == 0
+    assert "ms here" not in out
+    assert (tmp_path / "demo" / "metrics.csv").stat().st_mtime_ns == before
+
+
+def test_info_tells_versions(command):
+    status, out, _ = command("info")
+    assert status == 0
+    assert torch.__version__ in out
+    assert "flowkernels" in out
+
+
+def test_module_and_help():
+    done = subprocess.run(
+        [sys.executable, "-m", "flowkernels", "--help"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0
+    for name in ("train", "evaluate", "interpolate", "sample", "info", "demo"):
+        assert name in done.stdout
+    # Help must not wait for the training framework.
+    code = "import sys, flowkernels.experiments.cli.app; sys.exit('lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    from flowkernels.experiments import cli
+
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert "pip install 'flowkernels[train]'" in str(left.value)

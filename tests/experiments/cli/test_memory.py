@@ -1,0 +1,51 @@
+"""Freed memory stays with a command's process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
+
+# Allocates and frees 20 tensors of 8 MiB again and again; prints the page faults of nine times.
+PROGRAM = """
+import resource, sys, torch
+from flowkernels.experiments.cli.memory import keep_freed_memory
+
+if sys.argv[1] == "keep":
+    assert keep_freed_memory() == (sys.argv[2] == "taken")
+
+def step():
+    tensors = [torch.ones(2 << 20) for _ in range(20)]
+    del tensors
+
+for _ in range(9):  # the heap grows for a while
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(9):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+PAGES = 9 * 20 * (8 << 20) // 4096
+
+
+def faults(*arguments: str, **environment: str) -> int:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return int(run.stdout)
+
+
+def test_freed_memory_is_used_again() -> None:
+    """Otherwise about every second process, by where its heap begins, faults on every page."""
+    for _ in range(4):
+        assert faults("keep", "taken") < PAGES // 100
+
+
+def test_settings_of_the_environment_are_left_alone() -> None:
+    faults("keep", "refused", MALLOC_TRIM_THRESHOLD_="131072")

@@ -1,0 +1,205 @@
+"""FID, KID, the classifier that gives their features, and scores of walks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+
+from flowkernels.bases import StandardNormal
+from flowkernels.bijections import Compose, Dequantize
+from flowkernels.experiments.data import DataError, ImageDataset, load_dataset
+from flowkernels.experiments.data.extras import MissingExtraError
+from flowkernels.experiments.evaluation import (
+    Classifier,
+    Extractor,
+    ImageQuality,
+    NearestImages,
+    fixed_noise,
+    inception,
+    pairs_of,
+    score,
+    score_walks,
+    trained_classifier,
+    walk_images,
+)
+from flowkernels.flows import Flow, glow
+
+
+class Pixels(Extractor):
+    """The pixels themselves, so that distances can be computed by hand."""
+
+    num_features = 4
+    label = "pixels"
+
+    def __init__(self):
+        super().__init__()
+        self.unit = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images):
+        return images.flatten(1) / 255
+
+
+def levels(count, seed, high=256):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(high, (count, 1, 2, 2), dtype=torch.uint8, generator=generator)
+
+
+def frechet(a, b):
+    """By SciPy's square root of a matrix."""
+    root = linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    gap = a.mean(0) - b.mean(0)
+    return gap @ gap + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+
+
+def kernel_distance(a, b):
+    """The unbiased squared maximum mean discrepancy with the kernel (x.y / d + 1)^3."""
+
+    def kernel(x, y):
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    n, m = len(a), len(b)
+    inner_a, inner_b = kernel(a, a), kernel(b, b)
+    within = (inner_a.sum() - np.trace(inner_a)) / (n * (n - 1))
+    within += (inner_b.sum() - np.trace(inner_b)) / (m * (m - 1))
+    return within - 2 * kernel(a, b).mean()
+
+
+def test_distances_against_their_definitions():
+    real, fake = levels(200, 1), levels(200, 2, high=200)
+    quality = ImageQuality(Pixels(), real, subset_size=1000, subsets=2)
+    a, b = (images.flatten(1).double().numpy() / 255 for images in (real, fake))
+    for part in fake.split(70):
+        quality.update(part)
+    result = quality.compute()
+    assert result["fid"] == pytest.approx(frechet(a, b), rel=1e-5)
+    # subsets are the whole set: all the same
+    assert result["kid"] == pytest.approx(kernel_distance(a, b), rel=1e-5)
+    assert result["kid_error"] < 1e-8
+    # forgotten, and the same again
+    quality.update(fake)
+    assert quality.compute() == pytest.approx(result, abs=1e-8)
+    quality.update(real)
+    assert quality.compute()["fid"] == pytest.approx(0, abs=1e-6)
+
+
+def test_quality_leaves_the_random_state_alone():
+    quality = ImageQuality(Pixels(), levels(50, 1), subset_size=10)
+    quality.update(levels(50, 2))
+    before = torch.get_rng_state()
+    quality.compute()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.fixture(scope="module")
+def digits_classifier(tmp_path_factory):
+    file = tmp_path_factory.mktemp("classifier") / "net.pt"
+    return trained_classifier(load_dataset("digits"), file), file
+
+
+def test_classifier_knows_the_digits(digits_classifier):
+    net, file = digits_classifier
+    digits = load_dataset("digits")
+    assert net.accuracy > 0.9
+    right = (net.logits(digits.test).argmax(1) == digits.test_labels).double().mean()
+    assert float(right) == net.accuracy
+    assert f"{net.accuracy:.1%}" in net.label
+    assert net(digits.train).var(0).mean().item() == pytest.approx(1, rel=1e-4)
+    again = trained_classifier(digits, file)
+    assert again.accuracy == net.accuracy
+    assert torch.equal(again(digits.test), net(digits.test))
+
+
+def test_classifier_depends_on_the_data_alone(digits_classifier, tmp_path):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    other = trained_classifier(load_dataset("digits"), tmp_path / "again.pt")
+    assert torch.equal(before, torch.get_rng_state())
+    for a, b in zip(other.parameters(), digits_classifier[0].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_classifier_of_other_images(digits_classifier):
+    blank = torch.zeros(4, 1, 12, 12, dtype=torch.uint8)
+    with pytest.raises(DataError, match="expected labels"):
+        trained_classifier(ImageDataset("blank", blank, blank), digits_classifier[1])
+    labels = torch.arange(4, dtype=torch.uint8)
+    with pytest.raises(DataError, match="expected a classifier of these images"):
+        trained_classifier(
+            ImageDataset("blank", blank, blank, labels, labels), digits_classifier[1]
+        )
+
+
+def test_inception_says_what_it_needs(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="weights of Inception"):
+        inception(tmp_path / "none.pth")
+    monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
+    (tmp_path / "some.pth").touch()
+    with pytest.raises(MissingExtraError, match="torch_fidelity"):
+        inception(tmp_path / "some.pth")
+
+
+def test_nearest_images():
+    known, given = levels(9000, 1), levels(20, 2)
+    expected = torch.cdist(given.flatten(1).double(), known.flatten(1).double()).amin(1) / 255 / 2
+    torch.testing.assert_close(NearestImages(known)(given).double(), expected, rtol=1e-5, atol=1e-7)
+    assert NearestImages(known)(known[-3:]).tolist() == [0, 0, 0]
+
+
+def test_pairs_are_disjoint_and_repeat():
+    images = torch.arange(100).reshape(-1, 1, 1, 1)
+    a, b = pairs_of(images, 50)
+    assert torch.cat([a, b]).flatten().sort().values.tolist() == list(range(100))
+    assert torch.equal(a, pairs_of(images, 50)[0])
+    assert not torch.equal(a, pairs_of(images, 50, seed=1)[0])
+    with pytest.raises(ValueError, match="at most 50 pairs, got 51"):
+        pairs_of(images, 51)
+
+
+def test_walk_of_a_flow_that_does_nothing_is_a_blend():
+    flow = Flow(
+        Compose([Flatten()]), StandardNormal(4), event_shape=(1, 2, 2), dequantize=Dequantize()
+    )
+    a, b = levels(30, 1), levels(30, 2)
+    scores = score_walks(flow.eval(), (a, b), path="linear", points=5, nearest=NearestImages(a))
+    # up to rounding to levels
+    assert scores["length"] == pytest.approx(1, abs=0.01)
+    assert scores["roughness"] == pytest.approx(1, abs=0.03)
+    images, latents = walk_images(flow, a, b, 5, "linear")
+    assert torch.equal(images[:, 0], a.float())
+    assert torch.equal(images[:, -1], b.float())
+    assert scores["nearest"] == pytest.approx(float(NearestImages(a)(images[:, 2]).mean()))
+    assert scores["middle_norm"] == pytest.approx(latents[:, 2].norm(dim=-1).tolist())
+    assert len(scores["end_norm"]) == 60
+    bits = score(flow.bits_per_dim, [images[:, 1:-1].flatten(0, 1)])
+    assert scores["bpd"] == pytest.approx(bits["bpd"])
+    with pytest.raises(ValueError, match="points: expected at least 3, got 2"):
+        score_walks(flow, (a, b), points=2)
+
+
+class Flatten(torch.nn.Module):
+    """Pixels as a vector."""
+
+    reversible = False
+
+    def forward(self, x):
+        return x.flatten(1), x.new_zeros(len(x))
+
+    def inverse(self, z):
+        return z.reshape(-1, 1, 2, 2), z.new_zeros(len(z))
+
+
+def test_walks_in_batches_with_quality_and_progress():
+    with fixed_noise(0):
+        flow = glow((1, 8, 8), levels=1, steps=1, hidden=4, base="vmf").eval()
+    test = load_dataset("digits").test
+    a, b = pairs_of(test, 150)
+    quality = ImageQuality(Classifier((1, 8, 8), 10), test)
+    done = []
+    scores = score_walks(flow, (a, b), points=3, quality=quality, on_batch=done.append)
+    assert sum(done) == 150
+    assert scores["fid"] > 0
+    assert math.isfinite(scores["kid"])
+    again = score_walks(flow, (a, b), points=3, quality=quality)
+    assert again == scores

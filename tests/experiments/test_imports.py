@@ -1,0 +1,152 @@
+"""The library imports nothing of the application, and old import paths still work."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import flowkernels
+from flowkernels._moved import MOVED
+
+ROOT = Path(flowkernels.__file__).parent
+APPLICATION = "flowkernels.experiments"
+# The command `python -m flowkernels` is the application's.
+EXEMPT = ("__main__.py", "_moved.py")
+
+
+def imported(source: str, package: str) -> set[str]:
+    """The modules that a file imports, anywhere in it; `package` resolves relative imports."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *filter(None, [base])])
+            names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def violations(root: Path) -> list[str]:
+    """The library's imports of the application, as `file: module`."""
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root)
+        if inside.parts[0] == "experiments" or str(inside) in EXEMPT:
+            continue
+        package = ".".join(["flowkernels", *inside.parts[:-1]])
+        for name in sorted(imported(path.read_text(), package)):
+            if name == APPLICATION or name.startswith(APPLICATION + "."):
+                found.append(f"{inside}: {name}")
+    return found
+
+
+def test_the_library_does_not_import_the_application() -> None:
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import flowkernels.experiments.data",
+        "from flowkernels.experiments import data",
+        "from flowkernels import experiments",
+        "from .. import experiments",
+        "from ..experiments.training import fit",
+        "def f():\n    from ..experiments import training",
+    ],
+)
+def test_a_planted_import_is_found(tmp_path: Path, line: str) -> None:
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "flow.py").write_text(line + "\n")
+    assert violations(tmp_path)
+
+
+def run(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_library_loads_nothing_of_the_application() -> None:
+    code = (
+        "import sys, flowkernels\n"
+        "from flowkernels import bases, bijections, distributions, flows, interpolation, ops\n"
+        f"print([m for m in sys.modules if m.startswith({APPLICATION!r})])\n"
+        "print([m for m in ('lightning', 'typer', 'matplotlib') if m in sys.modules])"
+    )
+    assert run(code).split("\n")[:2] == ["[]", "[]"]
+
+
+def test_flowkernels_alone_does_not_load_torch() -> None:
+    assert run("import sys, flowkernels; print('torch' in sys.modules)").strip() == "False"
+
+
+@pytest.mark.parametrize("name", [*MOVED, "data.idx", "training.config", "study.image_plan"])
+def test_old_paths_give_the_same_module(name: str) -> None:
+    for loaded in [m for m in sys.modules if m.startswith(f"flowkernels.{name.split('.')[0]}")]:
+        del sys.modules[loaded]
+    with pytest.warns(DeprecationWarning, match=rf"flowkernels\.experiments\.{name}"):
+        old = importlib.import_module(f"flowkernels.{name}")
+    new = importlib.import_module(f"flowkernels.experiments.{name}")
+    assert old is new
+    assert new.__name__ == new.__spec__.name == f"flowkernels.experiments.{name}"
+
+
+def test_the_warning_points_at_the_import() -> None:
+    for loaded in [m for m in sys.modules if m.startswith("flowkernels.targets")]:
+        del sys.modules[loaded]
+    with pytest.warns(DeprecationWarning, match="flowkernels.experiments.targets") as caught:
+        from flowkernels.targets import target_names  # noqa: F401
+    assert caught[0].filename == __file__
+
+
+def test_old_pickles_load() -> None:
+    from flowkernels.experiments.training import RunConfig
+
+    new = pickle.dumps(RunConfig(seed=3), protocol=0)
+    old = new.replace(b"flowkernels.experiments.training", b"flowkernels.training")
+    assert old != new
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert pickle.loads(old) == RunConfig(seed=3)
+
+
+def test_unknown_old_paths_are_import_errors() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"flowkernels\.dataset"):
+        importlib.import_module("flowkernels.dataset")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        importlib.import_module("flowkernels.data")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("flowkernels.data.no_such_module")
+
+
+def test_the_project_uses_no_old_path() -> None:
+    """Neither the package nor its tests, benchmarks and documents name an old module."""
+    project = ROOT.parent
+    old = [f"flowkernels.{name}" for name in MOVED]
+    found = []
+    for folder in ("flowkernels", "python_ops", "tests", "benchmarks"):
+        for path in sorted((project / folder).rglob("*.py")):
+            if path == Path(__file__) or path.name == "_moved.py":
+                continue
+            package = ".".join(path.relative_to(project).parts[:-1])
+            for name in imported(path.read_text(), package):
+                if any(name == o or name.startswith(o + ".") for o in old):
+                    found.append(f"{path.relative_to(project)}: {name}")
+    assert found == []

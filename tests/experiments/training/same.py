@@ -1,0 +1,31 @@
+"""When two runs are the same."""
+
+import torch
+
+from flowkernels.experiments.training import Run
+
+
+def assert_same(a, b, where=""):
+    """Compare values however deep, tensors bit for bit."""
+    assert type(a) is type(b), where
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}/{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), where
+        for index, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{where}/{index}")
+    else:
+        assert a == b, where
+
+
+def assert_same_runs(a, b):
+    """Both folders hold the same metrics and the same final state: weights, optimiser, noise."""
+    a, b = Run(a), Run(b)
+    assert a.history_file.read_text() == b.history_file.read_text()
+    for which in ("last", "best"):
+        first, second = (torch.load(getattr(run, which), weights_only=True) for run in (a, b))
+        assert_same(first, second)
