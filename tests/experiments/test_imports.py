@@ -1,4 +1,4 @@
-"""The library imports nothing of the application, and old import paths still work."""
+"""The library does not import the application, and old import paths still work."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_library_does_not_import_the_application() -> None:
         "def f():\n    from ..experiments import training",
     ],
 )
-def test_a_planted_import_is_found(tmp_path: Path, line: str) -> None:
+def test_planted_import_is_detected(tmp_path: Path, line: str) -> None:
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "flow.py").write_text(line + "\n")
     assert violations(tmp_path)

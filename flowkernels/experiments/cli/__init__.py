@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command; what the user got wrong ends in one message and status 2.
+    """Run the command; a user error ends with one message and status 2.
 
     Status 1 means that training diverged, 130 that it was interrupted.
     """

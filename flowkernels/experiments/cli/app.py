@@ -1,4 +1,4 @@
-"""The commands put together, and what becomes of their errors."""
+"""The command-line application and its error handling."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from flowkernels.experiments.training import ConfigError, RunError
 __all__ = ["app", "run"]
 
 _HELP = """\
-Train normalizing flows on images, score them, and walk between images along the sphere.
+Train normalizing flows on images, score them, and interpolate between images on the sphere.
 
-A run is a folder: `train` makes it, the other commands read it and add to it.
+A run is a folder: `train` creates it, the other commands read it and add files.
 
     flowkernels train runs/first --data digits --epochs 20
     flowkernels evaluate runs/first
@@ -33,7 +33,7 @@ A run is a folder: `train` makes it, the other commands read it and add to it.
 
 `study` compares many runs: bases, paths, seeds.
 
-Each command explains itself: `flowkernels train --help`.
+Help on a command: `flowkernels train --help`.
 """
 
 app = typer.Typer(
@@ -50,13 +50,13 @@ for command in (train, evaluate, interpolate, sample, study, info, demo):
 
 
 def run() -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; returns the exit status."""
     _quieten_lightning()
     keep_freed_memory()
     try:
         app()
     except (ConfigError, DataError, RunError, MissingExtraError, OSError) as error:
-        # The user can do something about these; where in the code they arose does not help.
+        # User errors: print the message without a traceback.
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(str(error), err=True)
         return 2
@@ -66,13 +66,13 @@ def run() -> int:
 
 
 def _quieten_lightning() -> None:
-    # Its remarks on hardware and products are not about the run. Warnings stay.
+    # Hide messages about hardware and products; keep warnings.
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-    # What the data layer does (looking, fetching) is news to whoever waits for it.
+    # Show the messages of the data layer (searching, downloading).
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     data = logging.getLogger("flowkernels.experiments.data")

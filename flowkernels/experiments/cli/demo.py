@@ -1,4 +1,4 @@
-"""``flowkernels demo``: the whole road on real images, in minutes."""
+"""``flowkernels demo``: training, scoring and pictures on real images, in minutes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowkernels.experiments.training import Run, RunConfig
 
 __all__ = ["DEMO", "demo", "steps_that_fit"]
 
-# As many steps as a machine with time to spare takes; see `steps_that_fit` for others.
+# The largest number of steps; `steps_that_fit` reduces it on slower machines.
 DEMO = RunConfig(
     data="fashion-mnist",
     base="vmf",
@@ -38,17 +38,17 @@ _FEWEST_STEPS = 50
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where everything goes.", metavar="FOLDER")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Folder for all files.", metavar="FOLDER")] = Path(
         "demo"
     ),
     minutes: Annotated[
-        float, typer.Option(help="How long training and scoring may take, about.", min=0.1)
+        float, typer.Option(help="Approximate time for training and scoring.", min=0.1)
     ] = 4.0,
 ) -> None:
     """Train a small vMF flow on Fashion-MNIST, score it, sample and interpolate: about 5 minutes.
 
-    The number of steps is chosen from the machine's speed at the start. Interrupted or killed, the
-    demo goes on where it stopped when it is called again.
+    The number of steps is chosen from the machine's speed. After an interruption, the same command
+    resumes the demo.
 
         flowkernels demo
 
@@ -66,7 +66,7 @@ def demo(
     with cpu_threads(settings.threads):
         result = evaluate_run(run, checkpoint="last")
     print_scores(result)
-    typer.echo("3/3 Drawing")
+    typer.echo("3/3 Drawing pictures")
     name = "diagonal_gaussian_logit"
     references = {LABELS[name]: result["scores"][name]["bpd"]}
     history = read_history(run.history_file)
@@ -79,7 +79,7 @@ def demo(
         "interpolation": draw_interpolation(run, picture, checkpoint="last"),
         "checkpoint": run.last,
     }
-    typer.echo(f"\nDone in {time.monotonic() - started:.0f} s. What it left:")
+    typer.echo(f"\nDone in {time.monotonic() - started:.0f} s. Files:")
     for name, path in files.items():
         typer.echo(f"  {name:14s}{path}")
 
@@ -87,10 +87,10 @@ def demo(
 def steps_that_fit(
     config: RunConfig, seconds: float, *, step_seconds: float, test_images: int
 ) -> int:
-    """The steps per epoch with which training and scoring take about so many seconds.
+    """The steps per epoch for which training and scoring take about `seconds` seconds.
 
     Scoring an image (two flows on the test images, one on the validation images of each epoch)
-    costs a third of training on it: the forward pass alone.
+    takes a third of the time of training on it, because it needs only the forward pass.
 
     Example:
         >>> steps_that_fit(DEMO, 100, step_seconds=0.05, test_images=10_000)
@@ -103,7 +103,7 @@ def steps_that_fit(
 
 
 def _settings(run: Run, minutes: float) -> RunConfig:
-    """The settings of the run that is there, or those that fit this machine."""
+    """The settings of an existing run, or those that fit this machine."""
     import torch
 
     from flowkernels.experiments.training import data_module
@@ -147,5 +147,5 @@ def _time_of_a_step(
             flow.bits_per_dim(images).mean().backward()
             optimizer.step()
             times.append(time.perf_counter() - begun)
-    # The first ones also allocate and choose algorithms.
+    # The first steps also allocate memory and select algorithms.
     return statistics.median(times[steps // 3 :])

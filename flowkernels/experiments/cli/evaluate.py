@@ -26,17 +26,17 @@ def evaluate(
         str, typer.Option(help="`best`, `last`, or the path of a checkpoint.")
     ] = "best",
     limit: Annotated[
-        int | None, typer.Option(help="Score only so many test images.", min=1)
+        int | None, typer.Option(help="Number of test images to score. [default: all]", min=1)
     ] = None,
     data_dir: Annotated[
-        str | None, typer.Option(help="Folder of the data, where it has moved.")
+        str | None, typer.Option(help="Folder of the data, if it has moved.")
     ] = None,
 ) -> None:
-    """Print the test score of a trained flow beside its baselines; write `RUN/metrics.json`.
+    """Print the test scores of a trained flow and of baselines; write `RUN/metrics.json`.
 
     The score is in bits per dimension, lower is better: -log2 of the density of the dequantised
-    image over its number of pixels and channels, the mean over the test images and one draw of the
-    noise each. The error is the standard error of that mean.
+    image divided by the number of its pixels and channels, averaged over the test images with one
+    draw of the noise each. The error is the standard error of this mean.
 
         flowkernels evaluate runs/digits
 
@@ -51,7 +51,7 @@ def evaluate(
 def evaluate_run(
     run: Run, *, checkpoint: str = "best", limit: int | None = None, data_dir: str | None = None
 ) -> dict[str, Any]:
-    """Score a run and write ``metrics.json``; what was written."""
+    """Score a run and write ``metrics.json``; returns its content."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -88,7 +88,7 @@ def evaluate_run(
 
 
 def print_scores(result: dict[str, Any]) -> None:
-    """Print what :func:`evaluate_run` returned as a table."""
+    """Print the result of :func:`evaluate_run` as a table."""
     from rich.console import Console
     from rich.table import Table
 

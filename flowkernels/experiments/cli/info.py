@@ -16,7 +16,7 @@ _PACKAGES = ("torch", "numpy", "lightning", "torchmetrics", "triton")
 
 
 def info() -> None:
-    """Print versions, what was compiled, and which backend serves each op and why.
+    """Print versions, build options, and the backend of each op with the reason.
 
     flowkernels info
     """
@@ -32,20 +32,20 @@ def info() -> None:
         about.add_row(package, _version(package))
     about.add_row("CPU threads", str(torch.get_num_threads()))
     about.add_row("GPU", torch.cuda.get_device_name() if torch.cuda.is_available() else "none")
-    for name, value in _asked(flowkernels.build_info, "extension").items():
+    for name, value in _or_error(flowkernels.build_info, "extension").items():
         about.add_row(f"built: {name}", ", ".join(value) if isinstance(value, list) else str(value))
     console.print(about)
-    console.print(_backends(_asked(flowkernels.backends, "backends")))
+    console.print(_backends(_or_error(flowkernels.backends, "backends")))
 
 
 def _backends(described: Mapping[str, Any]) -> Table:
-    """A row per op, a column per kind of device."""
+    """A row per op, a column per device type."""
     rows = {
         op: served if isinstance(served, Mapping) else {"": served}
         for op, served in described.items()
     }
     devices = list(dict.fromkeys(device for served in rows.values() for device in served))
-    table = Table("op", *devices, title="What serves each op")
+    table = Table("op", *devices, title="Backend of each op")
     for op, served in rows.items():
         table.add_row(op, *(str(served.get(device, "")) for device in devices))
     return table
@@ -58,9 +58,9 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _asked(question: Callable[[], Mapping[str, Any]], name: str) -> Mapping[str, Any]:
-    # Where the extension is missing or broken this command is how to find out.
+def _or_error(query: Callable[[], Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    # This command must also work if the extension is missing or broken.
     try:
-        return question()
+        return query()
     except (ImportError, OSError, RuntimeError) as error:
         return {name: str(error)}

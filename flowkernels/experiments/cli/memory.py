@@ -1,4 +1,4 @@
-"""What becomes of memory that a command has freed."""
+"""Makes glibc keep freed memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import platform
 
 __all__ = ["keep_freed_memory"]
 
-# malloc.h; a block above the second is always the system's own, and this is glibc's limit for it.
+# Parameters of mallopt in malloc.h. Blocks above the mmap threshold always come from mmap; glibc
+# limits that threshold to 32 MiB.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_TRIM, _LARGEST_MMAP = 2**31 - 1, 32 << 20
 _SETTINGS = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:
-    """Keep what is freed for what is allocated next, in this process, where its malloc is glibc's.
+    """Make glibc's malloc keep freed memory in this process.
 
-    A training step frees the activations that the next one allocates. glibc may give them back to
-    the system in between, by rules that depend on what was freed before, and the next step then
-    takes a page fault for every 4 KiB. Settings in the environment are left alone.
+    A training step frees the activations that the next step allocates. glibc may return this
+    memory to the system in between, and the next step then takes a page fault for every 4 KiB.
+    Settings in the environment take precedence.
 
     Returns:
-        Whether glibc took the settings.
+        Whether glibc accepted the settings.
 
     Source: mallopt(3), M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
     """

@@ -1,4 +1,4 @@
-"""Options of a command, made from the settings of a record."""
+"""Command-line options from the settings of a record."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Command = Callable[..., None]
 def with_settings(record: type) -> Callable[[Command], Command]:
     """A decorator of commands: `**given` becomes one option for each setting of `record`.
 
-    The command gets those that the user gave. The default is shown in the help and left to the
-    record.
+    The command gets the options that the user gave. Defaults are shown in the help and filled in
+    by the record.
     """
 
     def decorate(command: Command) -> Command:
@@ -38,10 +38,10 @@ def with_settings(record: type) -> Callable[[Command], Command]:
             given = {o.name: values.pop(o.name) for o in options}
             command(**values, **{key: v for key, v in given.items() if v is not None})
 
-        # Options of the command's own that are keywords come behind the settings.
+        # The command's own keyword options follow the settings.
         front = [p for p in own if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         parameters = [*front, *options, *own[len(front) :]]
-        # Typer asks for the signature and, by another way, for the type hints.
+        # Typer reads both the signature and the type hints.
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run
@@ -50,15 +50,15 @@ def with_settings(record: type) -> Callable[[Command], Command]:
 
 
 def _options(record: type) -> list[inspect.Parameter]:
-    """A keyword parameter for each setting, None where it is not given."""
+    """A keyword parameter for each setting, with default None."""
     hints = get_type_hints(record)
     parameters = []
     for field in dataclasses.fields(record):
         declared = setting_of(field)
-        told = "" if field.default is None else f" [default: {field.default}]"
+        default = "" if field.default is None else f" [default: {field.default}]"
         option = typer.Option(
             f"--{field.name.replace('_', '-')}",
-            help=declared.help + told,
+            help=declared.help + default,
             rich_help_panel=declared.panel,
         )
         parameters.append(

@@ -13,8 +13,8 @@ __all__ = ["draw_interpolation", "draw_samples", "interpolate", "sample"]
 
 _Run = Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")]
 _Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or the path of a checkpoint.")]
-_Seed = Annotated[int, typer.Option(help="Another seed, another picture.", min=0)]
-_Scale = Annotated[int, typer.Option(help="Pixels per pixel of an image.", min=1)]
+_Seed = Annotated[int, typer.Option(help="Seed of the choice of images.", min=0)]
+_Scale = Annotated[int, typer.Option(help="Picture pixels per image pixel.", min=1)]
 
 
 def sample(
@@ -49,16 +49,16 @@ def interpolate(
     points: Annotated[int, typer.Option(help="Columns: points on the path.", min=2)] = 11,
     path: Annotated[
         str | None,
-        typer.Option(help="Path in the latent space; the base's own where not given."),
+        typer.Option(help="Path in the latent space. [default: the base's own]"),
     ] = None,
     seed: _Seed = 0,
     checkpoint: _Checkpoint = "best",
     scale: _Scale = 2,
 ) -> None:
-    """Walk from one test image to another through the latent space, a pair per row.
+    """Interpolate between test images in the latent space, one pair per row.
 
-    The first and the last column are the test images themselves. With a vMF base the walk follows
-    the great circle between their latents on the sphere.
+    The first and the last column are the test images. With a vMF base the path follows the great
+    circle between their latents on the sphere.
 
         flowkernels interpolate runs/digits
 
@@ -77,7 +77,7 @@ def draw_samples(
     checkpoint: str = "best",
     scale: int = 2,
 ) -> Path:
-    """Write a grid of (rows, columns) samples; its path."""
+    """Write a grid of (rows, columns) samples; returns its path."""
     from flowkernels.experiments.evaluation import fixed_noise, save_grid
 
     flow, _ = run.load_flow(checkpoint)
@@ -95,7 +95,7 @@ def draw_interpolation(
     checkpoint: str = "best",
     scale: int = 2,
 ) -> Path:
-    """Write a grid of (pairs, points on the path); its path."""
+    """Write a grid of (pairs, points on the path); returns its path."""
     import torch
 
     from flowkernels.experiments.evaluation import save_grid

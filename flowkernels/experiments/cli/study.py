@@ -13,14 +13,14 @@ __all__ = ["study"]
 def study(
     config: Annotated[Path, typer.Argument(help="YAML file of the study.", metavar="CONFIG")],
     folder: Annotated[
-        Path, typer.Argument(help="Where everything goes; each run in a folder of its own.")
+        Path, typer.Argument(help="Folder for all files; each run gets a subfolder.")
     ],
 ) -> None:
-    """Train what is missing of a comparison, score everything, write tables and pictures.
+    """Train the missing runs of a comparison, score all runs, write tables and pictures.
 
-    Killed at any moment and started again it goes on where it stopped and gives the same table.
-    The same command may run several times at once on a shared folder, by hand or under a
-    launcher: every process takes what is free, and the last to finish writes the report.
+    An interrupted study resumes and gives the same table. Several processes may run the same
+    command on a shared folder, by hand or under a launcher: each takes free tasks, and the last to
+    finish writes the report.
 
         flowkernels study studies/digits.yaml runs/digits-study
 

@@ -16,10 +16,10 @@ __all__ = ["run_training", "train"]
 
 @with_settings(RunConfig)
 def train(
-    run: Annotated[Path, typer.Argument(help="Folder of the run; it is made.", metavar="RUN")],
+    run: Annotated[Path, typer.Argument(help="Folder of the run, to be created.", metavar="RUN")],
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on from the newest checkpoint, exactly; or begin."),
+        typer.Option("--resume", help="Resume exactly from the newest checkpoint, if any."),
     ] = False,
     config: Annotated[
         Path | None,
@@ -30,17 +30,17 @@ def train(
         bool,
         typer.Option(
             "--tensorboard",
-            help="Write TensorBoard events too.",
+            help="Also write TensorBoard events.",
             rich_help_panel="Machine and records",
         ),
     ] = False,
     **given: Any,
 ) -> None:
-    """Train a flow and leave everything in the folder RUN.
+    """Train a flow and write all results to the folder RUN.
 
     RUN gets `config.json` (the settings), `metrics.csv` (bits per dimension over the steps),
-    `checkpoints/last.ckpt` and `checkpoints/best.ckpt`. Training that was stopped or killed goes
-    on with `--resume`, number for number as if nothing had happened (on the CPU).
+    `checkpoints/last.ckpt` and `checkpoints/best.ckpt`. `--resume` continues interrupted or killed
+    training; on the CPU the results are identical to those of an uninterrupted run.
 
         flowkernels train runs/digits --data digits --levels 1 --epochs 20
 
@@ -51,7 +51,7 @@ def train(
         flowkernels train runs/again --config runs/digits/config.json --seed 1
     """
     if given.get("data_dir") is not None:
-        # The run is read from other folders, too.
+        # The run may later be read from another working directory.
         given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
     folder = Run(run)
     if config is not None:
@@ -71,7 +71,7 @@ def train(
 
 
 def run_training(config: RunConfig, run: Run, *, resume: bool, tensorboard: bool = False) -> None:
-    """Train, turning divergence and interruption into a message and an exit status."""
+    """Train; divergence and interruption become a message and an exit status."""
     from flowkernels.experiments.training import NonFiniteError, fit
 
     try:
@@ -81,5 +81,5 @@ def run_training(config: RunConfig, run: Run, *, resume: bool, tensorboard: bool
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         again = f"flowkernels train {run.path} --resume"
-        typer.echo(f"\nInterrupted. Go on where it stopped: {again}", err=True)
+        typer.echo(f"\nInterrupted. To resume: {again}", err=True)
         raise typer.Exit(130) from error

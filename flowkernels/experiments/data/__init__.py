@@ -1,6 +1,6 @@
-"""Images to learn from: data sets by name, held whole in memory, in resumable batches.
+"""Image data sets by name, held in memory, and resumable batches of them.
 
-``flowkernels.experiments.data.module`` (which needs Lightning) has the data module over them.
+``flowkernels.experiments.data.module`` (which needs Lightning) has the data module.
 """
 
 from flowkernels.experiments.data.batches import TensorBatches

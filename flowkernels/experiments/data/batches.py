@@ -1,4 +1,4 @@
-"""Batches of images held whole in memory, in an order that can be taken up anywhere."""
+"""Batches of images held in memory, in a resumable order."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["TensorBatches"]
 
 
 class TensorBatches:
-    """Iterates over a tensor of images in batches, by index instead of item by item.
+    """Iterates over a tensor of images in batches, indexing one batch at a time.
 
-    The order of an epoch is a function of (seed, epoch) alone and draws nothing from torch's
-    global random state, so any batch of any epoch can be found again: :meth:`state_dict` holds the
-    epoch and how many of its batches were delivered. Lightning saves and restores that with its
-    own loops and calls :meth:`set_epoch`.
+    The order of an epoch depends only on (seed, epoch) and uses no random numbers of torch's
+    default generator, so every batch is reproducible: :meth:`state_dict` holds the epoch and the
+    number of batches delivered. Lightning saves and restores this state and calls
+    :meth:`set_epoch`.
 
-    With ``world_size`` processes each takes every ``world_size``-th image of the shuffled order.
-    When shuffling, the end is padded from the start so that all have the same number of batches
-    (as ``torch.utils.data.DistributedSampler`` does); without shuffling nothing is repeated, so
-    that a mean over the processes is exact.
+    Each of ``world_size`` processes takes every ``world_size``-th image of the order. With
+    shuffling, the end is padded from the start so that all processes have the same number of
+    batches (as in ``torch.utils.data.DistributedSampler``). Without shuffling no image is
+    repeated, so a mean over the processes is exact.
 
     Args:
         images: (N, ...) tensor; a batch is ``images[indices]``.
-        batch_size: images in a batch, in each process.
-        shuffle: a new order every epoch.
-        drop_last: leave out a smaller last batch, unless it is the only one.
+        batch_size: images per batch and process.
+        shuffle: use a new random order every epoch.
+        drop_last: drop a smaller last batch, unless it is the only one.
         seed: of the orders.
-        rank: which of the processes this is.
-        world_size: how many there are.
-        max_batches: end an epoch after so many batches, where it has more.
+        rank: of this process.
+        world_size: number of processes.
+        max_batches: the largest number of batches per epoch.
 
     Raises:
         ValueError: an argument is out of range.
@@ -45,7 +45,7 @@ class TensorBatches:
         True
     """
 
-    # Lightning looks for both, as on torch's DataLoader; see `sampler` below.
+    # Lightning expects the DataLoader attributes `batch_sampler` and `sampler`.
     batch_sampler = None
 
     def __init__(
@@ -82,15 +82,15 @@ class TensorBatches:
 
     @property
     def sampler(self) -> TensorBatches:
-        """Itself: where Lightning looks for ``set_epoch``."""
+        """Itself: Lightning calls ``sampler.set_epoch``."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration takes."""
+        """Set the epoch of the next iteration."""
         self.epoch = epoch
 
     def _share(self) -> int:
-        """How many images this process sees in an epoch."""
+        """The number of images that this process sees in an epoch."""
         count = len(self.images)
         if self.shuffle:
             return math.ceil(count / self.world_size)
@@ -106,16 +106,16 @@ class TensorBatches:
         count = len(self.images)
         if not self.shuffle:
             return torch.arange(self.rank, count, self.world_size)
-        # Seeds next to each other must not make epochs that repeat across runs (seed 0, epoch 1
-        # and seed 1, epoch 0), so the two are spread over the 64 bits before they meet.
+        # Mix seed and epoch so that different pairs (seed 0, epoch 1 and seed 1, epoch 0) give
+        # different orders.
         mixed = (self.seed * 0x9E3779B97F4A7C15 + (epoch + 1) * 0xBF58476D1CE4E5B9) % 2**63
         order = torch.randperm(count, generator=torch.Generator().manual_seed(mixed))
         padded = torch.cat([order, order[: self._share() * self.world_size - count]])
         return padded[self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        # Lightning makes the iterator before it sets the epoch: nothing is fixed before the first
-        # batch is asked for, which a generator gives for free.
+        # Lightning creates the iterator before it sets the epoch. A generator reads the epoch only
+        # when the first batch is requested.
         epoch = self.epoch
         start = 0
         if self._resume_at is not None:
@@ -129,11 +129,11 @@ class TensorBatches:
             yield self.images[indices[first : first + self.batch_size]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the current epoch stands."""
+        """The position in the current epoch."""
         return {"epoch": self.epoch, "delivered": self._delivered % max(1, len(self))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration begin after the batches that were already delivered."""
+        """Start the next iteration after the batches that were already delivered."""
         self.epoch = int(state["epoch"])
         self._delivered = int(state["delivered"])
         self._resume_at = (self.epoch, self._delivered)

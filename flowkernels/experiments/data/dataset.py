@@ -1,4 +1,4 @@
-"""What a data set is to this package: whole splits of images as tensors."""
+"""Image data sets: the splits as tensors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["ImageDataset"]
 
 @dataclass(frozen=True)
 class ImageDataset:
-    """Images held whole in memory, as the bytes they are stored in.
+    """An image data set in memory, as uint8 levels.
 
     Attributes:
-        name: what the data set is called.
+        name: name of the data set.
         train: (N, C, H, W) uint8, levels 0 to 255.
         test: (M, C, H, W) uint8.
-        train_labels: (N,) uint8, or None where there are none.
+        train_labels: (N,) uint8, or None.
         test_labels: (M,) uint8, or None.
     """
 

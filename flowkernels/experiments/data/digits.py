@@ -1,4 +1,4 @@
-"""The 8x8 digits that come inside scikit-learn: images where no others can be had."""
+"""The 8x8 digits of scikit-learn, a data set that needs no download."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAX = 16
 def load_digits() -> ImageDataset:
     """The 1797 handwritten 8x8 digits, 1437 for training and 360 for testing.
 
-    Their values run from 0 to 16; they are spread over the levels 0 to 255 as
-    ``round(255 v / 16)``, so that white is white. Only 17 of the 256 levels occur, which a flow
-    can learn: bits per dimension go far below those of photographs and compare with nothing else.
-    The split is a fixed shuffle, since the file is ordered by writer.
+    The values 0 to 16 are mapped to levels as ``round(255 v / 16)``. Only 17 of the 256 levels
+    occur, which a flow can learn: bits per dimension are far below those of photographs and
+    comparable only within this data set. The split is a fixed shuffle, because the file is
+    ordered by writer.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.

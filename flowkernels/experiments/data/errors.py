@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class DataError(ValueError):
-    """A data set is missing, damaged or not what its name promises.
+    """A data set is missing, damaged or of the wrong kind.
 
-    The message names the file, what was expected and what was found, and where it helps, what to
-    do about it. The command line prints it without a traceback.
+    The message names the file, the expectation and the finding, and possibly a remedy. The
+    command line prints it without a traceback.
     """

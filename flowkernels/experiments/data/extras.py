@@ -1,4 +1,4 @@
-"""Optional dependencies, imported when they are first needed."""
+"""Optional dependencies, imported on first use."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ __all__ = ["MissingExtraError", "lazy", "require"]
 
 
 class MissingExtraError(ImportError):
-    """A package that one of the extras would have installed is not there."""
+    """A package of an optional extra is not installed."""
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import ``module`` or say which extra to install.
+    """Import ``module``, or raise an error that names the extra to install.
 
     Args:
         module: the dotted name to import.
         extra: the extra of flowkernels that installs it.
-        purpose: what it is needed for; it begins the message.
+        purpose: what it is needed for; the start of the message.
 
     Raises:
         MissingExtraError: the module is not installed.
@@ -32,7 +32,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        # A module that is there but whose own import fails is another problem: let it be seen.
+        # The module is installed but its own import fails: raise that error.
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         raise MissingExtraError(
@@ -44,14 +44,14 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 def lazy(
     package: str, homes: Mapping[str, Sequence[str]], needs: Mapping[str, Sequence[str]]
 ) -> Callable[[str], Any]:
-    """A module's ``__getattr__`` that imports its public names when they are asked for.
+    """A module's ``__getattr__`` that imports its public names on first use.
 
-    Lightning takes seconds to import, which a command's help or a configuration need not wait for.
+    Importing Lightning takes seconds; a command's help and configurations do not need it.
 
     Args:
         package: the module's name.
-        homes: by submodule, the names that it gives.
-        needs: by submodule, the packages of the extra ``train`` that it imports.
+        homes: submodule -> the names that it defines.
+        needs: submodule -> the packages of the extra ``train`` that it imports.
 
     Example:
         >>> find = lazy("json", {"decoder": ["JSONDecoder"]}, {})

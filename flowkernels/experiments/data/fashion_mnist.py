@@ -1,4 +1,4 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey 28x28 images of clothing, and the ways to get it.
+"""Fashion-MNIST: 60,000 + 10,000 grey 28x28 images of clothing, and how to obtain them.
 
 Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking
 Machine Learning Algorithms" (2017), arXiv 1708.07747.
@@ -27,7 +27,7 @@ DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
-# Of the unpacked content: mirrors pack the same bytes with different gzip headers.
+# Checksums of the unpacked content: mirrors use different gzip headers.
 SHA256 = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -37,14 +37,14 @@ SHA256 = {
 
 
 def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> ImageDataset:
-    """Load Fashion-MNIST, fetching it once where it is nowhere on this machine.
+    """Load Fashion-MNIST; downloads it once if it is not on this machine.
 
     Args:
-        folder: a folder with the four IDX files; None looks for them, see
+        folder: a folder with the four IDX files; None searches for them, see
             :func:`locate_fashion_mnist`.
 
     Raises:
-        DataError: it cannot be found or fetched, or a file is damaged.
+        DataError: it cannot be found or downloaded, or a file is damaged.
     """
     where = Path(folder) if folder is not None else locate_fashion_mnist()
     return load_idx_folder(where, name="fashion-mnist")
@@ -53,12 +53,12 @@ def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> ImageDat
 def locate_fashion_mnist() -> Path:
     """The folder that holds Fashion-MNIST.
 
-    Looks where Debian's package ``dataset-fashion-mnist`` puts it and then into the cache folder;
-    else fetches it into the cache, over HTTP and then through ``apt-get download``. What was
-    fetched is compared with the checksums above.
+    Searches the folder of Debian's package ``dataset-fashion-mnist`` and the cache folder.
+    Otherwise downloads it to the cache, by HTTP or, if that fails, by ``apt-get download``, and
+    verifies the checksums above.
 
     Raises:
-        DataError: no way led to it; the message lists what each one answered.
+        DataError: it could not be found or downloaded; the message lists every attempt.
     """
     cached = cache_dir() / "fashion-mnist"
     for folder in (DEBIAN_FOLDER, cached):
@@ -94,7 +94,7 @@ def _fetch_from_web(folder: Path) -> None:
             raise DataError(
                 f"{url}: expected a gzip file, got {len(packed)} other bytes"
             ) from error
-        _keep(folder, stem, content, source=url)
+        _store(folder, stem, content, source=url)
 
 
 def _fetch_from_debian(folder: Path) -> None:
@@ -105,15 +105,15 @@ def _fetch_from_debian(folder: Path) -> None:
             path = find_idx(unpacked, stem)
             if path is None:
                 raise DataError(f"package {DEBIAN_PACKAGE}: expected {stem} in it, found none")
-            _keep(folder, stem, read_bytes(path), source=f"{DEBIAN_PACKAGE}: {path.name}")
+            _store(folder, stem, read_bytes(path), source=f"{DEBIAN_PACKAGE}: {path.name}")
 
 
-def _keep(folder: Path, stem: str, content: bytes, *, source: str) -> None:
+def _store(folder: Path, stem: str, content: bytes, *, source: str) -> None:
     if (found := sha256(content)) != SHA256[stem]:
         raise DataError(
             f"{source}: expected content with SHA-256 {SHA256[stem]}, found {found} "
             f"({len(content)} bytes)"
         )
-    # mtime=0: the same content is the same file. Level 6 takes a second where 9 takes many.
+    # mtime=0 makes the file reproducible. Level 6 takes a second, level 9 many.
     with atomic_write(folder / f"{stem}.gz") as file:
         file.write(gzip.compress(content, compresslevel=6, mtime=0))

@@ -1,4 +1,4 @@
-"""Getting a file from elsewhere: over HTTP with a checksum, or out of a Debian package."""
+"""Downloads: over HTTP, or from a Debian package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["apt_extract", "download", "sha256"]
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 20
-# Without the hooks that some systems put behind an update: they write where only root may.
+# Clear the hooks that some systems run after an update: they need root.
 _APT_CONF = """\
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -48,14 +48,14 @@ def sha256(content: bytes) -> str:
 
 
 def download(url: str, *, timeout: float = 15.0) -> bytes:
-    """The bytes behind ``url``; the caller compares their checksum.
+    """The content of ``url``; the caller verifies its checksum.
 
     Args:
-        url: http or https (or file, which tests use).
-        timeout: seconds without an answer after which to give up.
+        url: http or https (or file, in tests).
+        timeout: in seconds.
 
     Raises:
-        DataError: nothing usable came back.
+        DataError: the download failed.
     """
     parts = []
     try:
@@ -69,21 +69,21 @@ def download(url: str, *, timeout: float = 15.0) -> bytes:
 
 
 def apt_extract(package: str, destination: Path) -> Path:
-    """Fetch a Debian package and unpack it under ``destination``, without root.
+    """Download a Debian package and unpack it under ``destination``, without root.
 
-    apt works on lists and a cache of its own in a temporary folder, so neither the system's lists
-    (which a fresh machine lacks) nor any permission is needed; apt checks the package against the
-    distribution's signatures.
+    apt uses package lists and a cache in a temporary folder, so it needs neither the system's
+    lists (which a fresh machine lacks) nor permissions. apt verifies the distribution's
+    signatures.
 
     Args:
         package: the name of the package.
-        destination: an existing folder; the package's tree (``usr/share/...``) appears in it.
+        destination: an existing folder; gets the package's tree (``usr/share/...``).
 
     Returns:
         ``destination``.
 
     Raises:
-        DataError: there is no apt here, or it could not get the package.
+        DataError: apt is missing, or it could not download the package.
     """
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
@@ -99,7 +99,7 @@ def apt_extract(package: str, destination: Path) -> Path:
         conf = root / "apt.conf"
         conf.write_text(_APT_CONF.format(root=root, status=status))
         apt = ["apt-get", "-q", "-c", str(conf)]
-        # One unreachable source among several is a warning to apt; the download decides.
+        # apt only warns if one of several sources is unreachable; the download may still succeed.
         log.info("asking apt for the package %s", package)
         _run([*apt, "update"], package, cwd=root)
         _run([*apt, "download", package], package, cwd=root / "down")

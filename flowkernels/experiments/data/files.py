@@ -1,4 +1,4 @@
-"""Where data sets are cached, and files that are either whole or not there."""
+"""The cache folder of data sets, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """Write ``path`` as a whole: a process killed half way leaves what was there before.
+    """Write ``path`` atomically: if the process is killed, the old file remains.
 
-    The bytes go to a temporary file in the same folder (a rename is atomic only within a file
-    system), reach the disk, and take the name in one step.
+    The bytes are written to a temporary file in the same folder (a rename is atomic only within a
+    file system) and synced to disk; then the file is renamed.
 
     Args:
-        path: the file to write; its folder is made where it is missing.
+        path: the file to write; its folder is created if missing.
 
     Example:
         >>> import pathlib, tempfile
@@ -58,7 +58,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files private; a run's files follow the user's umask like any other.
+        # mkstemp creates private files; apply the user's umask instead.
         umask = os.umask(0)
         os.umask(umask)
         unfinished.chmod(0o666 & ~umask)
@@ -69,19 +69,19 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """Write a text file as a whole."""
+    """Write a text file atomically."""
     with atomic_write(path) as file:
         file.write((text.rstrip() + "\n").encode())
     return Path(path)
 
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int = 2) -> Path:
-    """Write plain values as JSON, as a whole."""
+    """Write plain values as JSON, atomically."""
     return write_text(path, json.dumps(value, indent=indent))
 
 
 def sweep_unfinished(folder: str | os.PathLike[str]) -> int:
-    """Remove what a killed process left half written in ``folder``; return how many files.
+    """Remove temporary files that killed processes left in ``folder``; returns their number.
 
     Example:
         >>> sweep_unfinished("/nowhere/at/all")

@@ -1,4 +1,4 @@
-"""IDX files: the format of MNIST and of everything published as a drop-in for it.
+"""IDX files: the format of MNIST and of its drop-in replacements.
 
 A file is a four-byte magic number (two zero bytes, the type code of the elements, the number of
 dimensions), one big-endian 32-bit size per dimension, then the elements in C order. The images
@@ -25,13 +25,13 @@ from flowkernels.experiments.data.errors import DataError
 __all__ = ["decode_idx", "load_idx_folder", "read_bytes", "read_idx"]
 
 _UNSIGNED_BYTE = 0x08
-# MNIST's four files; some mirrors write a dot where the original has a dash.
+# MNIST's four files; some mirrors use a dot instead of the dash.
 _IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 _LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of ``path``, unpacked where its name ends in ``.gz``.
+    """The content of ``path``, unpacked if its name ends in ``.gz``.
 
     Raises:
         DataError: the file cannot be read, or its compression is damaged.
@@ -56,14 +56,14 @@ def decode_idx(content: bytes, *, ndim: int, source: str | os.PathLike[str]) -> 
 
     Args:
         content: the bytes of the file, unpacked.
-        ndim: how many dimensions it must have: 3 for images (N, H, W), 1 for labels (N,).
-        source: the name that an error message gives to the file.
+        ndim: the expected number of dimensions: 3 for images (N, H, W), 1 for labels (N,).
+        source: the name of the file in error messages.
 
     Returns:
-        uint8 tensor with the sizes that the header names.
+        uint8 tensor of the shape in the header.
 
     Raises:
-        DataError: the magic number or the size is not what it should be.
+        DataError: the magic number or the size is wrong.
 
     Example:
         >>> import struct
@@ -101,7 +101,7 @@ def read_idx(path: str | os.PathLike[str], *, ndim: int) -> torch.Tensor:
 
 
 def find_idx(folder: Path, stem: str) -> Path | None:
-    """The file called ``stem`` in ``folder``: plain or gzipped, with a dash or with a dot."""
+    """The file ``stem`` in ``folder``: plain or gzipped, with a dash or a dot."""
     for name in (stem, stem.replace("-idx", ".idx")):
         for suffix in ("", ".gz"):
             if (path := folder / f"{name}{suffix}").is_file():
@@ -113,10 +113,10 @@ def load_idx_folder(folder: str | os.PathLike[str], *, name: str = "idx") -> Ima
     """Load the four IDX files of a data set laid out like MNIST.
 
     Args:
-        folder: holds ``train-images-idx3-ubyte`` and ``t10k-images-idx3-ubyte`` and, where there
-            are labels, ``train-labels-idx1-ubyte`` and ``t10k-labels-idx1-ubyte``, each plain or
-            with ``.gz``.
-        name: the name that the data set gets.
+        folder: contains ``train-images-idx3-ubyte`` and ``t10k-images-idx3-ubyte`` and, optionally,
+            ``train-labels-idx1-ubyte`` and ``t10k-labels-idx1-ubyte``, each plain or with
+            ``.gz``.
+        name: name of the data set.
 
     Returns:
         Grey images (N, 1, H, W), uint8.

@@ -1,4 +1,4 @@
-"""The data as Lightning wants it."""
+"""The Lightning data module of image data sets."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ __all__ = ["ImageDataModule"]
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Training, validation and test batches of a data set that sits in memory.
+    """Training, validation and test batches of a data set in memory.
 
-    The validation images are held out of the training split by a shuffle with a fixed seed of its
-    own, so that every run of a data set validates on the same images whatever its seed.
+    The validation images are held out of the training split by a shuffle with a fixed seed, so
+    that all runs on a data set validate on the same images.
 
     Args:
         dataset: the images.
-        batch_size: images in a batch, per device.
-        val_size: how many training images to hold out; 0 for none.
-        eval_batch_size: of validation and test batches; ``batch_size`` where None.
+        batch_size: images per batch and device.
+        val_size: number of training images to hold out; 0 for none.
+        eval_batch_size: of validation and test batches; default ``batch_size``.
         seed: of the training order.
-        steps_per_epoch: batches in an epoch of training; None for all of them.
+        steps_per_epoch: batches per training epoch; None for all.
 
     Raises:
-        DataError: ``val_size`` leaves nothing to train on.
+        DataError: ``val_size`` leaves no training images.
         ValueError: a batch size is below one.
 
     Example:
@@ -70,10 +70,10 @@ class ImageDataModule(pl.LightningDataModule):
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
     def train_dataloader(self) -> TensorBatches:
-        """Shuffled batches of the training images; a smaller last one is left out.
+        """Shuffled batches of the training images; a smaller last batch is dropped.
 
-        The images go to the trainer's device whole: a batch is then a selection there, for which
-        no step waits.
+        All images are copied to the trainer's device once, so that a batch needs no copy or
+        synchronization.
         """
         batches = self._training(*self._processes())
         if self.trainer is not None:
@@ -81,7 +81,7 @@ class ImageDataModule(pl.LightningDataModule):
         return batches
 
     def steps_in_epoch(self, world_size: int = 1) -> int:
-        """How many batches an epoch of training has in each of ``world_size`` processes."""
+        """The number of batches of a training epoch in each of ``world_size`` processes."""
         return len(self._training(0, world_size))
 
     def _training(self, rank: int, world_size: int) -> TensorBatches:
@@ -97,7 +97,7 @@ class ImageDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> TensorBatches | list[TensorBatches]:
-        """The held-out images in order; an empty list where none are held out."""
+        """The held-out images in order; an empty list if none are held out."""
         return self._in_order(self.val_images) if len(self.val_images) else []
 
     def test_dataloader(self) -> TensorBatches:

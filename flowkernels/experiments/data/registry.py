@@ -1,4 +1,4 @@
-"""The data sets by name: one line here makes a data set known everywhere."""
+"""The data sets by name. Add a data set by one line here."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class _Entry:
 
 def _digits(folder: Folder | None) -> ImageDataset:
     if folder is not None:
-        raise DataError(f"data set digits: it comes with scikit-learn, found a folder ({folder})")
+        raise DataError(
+            f"data set digits: expected no folder (it comes with scikit-learn), got {folder}"
+        )
     return load_digits()
 
 
@@ -43,7 +45,9 @@ def _cifar10(folder: Folder | None) -> ImageDataset:
 
 
 DATASETS: dict[str, _Entry] = {
-    "fashion-mnist": _Entry("28x28 grey clothing; found or fetched by itself", load_fashion_mnist),
+    "fashion-mnist": _Entry(
+        "28x28 grey clothing; found or downloaded automatically", load_fashion_mnist
+    ),
     "idx": _Entry("a folder of IDX files: MNIST, Kuzushiji-MNIST, ...", _idx),
     "cifar10": _Entry("32x32 colour; the binary version (data_batch_*.bin)", _cifar10),
     "digits": _Entry("8x8 grey digits inside scikit-learn; needs no files", _digits),
@@ -55,11 +59,11 @@ def load_dataset(name: str, folder: Folder | None = None) -> ImageDataset:
 
     Args:
         name: ``fashion-mnist``, ``idx``, ``cifar10`` or ``digits``.
-        folder: where its files are. ``idx`` needs one; ``fashion-mnist`` and ``cifar10`` look
-            into the cache folder (and the former elsewhere) without one; ``digits`` has none.
+        folder: folder of its files. Required for ``idx``; by default ``cifar10`` uses the cache
+            folder and ``fashion-mnist`` is searched for; ``digits`` has none.
 
     Returns:
-        The whole data set as uint8 tensors.
+        The data set as uint8 tensors.
 
     Raises:
         DataError: the name is unknown, or the files are missing or damaged.

@@ -1,4 +1,4 @@
-"""Tables of numbers (UCI-style) from NumPy and CSV files, split and standardised."""
+"""Numeric tables (UCI-style) from NumPy and CSV files, split and standardised."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Table:
 
     Attributes:
         train, val, test: (n, d) float32.
-        mean: (d,) float64, what was subtracted.
-        scale: (d,) float64, what was divided by; log densities of the raw rows are lower by the
+        mean: (d,) float64, subtracted from the rows.
+        scale: (d,) float64, divisor of the rows; log densities of the raw rows are lower by the
             sum of its logs.
     """
 
@@ -48,19 +48,19 @@ def load_table(
 ) -> Table:
     r"""Read a table: a row per datum, a column per coordinate.
 
-    ``.npy``: one array (n, d). ``.npz``: arrays ``train``, ``val`` and ``test``, whose split is
-    kept, or a single array. ``.csv``: numbers between commas, with or without a line of names.
+    ``.npy``: one array (n, d). ``.npz``: arrays ``train``, ``val`` and ``test``, or a single
+    array. ``.csv``: comma-separated numbers, with or without a header line.
 
     Args:
-        path: of the file.
-        val: share of the rows for validation, where the file has no split.
-        test: share of the rows for testing.
+        path: the file.
+        val: fraction of the rows for validation, if the file has no split.
+        test: fraction of the rows for testing.
         seed: of the shuffle that splits them.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind, holds something other than
+        DataError: the file is missing, damaged or of the wrong kind, contains values that are not
             finite numbers, or has too few rows or a constant column; the message names it.
-        ValueError: the shares are not from 0 to below 1 together.
+        ValueError: the fractions are negative or sum to 1 or more.
 
     Example:
         >>> import pathlib, tempfile
@@ -123,7 +123,7 @@ def _read_csv(file: Path) -> dict[str, Array]:
                     continue
                 numbers = [_number(cell) for cell in cells]
                 if not rows and all(number is None for number in numbers):
-                    continue  # names
+                    continue  # the header line
                 if None in numbers:
                     column = numbers.index(None)
                     raise DataError(

@@ -1,4 +1,4 @@
-"""Scoring a flow: bits per dimension, the baselines beside it, and pictures."""
+"""Scores of a flow and of baselines in bits per dimension, image quality, and pictures."""
 
 from __future__ import annotations
 

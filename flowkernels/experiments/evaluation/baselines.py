@@ -1,9 +1,9 @@
-"""What a flow must beat: densities that need no training, scored on the same images.
+"""Baselines for flows: densities without training, scored on the same images.
 
 Every score of this package is that of a density on dequantised images: level k of a pixel becomes
 k + u with u uniform on [0, 1), and bits per dimension are -log2 p(x + u) / D, averaged over the
-images and one draw of u each (Theis et al. 2016, "A note on the evaluation of generative models",
-section 3.1). The baselines see the same images in the same way.
+images with one draw of u each (Theis et al. 2016, "A note on the evaluation of generative models",
+section 3.1). The baselines are scored in the same way.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ _LEVELS = 256
 class DiagonalGaussian:
     """Independent Gaussians, one per pixel, fitted by maximum likelihood.
 
-    In ``pixel`` space they are densities of the dequantised level itself: the mean is that of the
-    levels plus 1/2 and the variance theirs plus 1/12, the moments of level + u. In ``logit`` space
-    they are densities of z = logit(alpha + (1 - 2 alpha) (k + u) / 256), the space in which the
-    flow works: this is the flow with all its layers left out.
+    In pixel space they are densities of the dequantised level k + u, with the mean of the levels
+    plus 1/2 and their variance plus 1/12. In logit space they are densities of
+    z = logit(alpha + (1 - 2 alpha) (k + u) / 256), the flow's input: the flow without its layers.
 
     Attributes:
         loc: (C, H, W) float64.
         scale: (C, H, W) float64.
-        alpha: None in pixel space, else of the logit.
+        alpha: of the logit; None in pixel space.
 
     Example:
         >>> images = torch.randint(256, (2000, 1, 4, 4), dtype=torch.uint8)
@@ -51,8 +50,7 @@ class DiagonalGaussian:
 
         Args:
             images: (N, C, H, W) uint8 levels.
-            alpha: None for pixel space, else the logit's; then the noise of one draw per image is
-                part of the fit.
+            alpha: of the logit, whose fit uses one draw of noise per image; None for pixel space.
 
         Raises:
             ValueError: there are no images.
@@ -74,7 +72,7 @@ class DiagonalGaussian:
         return cls(loc, (squares / len(images) - loc.square()).sqrt(), alpha)
 
     def bits_per_dim(self, images: Tensor) -> Tensor:
-        """-log2 p / D of images (B, C, H, W) of levels, one draw of noise each; (B,) float64."""
+        """-log2 p / D of images (B, C, H, W) of levels, with one draw of noise; (B,) float64."""
         values = _dequantize(images)
         log_det = torch.zeros(len(images), dtype=torch.float64)
         if self.alpha is not None:
@@ -91,7 +89,7 @@ def _dequantize(images: Tensor) -> Tensor:
 
 
 def _logit(values: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """logit(alpha + (1 - 2 alpha) v / 256) and the log of |its derivative in v|, summed."""
+    """logit(alpha + (1 - 2 alpha) v / 256) and the sum of log |its derivative in v|."""
     latent = torch.logit(alpha + (1 - 2 * alpha) * values / _LEVELS)
     log_slope = F.softplus(latent) + F.softplus(-latent) + math.log((1 - 2 * alpha) / _LEVELS)
     return latent, log_slope.flatten(1).sum(1)

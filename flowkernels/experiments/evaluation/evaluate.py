@@ -1,4 +1,4 @@
-"""Scoring a flow on test images, beside baselines on the same images."""
+"""Scores of a flow and of baselines on test images."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def score(
     """Mean bits per dimension over batches of images, with its standard error.
 
     Args:
-        bits_per_dim: of a batch of images, (B, C, H, W) -> (B,); a flow's, or a baseline's.
+        bits_per_dim: maps images (B, C, H, W) to scores (B,); a method of a flow or a baseline.
         batches: the images.
-        seed: of the dequantisation noise; torch's random state is left as it was.
-        device: where the images go first.
-        on_batch: told the number of images of every batch that is done.
+        seed: of the dequantisation noise; torch's random state is restored afterwards.
+        device: to which the images are copied.
+        on_batch: called with the number of images after every batch.
 
     Returns:
         ``bpd``, ``standard_error`` and ``count``.
@@ -63,7 +63,7 @@ def score(
 
 @torch.no_grad()
 def start_flow(flow: Flow, images: Tensor) -> Flow:
-    """Show a fresh flow its first training batch, from which its ActNorms take their start.
+    """Initialise the ActNorms of a new flow from a first training batch.
 
     Args:
         flow: untrained; it is changed and returned in evaluation mode.
@@ -77,17 +77,17 @@ def start_flow(flow: Flow, images: Tensor) -> Flow:
 
 @torch.no_grad()
 def round_trip_error(flow: Flow, images: Tensor) -> float:
-    """Largest |inverse(forward(x)) - x| over images, x in [0, 1]: what the flow's arithmetic loses.
+    """Largest |inverse(forward(x)) - x| over images, x in [0, 1]: the flow's rounding error.
 
-    Measured on the bins' centres before they are rounded back to levels, where the error of half a
-    level (2e-3) would vanish.
+    Measured at the bins' centres before rounding to levels, which would hide errors below half a
+    level (2e-3).
 
     Args:
-        flow: with dequantisation, as :func:`flowkernels.flows.glow` makes it.
+        flow: with dequantisation, see :func:`flowkernels.flows.glow`.
         images: (B, C, H, W) levels.
 
     Raises:
-        ValueError: the flow takes no discrete data.
+        ValueError: the flow does not dequantise.
     """
     if flow.dequantize is None:
         raise ValueError("flow: expected one that dequantises 8-bit images, got one without")
@@ -109,11 +109,11 @@ def compare(
     """Test scores of a flow, of the same flow untrained, and of a diagonal Gaussian.
 
     Args:
-        flow: trained; it is scored on the device where it is.
+        flow: trained; it is scored on its device.
         untrained: the same architecture, see :func:`start_flow`.
-        train: the images that it was trained on; the Gaussians are fitted to them.
+        train: its training images; the Gaussians are fitted to them.
         test: images (N, C, H, W).
-        on_batch: told of every batch of every score, for a progress bar.
+        on_batch: called after every batch of every score, for a progress bar.
 
     Returns:
         By name (``flow``, ``untrained_flow``, ``diagonal_gaussian``,

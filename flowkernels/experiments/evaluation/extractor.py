@@ -1,8 +1,8 @@
-"""What turns images into features, in whose space sets of images are compared.
+"""Feature extractors for FID and KID.
 
-FID and KID are distances between features; a number means nothing without the name of what
-computed them. Inception's weights are not to be had everywhere and know no grey 28x28 clothing, so
-a small classifier trained on the data set itself stands in, with its accuracy reported.
+FID and KID are distances between features and are comparable only for the same extractor.
+Inception's weights are not always available, and were not trained on grey 28x28 clothing. So the
+default is a small classifier trained on the data set, reported with its accuracy.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Extractor(nn.Module):
     """Maps images (B, C, H, W) of levels 0 to 255 to features (B, num_features).
 
     Attributes:
-        num_features: how many.
-        label: what a table says of it.
+        num_features: number of features.
+        label: its name in tables.
     """
 
     num_features: int
@@ -42,11 +42,11 @@ class Extractor(nn.Module):
 
 
 class Classifier(Extractor):
-    """Two strided convolutions, a hidden layer that is the features, and the classes.
+    """Two strided convolutions, a hidden layer (the features), and an output layer.
 
     Args:
         shape: (C, H, W) of the images.
-        classes: how many.
+        classes: number of classes.
         num_features: width of the hidden layer.
 
     Example:
@@ -76,7 +76,7 @@ class Classifier(Extractor):
             nn.Linear(64 * cells, num_features),
             nn.ReLU(),
         )
-        # Brings the features to unit variance on average, so that distances have a scale.
+        # Scales the features to unit variance on average, which fixes the scale of distances.
         self.register_buffer("unit", torch.ones(()))
         self.head = nn.Linear(num_features, classes)
 
@@ -102,13 +102,13 @@ class Classifier(Extractor):
 def trained_classifier(
     dataset: ImageDataset, file: Path, *, epochs: int = 6, batch_size: int = 128
 ) -> Classifier:
-    """The classifier of a data set, read from ``file`` or trained and written there.
+    """The classifier of a data set, loaded from ``file`` or trained and saved there.
 
-    Adam with a one-cycle schedule. The result depends on the data alone.
+    Adam with a one-cycle schedule. The result depends only on the data.
 
     Args:
         dataset: with labels.
-        file: where it is kept.
+        file: its file.
         epochs: passes over the training images.
         batch_size: images per step.
 

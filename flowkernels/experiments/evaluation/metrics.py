@@ -1,4 +1,4 @@
-"""Scores that are fed batch by batch."""
+"""Scores that are accumulated over batches."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["BitsPerDim"]
 class BitsPerDim(torchmetrics.Metric):
     """Mean bits per dimension over images, with the standard error of that mean.
 
-    mean = sum b_i / n, standard error = sqrt(sum (b_i - mean)^2 / (n (n - 1))): the spread over
-    the test images, which holds that of the dequantisation noise as well. Sums are kept in
-    float64; processes are added up by torchmetrics.
+    mean = sum b_i / n, standard error = sqrt(sum (b_i - mean)^2 / (n (n - 1))), which covers the
+    test images and the dequantisation noise. Sums are in float64; torchmetrics adds up the
+    processes.
 
     Example:
         >>> metric = BitsPerDim()

@@ -1,4 +1,4 @@
-"""Random state: noise that leaves training's stream alone, and the stream itself, saved."""
+"""Random state: reproducible noise apart from training's, and saving and restoring the state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["fixed_noise", "random_state", "set_random_state"]
 
 @contextlib.contextmanager
 def fixed_noise(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Within it torch's random numbers depend on ``seed`` alone; after it, nothing happened.
+    """A context in which torch's random numbers depend only on ``seed``; restores the state.
 
     Example:
         >>> with fixed_noise(1):
@@ -36,9 +36,9 @@ def fixed_noise(seed: int, device: torch.device | str = "cpu") -> Iterator[None]
 def random_state() -> dict[str, Any]:
     """The state of torch's, NumPy's and Python's generators, as tensors and plain values.
 
-    Plain, so that a checkpoint still loads with ``weights_only=True``.
+    A checkpoint with these values loads with ``weights_only=True``.
     """
-    # The legacy generator is the one that libraries draw from unasked.
+    # Libraries draw from the legacy generator.
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
@@ -52,7 +52,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Take up what :func:`random_state` returned.
+    """Restore the state returned by :func:`random_state`.
 
     Example:
         >>> before = random_state()

@@ -1,4 +1,4 @@
-"""Pictures of what a flow does, as PNG files."""
+"""Grids of images and loss curves as PNG files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["grid", "save_curve", "save_grid"]
 
 
 def grid(images: Tensor, *, scale: int = 2, gap: int = 2) -> Tensor:
-    """Images laid out in rows and columns on white.
+    """Images in rows and columns on a white background.
 
     Args:
         images: (rows, columns, C, H, W), levels from 0 to 255; C is 1 or 3.
-        scale: pixels of the picture per pixel of an image.
+        scale: picture pixels per image pixel.
         gap: pixels between images.
 
     Returns:
         (height, width, C) uint8.
 
     Raises:
-        ValueError: the shape is another.
+        ValueError: the shape is wrong.
 
     Example:
         >>> grid(torch.zeros(2, 3, 1, 4, 4), scale=1, gap=1).shape
@@ -89,7 +89,7 @@ def save_curve(
         axes.axhline(value, label=f"{name} ({value:.2f})", linestyle="--", color=f"C{index + 2}")
     values = np.array([value for name in ("train_bpd", "val_bpd") for _, value in history[name]])
     if values.size:
-        # The first steps fall from far above; they would flatten everything after them.
+        # The first steps are far above the rest and would flatten the curve.
         top = max([float(np.quantile(values, 0.95)), *(references or {}).values()])
         low = float(values.min())
         axes.set_ylim(low - 0.1 * (top - low + 0.1), top + 0.1 * (top - low + 0.1))

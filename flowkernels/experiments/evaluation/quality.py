@@ -1,4 +1,4 @@
-"""Distances between sets of images: FID and KID, fed batch by batch."""
+"""FID and KID between sets of images, accumulated over batches."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SEED = 3_141_592
 class ImageQuality:
     """FID and KID of images against a real set, in an extractor's features.
 
-    Frechet distance between Gaussians fitted to the features (Heusel et al. 2017), and the mean
-    over random subsets of the unbiased squared maximum mean discrepancy with the kernel
+    The Frechet distance between Gaussians fitted to the features (Heusel et al. 2017), and the
+    mean over random subsets of the unbiased squared maximum mean discrepancy with the kernel
     (x.y / d + 1)^3 (Binkowski et al. 2018), both by torchmetrics. FID is biased upwards for few
-    images: compare numbers of the same count only.
+    images: compare only results for the same number of images.
 
     Args:
-        extractor: of the features, put into evaluation mode; its label belongs to every number.
+        extractor: of the features; set to evaluation mode. Report its label with every result.
         real: images (N, C, H, W) of levels.
-        subset_size: of KID; fewer where there are fewer images.
+        subset_size: of KID; at most the number of images.
         subsets: of KID.
 
     Example:
@@ -43,11 +43,11 @@ class ImageQuality:
     def __init__(
         self, extractor: Extractor, real: Tensor, *, subset_size: int = 1000, subsets: int = 50
     ) -> None:
-        # Its batch norms and dropouts must not mix images.
+        # Batch norm and dropout must not mix images.
         self.extractor = extractor.eval()
         self.subset_size = min(subset_size, len(real))
         with warnings.catch_warnings():
-            # KID keeps the features: a hundred numbers for an image.
+            # KID stores the features, about a hundred numbers per image.
             warnings.filterwarnings("ignore", message=".*save all extracted features.*")
             self.fid = FrechetInceptionDistance(_Features(extractor), reset_real_features=False)
             self.kid = KernelInceptionDistance(
@@ -56,7 +56,7 @@ class ImageQuality:
                 subset_size=self.subset_size,
                 reset_real_features=False,
             )
-        # Differences of traces: float32 would leave three digits.
+        # A difference of traces: float32 would leave three digits.
         self.fid.set_dtype(torch.float64)
         self._add(real, real=True)
 
@@ -65,7 +65,7 @@ class ImageQuality:
         self._add(images, real=False)
 
     def compute(self) -> dict[str, float]:
-        """``fid``, ``kid`` and ``kid_error``, the standard error over subsets; then forget."""
+        """``fid``, ``kid`` and ``kid_error`` (standard error over subsets); resets the metrics."""
         given = sum(len(part) for part in self.kid.fake_features)
         self.kid.subset_size = min(self.subset_size, given)
         with fixed_noise(_SEED):
@@ -86,7 +86,7 @@ class ImageQuality:
 
 
 class _Features(nn.Module):
-    """Stands for the network in torchmetrics: the features are computed once for both."""
+    """Replaces torchmetrics' network, so that the features are computed once for both metrics."""
 
     def __init__(self, extractor: Extractor) -> None:
         super().__init__()

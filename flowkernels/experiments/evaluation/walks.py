@@ -1,7 +1,8 @@
-"""How good a walk between images is: quality, likelihood, evenness, and whether it copies.
+"""Scores of walks between images: quality, likelihood, evenness, distance to training images.
 
-No single number tells. A blend of two images is likely but blurred; a path through a far corner of
-the latent space is sharp nonsense; one that jumps from end to end is made of perfect images.
+A walk needs several scores: a blend of two images is likely but blurred, a path through a remote
+region of the latent space gives sharp nonsense, and a path that jumps from end to end has perfect
+images.
 """
 
 from __future__ import annotations
@@ -72,9 +73,9 @@ def walk_images(
 
     Args:
         flow: trained.
-        a: images (B, C, H, W) where the walks start.
-        b: where they end.
-        points: on a walk, at equal steps of t from 0 to 1.
+        a: images (B, C, H, W) at the start of the walks.
+        b: images at their end.
+        points: per walk, at equal steps of t from 0 to 1.
         path: see :meth:`flowkernels.flows.Flow.interpolate`.
 
     Returns:
@@ -101,35 +102,35 @@ def score_walks(
 
     Args:
         flow: in evaluation mode.
-        ends: images (N, C, H, W) where walks start and where they end.
-        path: its name, a function, or None for the base's own.
-        points: on a walk with its ends, at least 3; the points between are scored.
-        quality: of the points between against real images; left out where None.
-        nearest: among training images; left out where None.
-        on_batch: told of the number of points done, of ``points - 2`` a pair.
+        ends: images (N, C, H, W) at the start and at the end of the walks.
+        path: a name, a function, or None for the base's default.
+        points: per walk including the ends, at least 3; the inner points are scored.
+        quality: scores the inner points against real images; None to skip.
+        nearest: finds the nearest training image; None to skip.
+        on_batch: called with the number of points done, of ``points - 2`` per pair.
 
     Returns:
-        ``bpd`` and ``standard_error`` of the points between; ``length``, the mean over the walks
+        ``bpd`` and ``standard_error`` of the inner points; ``length``, the mean over the walks
         of sum |x_{i+1} - x_i| / |x_n - x_0| in pixels, 1 for a straight blend; ``roughness``, the
         mean of the longest step over the mean step, 1 for an even walk; ``end_norm`` and
-        ``middle_norm``, lists of the lengths of the ends' and the middle points' latents;
-        ``nearest``, the mean distance of the middle images to a training image; and what
-        :meth:`ImageQuality.compute` returns.
+        ``middle_norm``, lists of the lengths of the latents at the ends and in the middle;
+        ``nearest``, the mean distance of the middle images to a training image; and the result
+        of :meth:`ImageQuality.compute`.
 
     Raises:
         ValueError: fewer than 3 points.
     """
     if points < 3:
         raise ValueError(f"points: expected at least 3, got {points}")
-    seen = _Seen(flow, path, points)
-    seen.quality, seen.nearest = quality, nearest
+    statistics = _WalkStatistics(flow, path, points)
+    statistics.quality, statistics.nearest = quality, nearest
     device = flow.device
-    bits = score(flow.bits_per_dim, seen.between(ends), device=device, on_batch=on_batch)
-    return {"bpd": bits["bpd"], "standard_error": bits["standard_error"], **seen.summary()}
+    bits = score(flow.bits_per_dim, statistics.between(ends), device=device, on_batch=on_batch)
+    return {"bpd": bits["bpd"], "standard_error": bits["standard_error"], **statistics.summary()}
 
 
-class _Seen:
-    """What is gathered of walks while their points are scored."""
+class _WalkStatistics:
+    """Statistics of walks, accumulated while their points are scored."""
 
     quality: ImageQuality | None
     nearest: NearestImages | None
@@ -141,7 +142,7 @@ class _Seen:
         }
 
     def between(self, ends: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
-        """The points between the ends, batch by batch (B * (points - 2), C, H, W)."""
+        """The inner points in batches (B * (points - 2), C, H, W)."""
         middle = self.points // 2
         for a, b in zip(ends[0].split(_BATCH), ends[1].split(_BATCH), strict=True):
             images, latents = walk_images(self.flow, a, b, self.points, self.path)
@@ -164,7 +165,7 @@ class _Seen:
             yield inner
 
     def summary(self) -> dict[str, Any]:
-        """Means over the walks, and the latents' lengths one by one."""
+        """Means over the walks, and the lengths of the latents."""
         joined = {name: torch.cat(parts) for name, parts in self.columns.items() if parts}
         result: dict[str, Any] = {
             name: values.tolist() if name.endswith("_norm") else float(values.mean())

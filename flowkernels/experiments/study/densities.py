@@ -1,4 +1,4 @@
-"""Bases compared on densities in the plane, at equal flow depth (Stimper et al. 2022, 4.1)."""
+"""Compares bases on densities in the plane, at equal flow depth (Stimper et al. 2022, 4.1)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from flowkernels.flows import Flow, realnvp
 
 __all__ = ["DensitiesStudy", "grid_scores"]
 
-# Draws in the picture, and the seed that they come from.
+# Number and seed of the draws in the picture.
 _SHOWN = 20_000
 _SAMPLE_SEED = 3
 
@@ -57,13 +57,13 @@ class DensitiesStudy(Study):
         "Names of :func:`flowkernels.bases.base_names`.",
         tuple(base_names()),
     )
-    seeds: tuple[int, ...] = seeds((0, 1, 2), "Of weights, draws and all.")
+    seeds: tuple[int, ...] = seeds((0, 1, 2), "Seeds of the weights and draws.")
     layers: int = whole(8, "Couplings of the flow.", least=1)
     hidden: int = whole(64, "Width of its networks' two hidden layers.", least=1)
-    steps: int = whole(3000, "Of AdamW.", least=1)
+    steps: int = whole(3000, "Steps of AdamW.", least=1)
     batch: int = whole(512, "Draws per step.", least=2)
     learning_rate: float = number(
-        2e-3, "Its peak; 50 steps of warm-up, then a cosine to zero.", positive=True
+        2e-3, "Peak; 50 steps of warm-up, then a cosine to zero.", positive=True
     )
     grid: int = whole(401, "Points per axis of the grid on which densities are compared.", least=11)
 
@@ -72,11 +72,11 @@ class DensitiesStudy(Study):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> DensitiesStudy:
-        """From plain values; a wrong one is named together with `source`."""
+        """From plain values; errors name `source`."""
         return from_plain(cls, values, source)
 
     def tasks(self) -> list[Task]:
-        """One for every target, base and seed; interrupted, it starts over from its seed."""
+        """One for every target, base and seed; an interrupted task starts again."""
         return [
             Task(_name(target, base, seed), partial(self._execute, target, base, seed))
             for target in self.targets
@@ -98,7 +98,7 @@ class DensitiesStudy(Study):
         from flowkernels.experiments.training.vectors import fit_vectors
 
         target = make_target(target_name)
-        # One thread: the last bits of a sum depend on their number.
+        # One thread: the last bits of a sum depend on the number of threads.
         with cpu_threads(1):
             with fixed_noise(seed):
                 flow = realnvp(2, layers=self.layers, hidden=self.hidden, base=base)
@@ -144,8 +144,8 @@ class DensitiesStudy(Study):
                 f"trained by maximum likelihood on {self.steps} batches of {self.batch} fresh "
                 f"draws; seeds {', '.join(map(str, self.seeds))}; mean ± standard deviation over "
                 f"them. KL(target || flow) on a grid of {self.grid} x {self.grid} points, both "
-                "normalised on it; the flow's own mass there stands beside (for a resampled base "
-                "it shows the error of the estimate of Z as well).",
+                'normalised on it; "mass on the grid" is the flow\'s own (for a resampled base it '
+                "includes the error of the estimate of Z).",
                 markdown_table(head, rows),
                 "![Densities and samples](densities.png)",
             ]
@@ -169,7 +169,7 @@ class DensitiesStudy(Study):
 
 
 class _Draws:
-    """Fresh batches of a target, from torch's random state."""
+    """New batches of draws from a target, from torch's default generator."""
 
     def __init__(self, target: Target, batch: int, count: int) -> None:
         self.target, self.batch, self.count = target, batch, count
@@ -185,8 +185,8 @@ class _Draws:
 def grid_scores(flow: Flow, target: Target, points: int) -> tuple[dict[str, float], Tensor]:
     """KL(target || flow) on a grid, and the flow's density there.
 
-    Both are normalised on the grid of points^2 nodes over the target's extent: KL is then never
-    negative, and an error in the flow's Z, a factor, does not enter.
+    Both are normalised on the grid of points^2 nodes over the target's extent: KL is then
+    nonnegative and independent of errors in the flow's Z.
 
     Returns:
         ``kl`` in nats and ``mass``, the flow's own integral over the grid; and the normalised

@@ -1,4 +1,4 @@
-"""Fitting a double well by reverse KL: are both wells found, and is log Z right?"""
+"""Fits a double well by reverse KL and checks the mass of both wells and log Z."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class DoubleWellStudy(Study):
         "Names of bases that are reparametrised, or resampled ones.",
         tuple(base_names()),
     )
-    seeds: tuple[int, ...] = seeds((0, 1, 2), "Of weights, draws and all.")
-    tilt: float = number(0.5, "Of the wells.", least=-5, most=5)
+    seeds: tuple[int, ...] = seeds((0, 1, 2), "Seeds of the weights and draws.")
+    tilt: float = number(0.5, "Tilt of the wells.", least=-5, most=5)
     layers: int = whole(4, "Couplings of the flow.", least=1)
     hidden: int = whole(32, "Width of its networks' two hidden layers.", least=1)
-    steps: int = whole(400, "Of AdamW.", least=1)
+    steps: int = whole(400, "Steps of AdamW.", least=1)
     anneal: float = number(
         0.6,
         "Share of the steps over which the target is p^beta, beta rising from `hottest` to 1;"
@@ -75,11 +75,11 @@ class DoubleWellStudy(Study):
     hottest: float = number(0.1, "The first beta, in (0, 1].", most=1, positive=True)
     batch: int = whole(256, "Draws per step.", least=2)
     learning_rate: float = number(
-        5e-3, "Its peak; 50 steps of warm-up, then a cosine to zero.", positive=True
+        5e-3, "Peak; 50 steps of warm-up, then a cosine to zero.", positive=True
     )
     draws: int = whole(
         50_000,
-        "Of the trained flow, for log Z, the weights of the wells and the sample size.",
+        "Draws of the trained flow for log Z, the weights of the wells and the sample size.",
         least=2,
     )
     grid: int = whole(401, "Points per axis of the grid on which densities are compared.", least=11)
@@ -92,11 +92,11 @@ class DoubleWellStudy(Study):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> DoubleWellStudy:
-        """From plain values; a wrong one is named together with `source`."""
+        """From plain values; errors name `source`."""
         return from_plain(cls, values, source)
 
     def tasks(self) -> list[Task]:
-        """One for every base and seed; interrupted, it starts over from its seed."""
+        """One for every base and seed; an interrupted task starts again."""
         return [
             Task(_name(base, seed), partial(self._execute, base, seed))
             for base in self.bases
@@ -196,8 +196,8 @@ class DoubleWellStudy(Study):
                 "resampled base takes the centred score function, a Gaussian one the "
                 f"reparametrised gradient. Exact: {target.right_weight():.4f} of the mass in the "
                 f"right well, log Z = {target.log_normalizer:.4f}. log Z is estimated from "
-                f"{self.draws} weighted draws of the flow; the sample size is a share of them; KL "
-                f"is that of a grid of {self.grid} x {self.grid} points.",
+                f"{self.draws} weighted draws of the flow; the sample size is a fraction of them; "
+                f"KL is computed on a grid of {self.grid} x {self.grid} points.",
                 markdown_table(head, rows),
                 "![Densities and samples](double_well.png)",
             ]

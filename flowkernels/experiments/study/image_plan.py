@@ -1,4 +1,4 @@
-"""What a study of images consists of: models, seeds, and how much is looked at."""
+"""The plan of an image study: models, seeds and the extent of the evaluation."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Model:
     """A row of the study.
 
     Attributes:
-        name: in tables.
-        settings: what differs from the common settings of :class:`RunConfig`.
-        paths: names of :mod:`flowkernels.interpolation`, or ``own`` for the base's.
-        paper: numbers of the paper to print beside ours: ``bpd``, ``fid``, and by path
+        name: name in tables.
+        settings: differences from the common settings of :class:`RunConfig`.
+        paths: names of :mod:`flowkernels.interpolation`, or ``own`` for the base's default.
+        paper: results of the paper to print with ours: ``bpd``, ``fid``, and by path
             ``path_bpd`` and ``path_fid``.
     """
 
@@ -50,21 +50,23 @@ class Model:
 
     @property
     def folder(self) -> str:
-        """The name as a folder's."""
+        """The name as a folder name."""
         return re.sub(r"[^a-z0-9.]+", "-", self.name.lower()).strip("-")
 
 
 @described
 @dataclass(frozen=True)
 class Evaluation:
-    """How many samples, pairs and points the report looks at."""
+    """The numbers of samples, pairs and points in the report."""
 
     extractor: str = text(
         "classifier", "`classifier`, trained on the data set, or a file of Inception's weights."
     )
     samples: int = whole(10_000, "Images drawn from each flow for FID and KID.", least=2)
     pairs: int = whole(1000, "Pairs of test images to interpolate between.", least=2)
-    points: int = whole(7, "Of a path, with its ends; those between are scored.", least=3)
+    points: int = whole(
+        7, "Points of a path including its ends; the inner ones are scored.", least=3
+    )
     shown: int = whole(4, "Pairs in the picture.", least=1)
     checkpoint: str = name("best", "`best` or `last`.", ("best", "last"))
 
@@ -80,13 +82,13 @@ class ImagePlan:
         run: settings that all models share.
         models: the rows.
         seeds: of each.
-        evaluation: how much is looked at.
+        evaluation: extent of the evaluation.
         title: of the table.
     """
 
     run: RunConfig
     models: tuple[Model, ...]
-    seeds: tuple[int, ...] = seeds((0,), "Of each model.")
+    seeds: tuple[int, ...] = seeds((0,), "Seeds of each model.")
     evaluation: Evaluation = Evaluation()
     title: str = "Bases and paths"
 

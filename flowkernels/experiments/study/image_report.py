@@ -1,4 +1,4 @@
-"""The tables and pictures of a study of images."""
+"""The tables and pictures of an image study."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _COLUMNS = {
     "nearest": ("nearest", 3),
 }
 _LEGEND = """\
-- BPD: bits per dimension of 8-bit images with uniform dequantisation noise, one draw an
+- BPD: bits per dimension of 8-bit images with uniform dequantisation noise, one draw per
   image; path BPD is that of the decoded points between two images under the same flow. A
-  path BPD below the test BPD says that the points are smoother than images, not better.
-- FID, KID: of samples, and of the points between, against the test images, in the features of the
+  path BPD below the test BPD means that the points are smoother than images, not better.
+- FID, KID: of samples, and of the inner points, against the test images, in the features of the
   extractor named below. Numbers of other extractors cannot be compared with these.
 - length: sum of the steps' lengths over the distance of the ends, in pixels; 1 is a straight blend.
   roughness: longest step over mean step; 1 is an even walk.
 - nearest: root-mean-square distance per pixel (levels / 255) of the walk's middle to the nearest
-  training image; compare with that of real test images. Far below it is copying or blur."""
+  training image; compare with real test images. A much lower value means copying or blur."""
 
 
 def write_report(plan: ImagePlan, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
@@ -89,7 +89,7 @@ def _facts(plan: ImagePlan, results: dict[str, dict[str, Any]]) -> dict[str, Any
         "extractor": results[REAL]["extractor"],
         "samples": plan.evaluation.samples,
         "walks": f"{plan.evaluation.pairs} random pairs of test images, "
-        f"{plan.evaluation.points - 2} points between each",
+        f"{plan.evaluation.points - 2} inner points each",
         "machine": f"{_processor()}, {config.threads or torch.get_num_threads()} thread(s) a run",
         "torch": torch.__version__,
     }
@@ -148,7 +148,7 @@ def _markdown(
 
 
 def _real_rows(real: dict[str, Any]) -> list[list[str]]:
-    """What no flow made: straight blends of pixels, and training images themselves."""
+    """The rows without a flow: straight blends of pixels, and training images."""
 
     def quality(of: dict[str, Any]) -> list[str]:
         return [f"{of['fid']:.2f}", f"{1000 * of['kid']:.1f}"]
@@ -162,7 +162,7 @@ def _real_rows(real: dict[str, Any]) -> list[list[str]]:
 
 
 def path_label(model: Model, path: str) -> str:
-    """A path's name in tables: that of the base's own where it is that."""
+    """A path's name in tables; the default path of a base under its real name."""
     if path != OWN:
         return path
     from flowkernels.bases import make_base
@@ -220,12 +220,12 @@ def _labelled(rows: list[tuple[str, torch.Tensor]], path: Path) -> Path:
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (name, images) in enumerate(rows):
         for column, image in enumerate(images):
-            place = axes[row, column]
-            place.set_axis_off()
+            panel = axes[row, column]
+            panel.set_axis_off()
             shown = image.permute(1, 2, 0)
-            place.imshow(shown.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+            panel.imshow(shown.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
             if row == 0:
-                place.set_title(f"t = {column / (columns - 1):.1f}", fontsize=9)
+                panel.set_title(f"t = {column / (columns - 1):.1f}", fontsize=9)
         axes[row, 0].text(
             -0.15, 0.5, name, transform=axes[row, 0].transAxes, ha="right", va="center"
         )
@@ -233,24 +233,24 @@ def _labelled(rows: list[tuple[str, torch.Tensor]], path: Path) -> Path:
 
 
 def _norms(plan: ImagePlan, kept: dict[str, dict[str, torch.Tensor]], path: Path) -> Path:
-    """Lengths of the ends' latents and of the middle points', a panel for every path."""
+    """Lengths of the latents at the ends and in the middle, one panel per path."""
     panels = [(model, name) for model in plan.models for name in model.paths]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = _figure((4.5 * columns, 2.6 * rows))
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
-    for place, (model, name) in zip(axes, panels, strict=False):
+    for panel, (model, name) in zip(axes, panels, strict=False):
         for part, label in (("end_norm", "ends"), ("middle_norm", "middle")):
             values = kept[model.folder][f"{name}.{part}"]
             low, high = values.quantile(0.005), values.quantile(0.995)
             inside = values[(values >= low) & (values <= high)]
-            place.hist(inside.numpy(), bins=40, density=True, alpha=0.6, label=label)
-        place.set_title(f"{model.name}, {path_label(model, name)}", fontsize=10)
-        place.set_xlabel("|z|")
-        place.set_yticks([])
-        place.legend(fontsize=8)
-    for place in axes[len(panels) :]:
-        place.set_axis_off()
+            panel.hist(inside.numpy(), bins=40, density=True, alpha=0.6, label=label)
+        panel.set_title(f"{model.name}, {path_label(model, name)}", fontsize=10)
+        panel.set_xlabel("|z|")
+        panel.set_yticks([])
+        panel.legend(fontsize=8)
+    for panel in axes[len(panels) :]:
+        panel.set_axis_off()
     return _save(figure, path)
 
 

@@ -1,8 +1,8 @@
-"""Flows on images: bases beside each other, paths beside each other, over several seeds.
+"""Compares bases and paths of flows on images over several seeds.
 
-What Fadel et al. 2021 compare: test likelihood, quality of samples, and quality of the walks
-between test images, for a Gaussian, von Mises-Fisher and Dirichlet base, with the other bases and
-paths of this package beside them.
+The comparison of Fadel et al. 2021 (test likelihood, quality of samples, and quality of the walks
+between test images, for a Gaussian, von Mises-Fisher and Dirichlet base), extended to the other
+bases and paths of this package.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["ImageStudy"]
 
 @dataclass(frozen=True)
 class ImageStudy(Study):
-    """Every model with every seed: trained, scored, drawn."""
+    """Trains and scores every model with every seed and draws pictures."""
 
     plan: ImagePlan
     _judges: dict[Path, Judge] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -40,7 +40,7 @@ class ImageStudy(Study):
         tasks = [Task(REAL, self._real)]
         for seed in self.plan.seeds:
             for model in self.plan.models:
-                tasks.append(Task(task_name(model, seed), partial(self._one, model, seed)))
+                tasks.append(Task(task_name(model, seed), partial(self._execute, model, seed)))
         return tasks
 
     def report(self, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
@@ -49,7 +49,7 @@ class ImageStudy(Study):
 
         return write_report(self.plan, folder, results)
 
-    def _one(self, model: Model, seed: int, folder: Path) -> dict[str, Any]:
+    def _execute(self, model: Model, seed: int, folder: Path) -> dict[str, Any]:
         from flowkernels.experiments.training import Run, cpu_threads, fit, on_device
 
         config = self.plan.config(model, seed)
@@ -68,7 +68,7 @@ class ImageStudy(Study):
             return self._judge(folder.parent).real()
 
     def _judge(self, folder: Path) -> Judge:
-        """One for all tasks: features of the real images take as long as those of a flow's."""
+        """One judge for all tasks, because the features of the real images are expensive."""
         from flowkernels.experiments.study.judge import Judge
 
         if folder not in self._judges:

@@ -1,4 +1,4 @@
-"""What the flows of a study of images are measured with."""
+"""Scores the flows of an image study."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Judge"]
 
 @dataclass
 class Judge:
-    """What all flows of a study are measured with."""
+    """The data, extractor and settings that score all flows of a study."""
 
     evaluation: Evaluation
     data: ImageDataset
@@ -42,7 +42,7 @@ class Judge:
 
     @classmethod
     def of(cls, plan: ImagePlan, folder: Path) -> Judge:
-        """Loads the data and the extractor, which is trained where it is missing."""
+        """Load the data and the extractor; train the extractor if it is missing."""
         from flowkernels.experiments.evaluation import (
             ImageQuality,
             NearestImages,
@@ -68,10 +68,10 @@ class Judge:
         return pairs_of(self.data.test, self.evaluation.pairs)
 
     def judge(self, flow: Flow, model: Model, folder: Path) -> dict[str, Any]:
-        """Scores of a flow; its pictures' material goes to ``folder``."""
+        """The scores of a flow; writes the data of its pictures to ``folder``."""
         device = flow.device
         result: dict[str, Any] = {"extractor": self.extractor.label}
-        with _bar("likelihood of test images", len(self.data.test)) as advance:
+        with _progress_bar("likelihood of test images", len(self.data.test)) as advance:
             batches = TensorBatches(self.data.test, 250)
             result |= score(flow.bits_per_dim, batches, device=device, on_batch=advance)
         samples = self._samples(flow)
@@ -87,11 +87,11 @@ class Judge:
         return result
 
     def _walks(self, flow: Flow, path: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Scores of one path, and what its pictures need."""
+        """The scores of one path and the data of its pictures."""
         a, b = self.ends
         shown = self.evaluation.shown
         name = None if path == OWN else path
-        with _bar(f"walks: {path}", len(a) * (self.evaluation.points - 2)) as advance:
+        with _progress_bar(f"walks: {path}", len(a) * (self.evaluation.points - 2)) as advance:
             scores = score_walks(
                 flow,
                 (a, b),
@@ -128,7 +128,7 @@ class Judge:
     def _samples(self, flow: Flow) -> torch.Tensor:
         count, parts = self.evaluation.samples, []
         noise = fixed_noise(0, flow.device)
-        with noise, _bar("samples", count) as advance:
+        with noise, _progress_bar("samples", count) as advance:
             for first in range(0, count, 250):
                 parts.append(flow.sample(min(250, count - first)).to(torch.uint8).cpu())
                 advance(len(parts[-1]))
@@ -136,8 +136,8 @@ class Judge:
 
 
 @contextlib.contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar that is gone when the work is; it is told how much was done."""
+def _progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A transient progress bar; yields a function that advances it."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -22,7 +22,7 @@ def density_rows(rows: Sequence[tuple[str, float, Sequence[Cell]]], path: Path) 
     """One row per target; a density and a histogram of draws for every cell, as one PNG.
 
     Args:
-        rows: label, half the side of the square shown, and cells, as many in each row.
+        rows: label, half the side of the square shown, and cells, the same number in each row.
         path: of the PNG.
     """
     require("matplotlib", extra="train", purpose="plotting densities")
@@ -33,7 +33,7 @@ def density_rows(rows: Sequence[tuple[str, float, Sequence[Cell]]], path: Path) 
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for number, (label, extent, cells) in enumerate(rows):
         line = grid[number]
-        # The same colours in a row: those of its first cell, the target.
+        # All cells of a row use the colour scale of the first cell, the target.
         top = float(cells[0][2].max())
         box = (-extent, extent, -extent, extent)
         for index, (title, draws, density) in enumerate(cells):

@@ -1,4 +1,4 @@
-"""What a study is, and how its tasks are done by however many processes there are."""
+"""Studies, and the distribution of their tasks over processes."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIGS", "KINDS", "Study", "load_study", "run_study"]
 
-# By the name that a configuration gives under the key `study`: where its class is.
+# Value of the key `study` in a configuration -> module and class.
 KINDS = {
     "images": ("flowkernels.experiments.study.images", "ImageStudy"),
     "densities": ("flowkernels.experiments.study.densities", "DensitiesStudy"),
     "double_well": ("flowkernels.experiments.study.double_well", "DoubleWellStudy"),
 }
-# Those that come with the package.
+# The configurations of this package.
 CONFIGS = Path(__file__).parent / "configs"
 _LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
 
 
 class Study(ABC):
-    """A kind of study: what there is to do, and what to make of the results."""
+    """A kind of study: its tasks, and the report of their results."""
 
     @classmethod
     @abstractmethod
@@ -47,15 +47,15 @@ class Study(ABC):
 
     @abstractmethod
     def tasks(self) -> list[Task]:
-        """What there is to do; tasks do not depend on each other."""
+        """The tasks, which are independent of each other."""
 
     @abstractmethod
     def report(self, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
-        """Write tables and pictures of the results, by the tasks' names; the files written."""
+        """Write tables and pictures of the results (by task name); returns the files written."""
 
 
 def load_study(path: str | os.PathLike[str]) -> Study:
-    """A study from a YAML file, or from one of this package by its name.
+    """A study from a YAML file, or one of this package by name.
 
     Raises:
         ConfigError: the file is missing or damaged, or a setting is wrong.
@@ -84,28 +84,28 @@ def load_study(path: str | os.PathLike[str]) -> Study:
 def run_study(
     study: Study, folder: Path, *, say: Callable[[str], None] = print
 ) -> dict[str, dict[str, Any]]:
-    """Do what is not done yet, then write the report; the results by task.
+    """Run the unfinished tasks, then write the report; returns the results by task.
 
-    A finished task has a ``result.json``; the others are taken one by one by whichever process
-    finds them free, so that the same command may run on several machines that share the folder,
-    under torchrun or started by hand. A process that dies gives its task back: locks belong to
-    the operating system, nothing stale is left. The last to finish writes the report.
+    A finished task has a ``result.json``. Each process takes free tasks one by one, so several
+    processes on machines that share the folder may run the same command, by hand or under
+    torchrun. Locks are released by the operating system if a process dies. The last process to
+    finish writes the report.
 
     Args:
-        study: what to do.
-        folder: where everything goes.
-        say: told what happens, in lines.
+        study: the study.
+        folder: folder of all files.
+        say: called with lines of progress.
 
     Returns:
-        The results there are; fewer than tasks while other processes still work on some.
+        The results so far; incomplete while other processes still run tasks.
     """
     tasks = study.tasks()
-    with _alone():
+    with _without_launcher():
         while (taken := _next(tasks, folder)) is not None:
-            task, place, lock = taken
+            task, task_folder, lock = taken
             with lock:
                 say(f"[{1 + _done(tasks, folder)}/{len(tasks)}] {task.name}")
-                _store(place, task.execute(place))
+                _store(task_folder, task.execute(task_folder))
     results = _results(tasks, folder)
     if missing := len(tasks) - len(results):
         say(f"{missing} of {len(tasks)} tasks are being done by other processes")
@@ -116,28 +116,28 @@ def run_study(
 
 
 def _next(tasks: list[Task], folder: Path) -> tuple[Task, Path, Any] | None:
-    """A task that is neither done nor being done, with its lock held."""
+    """A free task that is not done, with its lock held."""
     for task in tasks:
-        place = folder / task.name
-        if (place / "result.json").exists():
+        task_folder = folder / task.name
+        if (task_folder / "result.json").exists():
             continue
-        place.mkdir(parents=True, exist_ok=True)
-        lock = (place / ".lock").open("w")
+        task_folder.mkdir(parents=True, exist_ok=True)
+        lock = (task_folder / ".lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.close()
             continue
         # It may have been finished between the look and the lock.
-        if not (place / "result.json").exists():
-            sweep_unfinished(place)
-            return task, place, lock
+        if not (task_folder / "result.json").exists():
+            sweep_unfinished(task_folder)
+            return task, task_folder, lock
         lock.close()
     return None
 
 
-def _store(place: Path, result: dict[str, Any]) -> None:
-    write_json(place / "result.json", result, indent=1)
+def _store(task_folder: Path, result: dict[str, Any]) -> None:
+    write_json(task_folder / "result.json", result, indent=1)
 
 
 def _done(tasks: list[Task], folder: Path) -> int:
@@ -150,11 +150,11 @@ def _results(tasks: list[Task], folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Within it nothing takes this process for one of several that train together.
+def _without_launcher() -> Iterator[None]:
+    """A context that hides the launcher's environment variables from Lightning.
 
-    Under a launcher every process does tasks of its own, on a GPU of its own where there is one;
-    Lightning would otherwise have them train one flow, and write for the first only.
+    Under a launcher every process runs its own tasks, on its own GPU if there is one. Otherwise
+    Lightning would train one flow in all processes and write files only in the first.
     """
     import torch
     from lightning_utilities.core import rank_zero

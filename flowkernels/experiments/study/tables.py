@@ -1,4 +1,4 @@
-"""Numbers of a study as text."""
+"""Formats the numbers of a study."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["markdown_table", "mean_and_spread"]
 
 
 def mean_and_spread(values: Sequence[float], digits: int = 4) -> str:
-    """Mean +- standard deviation over seeds (n - 1); the value alone where there is one seed.
+    """Mean +- standard deviation over seeds (n - 1); only the value if there is one seed.
 
     Example:
         >>> mean_and_spread([1.0, 2.0, 3.0], 2)

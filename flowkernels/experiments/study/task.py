@@ -1,4 +1,4 @@
-"""A piece of a study that runs on its own, in a folder of its own."""
+"""A task: a part of a study that runs independently in its own folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Task:
 
     Attributes:
         name: of the task and of its folder.
-        execute: computes the result, plain values for JSON, in the folder given; called again
-            on a folder where it was interrupted, it goes on and returns the same.
+        execute: computes the result (plain values for JSON) in the given folder; if called again
+            after an interruption, it resumes and returns the same result.
     """
 
     name: str

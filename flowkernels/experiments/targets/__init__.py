@@ -1,4 +1,4 @@
-"""Densities known up to a factor: in the plane, double wells, and a molecule."""
+"""Unnormalised densities: in the plane, double wells, and a molecule."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ _TARGETS: dict[str, Callable[[], Target]] = {
 
 
 def target_names() -> list[str]:
-    """The names that :func:`make_target` knows: densities in the plane."""
+    """The names that :func:`make_target` accepts: densities in the plane."""
     return list(_TARGETS)
 
 
@@ -39,7 +39,7 @@ def make_target(name: str) -> Target:
     """A target in the plane by its name.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: the name is unknown.
 
     Example:
         >>> make_target("rings").event_shape

@@ -1,4 +1,4 @@
-"""Alanine dipeptide, the molecule that samplers of Boltzmann distributions are tried on."""
+"""Alanine dipeptide, a standard test molecule for Boltzmann samplers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .internal_coordinates import ZMatrix, wrapped
 
 __all__ = ["AlanineDipeptide"]
 
-# Places in Angstrom near the least energy, of the L form.
+# Positions in Angstrom of the L form, near the energy minimum.
 _ATOMS = [
     ("CH3", "ACE", 1, -1.504, -0.147, -0.004),
     ("H1", "ACE", 1, -1.925, 0.449, 0.804),
@@ -47,18 +47,18 @@ _UNITS = (0.005, 0.07, 1.0)
 
 
 class AlanineDipeptide(Target):
-    r"""Boltzmann distribution of alanine dipeptide's 60 internal coordinates, by OpenMM.
+    r"""Boltzmann distribution of the 60 internal coordinates of alanine dipeptide, by OpenMM.
 
     log p(z) = -U(x(z)) / (R T) + log|dx/dz|, x(z) the positions of 22 atoms whose bonds, angles
-    and dihedrals lie z units (.005 nm, .07 rad, 1 rad) from those of the least energy
+    and dihedrals are z units (.005 nm, .07 rad, 1 rad) from those of the energy minimum
     (Stimper et al. 2022, section 4.4; Noe et al. 2019). Force field AMBER ff14SB with OBC
-    implicit solvent. Outside of bonds > 0, angles in (0, pi) and dihedrals within half a turn of
-    the least energy's, log p = -inf. Where atoms overlap, beyond U / (R T) = cap, energies count
-    with their logarithm. Differentiable once in z. The normaliser is not known.
+    implicit solvent. log p = -inf unless bonds > 0, angles are in (0, pi) and dihedrals are
+    within pi of the minimum's. If atoms overlap, the energy above U / (R T) = cap grows only
+    logarithmically. Differentiable once in z. The normaliser is unknown.
 
     Args:
         temperature: in kelvin.
-        cap: see above.
+        cap: of U / (R T), see above.
 
     Raises:
         MissingExtraError: OpenMM is not installed.
@@ -83,7 +83,7 @@ class AlanineDipeptide(Target):
         self._check(x)
         internal = self.least + self.units * x.double()
         inside = self._inside(internal)
-        # What lies outside is replaced: its NaN would reach the gradients.
+        # Replace points outside the domain: their NaN would reach the gradients.
         safe = torch.where(inside.unsqueeze(-1), internal, self.least)
         positions, log_det = self.zmatrix.place(safe)
         energy: Tensor = _Energies.apply(positions, self._energy)  # type: ignore[no-untyped-call]
@@ -98,7 +98,7 @@ class AlanineDipeptide(Target):
         return away / self.units
 
     def simulate(self, count: int, *, every: int = 500, seed: int = 0) -> Tensor:
-        """`count` correlated states (count, 60) of Langevin dynamics, one each `every` fs."""
+        """`count` correlated states (count, 60) of Langevin dynamics, one every `every` fs."""
         return self.coordinates(self._energy.simulate(count, every, seed))
 
     def _inside(self, internal: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class _Energy:
         self.bonds = [(a.index, b.index) for a, b in start.topology.bonds()]
         system = field.createSystem(start.topology, nonbondedMethod=app.NoCutoff)
         integrator = mm.LangevinMiddleIntegrator(temperature, 1.0, 0.001)
-        # Double precision, and the same numbers on every machine.
+        # Double precision, and reproducible across machines.
         platform = mm.Platform.getPlatformByName("Reference")
         self._integrator = integrator
         self._context: Any = mm.Context(system, integrator, platform)
@@ -146,9 +146,9 @@ class _Energy:
         return torch.tensor(energy, dtype=torch.float64), slope
 
     def simulate(self, count: int, every: int, seed: int) -> Tensor:
-        """Positions (count, 22, 3) along a trajectory from the least energy."""
+        """Positions (count, 22, 3) along a trajectory from the energy minimum."""
         self._integrator.setRandomNumberSeed(seed)
-        # The seed is taken up when the context is made anew.
+        # The seed takes effect when the context is reinitialised.
         self._context.reinitialize()
         self._context.setPositions(self.least.tolist())
         self._context.setVelocitiesToTemperature(self.kT / _GAS, seed)
@@ -164,7 +164,7 @@ class _Energy:
 
 
 class _Energies(torch.autograd.Function):
-    """Energies of a batch, with their gradient from the forces."""
+    """Energies of a batch; the gradient is the negative of the forces."""
 
     @staticmethod
     def forward(ctx: Any, positions: Tensor, energy: _Energy) -> Tensor:
@@ -181,7 +181,7 @@ class _Energies(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """The forces, turned around."""
+        """The gradient of the energies times `grad`."""
         (slopes,) = ctx.saved_tensors
         return grad[..., None, None] * slopes, None
 

@@ -1,4 +1,4 @@
-"""What an unnormalised density to fit offers."""
+"""The interface of unnormalised target densities."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Target", "grid_2d", "log_integral", "rejection"]
 
 
 class Target:
-    """A density on R^d known up to a factor, with exact draws.
+    """An unnormalised density on R^d with exact draws.
 
     Attributes:
-        name: what studies call it.
+        name: its name in studies.
         event_shape: ``torch.Size([d])``.
-        log_normalizer: log of the integral of ``exp(log_prob)``, by closed form or quadrature.
-        extent: a box |x_i| <= extent outside of which is a mass below 1e-9 (dimension 2).
+        log_normalizer: log of the integral of ``exp(log_prob)``, in closed form or by quadrature.
+        extent: the mass outside the box |x_i| <= extent is below 1e-9 (dimension 2).
     """
 
     name: str
@@ -31,7 +31,7 @@ class Target:
         raise NotImplementedError(f"{type(self).__name__} does not define log_prob")
 
     def sample(self, count: int, *, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Exact draws (count, d), from torch's random state."""
+        """Exact draws (count, d), from torch's default generator."""
         raise NotImplementedError(f"{type(self).__name__} does not define sample")
 
     def _check(self, x: Tensor) -> None:
@@ -46,9 +46,9 @@ def rejection(
     """`count` accepted rows of proposals, drawn in blocks.
 
     Args:
-        count: rows wanted.
+        count: number of rows.
         propose: n -> n proposals (n, d) and their acceptance probabilities (n,).
-        most_rounds: blocks after which a proposal that is never accepted is an error.
+        most_rounds: number of blocks after which to raise RuntimeError.
 
     Example:
         >>> def half_disc(n):
@@ -72,8 +72,8 @@ def rejection(
 def grid_2d(extent: float, points: int) -> tuple[Tensor, float]:
     """Nodes (points^2, 2) of the trapezoid rule on [-extent, extent]^2, and the area of a cell.
 
-    The second coordinate runs fastest. For smooth functions that vanish at the edge the rule's
-    error falls faster than any power of the step.
+    The second coordinate varies fastest. For smooth functions that vanish at the edge the error
+    decreases faster than any power of the step.
     """
     axis = torch.linspace(-extent, extent, points, dtype=torch.float64)
     return torch.cartesian_prod(axis, axis), float((2 * extent / (points - 1)) ** 2)

@@ -1,7 +1,7 @@
-"""Molecules by distances, angles and dihedrals, as generators of molecules describe them.
+"""Internal coordinates of molecules: bond lengths, angles and dihedrals (the Z-matrix).
 
-A molecule of n atoms without its place and orientation has 3 n - 6 coordinates: n - 1 bonds,
-n - 2 angles, n - 3 dihedrals (the Z-matrix).
+A molecule of n atoms has 3 n - 6 internal coordinates, up to translation and rotation: n - 1
+bonds, n - 2 angles, n - 3 dihedrals.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["ZMatrix"]
 
 @dataclass(frozen=True)
 class ZMatrix:
-    """Which atoms each atom is placed by.
+    """The reference atoms of every atom.
 
     Attributes:
         order: the atoms in the order in which they are placed.
-        references: for each of them (atom at the distance, at the angle, at the dihedral); the
-            first three have fewer.
+        references: for each atom, the atoms that define its bond, angle and dihedral; the first
+            three atoms have fewer.
 
     Example:
         >>> water = ZMatrix.from_bonds(3, [(0, 1), (0, 2)])
@@ -38,7 +38,7 @@ class ZMatrix:
 
     @classmethod
     def from_bonds(cls, atoms: int, bonds: Sequence[tuple[int, int]]) -> ZMatrix:
-        """Every atom bonded to one already placed, angles and dihedrals along the bonds there are.
+        """Place every atom next to a bonded one; angles and dihedrals follow the bonds.
 
         Raises:
             ValueError: the bonds do not connect all atoms.
@@ -47,7 +47,7 @@ class ZMatrix:
         for a, b in bonds:
             near[a].append(b)
             near[b].append(a)
-        # From an atom with a chain behind it, so that the second and third are its own.
+        # Breadth-first from atom 0 along the bonds.
         order = [0]
         references: list[tuple[int, ...]] = [()]
         for centre in order:
@@ -62,16 +62,16 @@ class ZMatrix:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """How many bonds, angles and dihedrals, in the order of the coordinates."""
+        """The numbers of bonds, angles and dihedrals, in the order of the coordinates."""
         n = len(self.order)
         return n - 1, n - 2, n - 3
 
     def place(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions (*batch, n, 3) and the log of the volume element r^2 sin(angle) of each atom.
+        """Positions (*batch, n, 3) and the log volume element: the sum of log(r^2 sin(angle)).
 
-        The first atom lies at the origin, the second on the first axis, the third in the plane
-        of the first two axes. exp(log_det) dz times the volume of places and of orientations is
-        dx: bonds count r^2, angles sin(angle).
+        The first atom is at the origin, the second on the first axis, the third in the plane of
+        the first two axes. dx = exp(log_det) dz times the volume of translations and rotations:
+        a bond contributes r^2, an angle sin(angle).
 
         Args:
             z: (*batch, 3 n - 6): bonds, angles in radians, dihedrals in radians.
@@ -87,7 +87,7 @@ class ZMatrix:
             angle = angles[..., i - 2]
             turn = dihedrals[..., i - 3] if i > 2 else zero
             j, k, *rest = self.references[i]
-            # the third atom turns about its bond from a point beside the first two
+            # the third atom has no dihedral: use a point off the axis of the first two
             third = at[rest[0]] if rest else at[k] + z.new_tensor([0.0, 1.0, 0.0])
             at[self.order[i]] = _placed(at[j], at[k], third, r, angle, turn)
         x = torch.stack([at[atom] for atom in range(len(self.order))], -2)
@@ -111,7 +111,7 @@ class ZMatrix:
 
 
 def _references(centre: int, near: list[list[int]], placed: list[int]) -> tuple[int, ...]:
-    """The centre, a placed neighbour of it, and a placed neighbour of that, or a second one."""
+    """The centre, a placed neighbour, and a placed neighbour of that one or of the centre."""
     chosen = [centre]
     for about in (centre, None):
         candidates = near[chosen[-1] if about is None else about] + near[centre]
@@ -125,26 +125,26 @@ def _references(centre: int, near: list[list[int]], placed: list[int]) -> tuple[
 def _placed(j: Tensor, k: Tensor, third: Tensor, r: Tensor, angle: Tensor, turn: Tensor) -> Tensor:
     """The point at distance r from j, at the angle to k and the dihedral to the third."""
     axis = torch.nn.functional.normalize(k - j, dim=-1)
-    beside = third - k
-    beside = beside - (beside * axis).sum(-1, keepdim=True) * axis
-    beside = torch.nn.functional.normalize(beside, dim=-1)
-    out = torch.linalg.cross(axis, beside)
+    normal = third - k
+    normal = normal - (normal * axis).sum(-1, keepdim=True) * axis
+    normal = torch.nn.functional.normalize(normal, dim=-1)
+    out = torch.linalg.cross(axis, normal)
     r, angle, turn = (v.unsqueeze(-1) for v in (r, angle, turn))
-    across = turn.cos() * beside + turn.sin() * out
+    across = turn.cos() * normal + turn.sin() * out
     return j + r * (angle.cos() * axis + angle.sin() * across)
 
 
-def _dihedral(bond: Tensor, axis: Tensor, beside: Tensor) -> Tensor:
-    """In (-pi, pi], as :func:`_placed` takes it; axis from k to j."""
+def _dihedral(bond: Tensor, axis: Tensor, normal: Tensor) -> Tensor:
+    """The dihedral in (-pi, pi], as in :func:`_placed`; `axis` from k to j."""
     unit = torch.nn.functional.normalize(-axis, dim=-1)
     first = bond - (bond * unit).sum(-1, keepdim=True) * unit
-    second = beside - (beside * unit).sum(-1, keepdim=True) * unit
+    second = normal - (normal * unit).sum(-1, keepdim=True) * unit
     out = torch.linalg.cross(unit, second)
     return torch.atan2((first * out).sum(-1), (first * second).sum(-1))
 
 
 def wrapped(angle: Tensor) -> Tensor:
-    """An angle brought into [-pi, pi).
+    """An angle mapped to [-pi, pi).
 
     Example:
         >>> round(wrapped(torch.tensor(4.0)).item(), 4)  # 4 - 2 pi

@@ -1,4 +1,4 @@
-"""The densities in the plane on which bases are compared (Stimper et al. 2022, section 4.1)."""
+"""Densities in the plane for comparing bases (Stimper et al. 2022, section 4.1)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class TwoMoons(Target):
 
     log p(x) = -(|x| - 2)^2 / (2 0.2^2) + log sum_{s = +-1} exp(-(x_1 - 2 s)^2 / (2 0.3^2)),
     the first potential of Rezende & Mohamed, "Variational inference with normalizing flows"
-    (2015), table 1. Draws: radius from the ring's law, angle uniform, accepted in proportion to
-    the rest.
+    (2015), table 1. Draws: radius from the ring's density, angle uniform, accepted in proportion
+    to the arcs' factor.
 
     Example:
         >>> TwoMoons().sample(3).shape
@@ -61,7 +61,7 @@ class CircleOfGaussians(Target):
     s = (2/3) sin(pi / 8), so that neighbours are 6 s apart.
 
     Args:
-        modes: how many.
+        modes: number of Gaussians.
 
     Example:
         >>> round(CircleOfGaussians().log_normalizer, 3)  # log(8 2 pi s^2)
@@ -139,11 +139,11 @@ class Rings(Target):
 
 
 def ring_proposals(centres: Tensor, width: float) -> tuple[Tensor, Tensor]:
-    """Points (n, 2) and probabilities (n,) that make draws of exp(-(|x| - m)^2 / (2 s^2)).
+    """Proposals (n, 2) and acceptance probabilities (n,) for exp(-(|x| - m)^2 / (2 s^2)).
 
-    The radius has the density r exp(-(r - m)^2 / (2 s^2)) on r > 0. As r <= m exp(r/m - 1), it
-    lies below a Gaussian of mean m + s^2/m and the same width, of mass in proportion to
-    m exp(s^2 / (2 m^2)), and is accepted with probability (r/m) exp(1 - r/m): nearly always.
+    The radius has the density r exp(-(r - m)^2 / (2 s^2)) on r > 0. As r <= m exp(r/m - 1), it is
+    bounded by a Gaussian of mean m + s^2/m and the same width, with mass proportional to
+    m exp(s^2 / (2 m^2)). The acceptance probability is (r/m) exp(1 - r/m), nearly 1.
     """
     radius = centres + width**2 / centres + width * torch.randn_like(centres)
     ratio = radius / centres

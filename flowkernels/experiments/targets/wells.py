@@ -21,12 +21,12 @@ class ManyWell(Target):
 
     (the double well of Noe et al., "Boltzmann generators", 2019, with the coefficients of Midgley
     et al., "Flow annealed importance sampling bootstrap", 2023, appendix G). Each a has wells near
-    +-sqrt(3) that a barrier of about 9 kT parts; the density has 2^n modes. log Z is n times
+    +-sqrt(3), separated by a barrier of about 9 kT; the density has 2^n modes. log Z is n times
     that of one well: a one-dimensional quadrature plus log(2 pi) / 2.
 
     Args:
         wells: n; the dimension is 2 n.
-        tilt: of the wells, in kT per unit length; mass on the right exceeds that on the left.
+        tilt: in kT per unit length; if positive, the right well has more mass.
 
     Example:
         >>> round(ManyWell(1).log_normalizer, 4) == round(DoubleWell().log_normalizer, 4)
@@ -57,7 +57,7 @@ class ManyWell(Target):
 
     def right_weight(self) -> float:
         """The probability that a coordinate a is positive, by quadrature."""
-        # Half a cell apart from zero: the midpoint rule on each side.
+        # The midpoint rule on each side of zero.
         a = (torch.arange(6000, dtype=torch.float64) + 0.5) * 1e-3
         right, left = (self._log_well(side).logsumexp(0) for side in (a, -a))
         return float(torch.sigmoid(right - left))

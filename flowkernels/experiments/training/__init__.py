@@ -1,4 +1,4 @@
-"""Training flows on Lightning: configuration, exact resumption, checkpoints and records."""
+"""Training flows with Lightning: configuration, exact resumption, checkpoints and records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, holding everything the next step depends on."""
+"""Checkpoints: written atomically, with all state that the next step depends on."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from flowkernels.experiments.training.run import Run, RunError
 
 __all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints", "of_every_process"]
 
-# Apart by more than any epoch or batch number that is added to a seed elsewhere.
+# Larger than any epoch or batch number that is added to a seed elsewhere.
 _RANK_STRIDE = 1_000_003
 
 
 def of_every_process(value: Any) -> list[Any]:
-    """The values that the processes of this training hold, by rank.
+    """The values of all training processes, by rank.
 
     Example:
         >>> of_every_process(3)
@@ -38,10 +38,9 @@ def of_every_process(value: Any) -> list[Any]:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are either whole or not there, whenever the process is killed.
+    """Writes checkpoints atomically, even if the process is killed.
 
-    Lightning's own goes through a temporary file that may lie in another file system, and does not
-    wait for the disk.
+    Lightning's own may use a temporary file on another file system and does not sync to disk.
     """
 
     def save_checkpoint(
@@ -50,7 +49,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path: str | os.PathLike[str],
         storage_options: Any | None = None,
     ) -> None:
-        """Write ``checkpoint`` to ``path`` in one step."""
+        """Write ``checkpoint`` to ``path`` atomically."""
         if storage_options is not None:
             raise TypeError(f"storage_options: expected None, got {storage_options!r}")
         with atomic_write(path) as file:
@@ -58,19 +57,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class RunCheckpoints(Checkpoint):
-    """Keeps ``last``, the newest state, ``previous``, the one before, and ``best`` by validation.
+    """Saves ``last``, the newest state, ``previous``, the one before, and ``best`` by validation.
 
-    ``last`` is written every ``every`` steps and at the end of every epoch. The step that ends an
-    epoch is saved after its validation, once: resuming from between the two would skip the
-    validation. ``best`` comes before ``last``, which holds its score. Paths are no part of the
-    state, so a run's folder can be moved.
+    ``last`` is written every ``every`` steps and at the end of every epoch. The last step of an
+    epoch is saved once, after its validation: resuming from before it would skip the validation.
+    ``best`` is written before ``last``, which contains its score. The state contains no paths, so
+    a run's folder can be moved.
 
-    Whether weights are any good is known only when the next step's loss is. Where that is not
-    finite and ``last`` holds just these weights, ``previous`` takes its place.
+    Bad weights show only in the loss of the next step. If that loss is not finite and ``last``
+    has these weights, ``previous`` replaces it.
 
     Args:
-        run: whose files they are.
-        every: optimiser steps between two newest states.
+        run: the run whose files are written.
+        every: optimiser steps between two saves of ``last``.
     """
 
     def __init__(self, run: Run, *, every: int) -> None:
@@ -85,11 +84,11 @@ class RunCheckpoints(Checkpoint):
         return {"best_score": self.best_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up from a checkpoint."""
+        """Restore from a checkpoint."""
         self.best_score = float(state_dict["best_score"])
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Remove what a killed process left half written."""
+        """Remove temporary files of killed processes."""
         if trainer.is_global_zero:
             sweep_unfinished(self.run.checkpoints)
 
@@ -118,7 +117,7 @@ class RunCheckpoints(Checkpoint):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Take back a state whose loss turned out not to be finite."""
+        """Discard a state whose next loss is not finite."""
         if not isinstance(exception, NonFiniteError) or not trainer.is_global_zero:
             return
         if self._saved_at == exception.good_steps:
@@ -130,7 +129,7 @@ class RunCheckpoints(Checkpoint):
     def _save_last(self, trainer: pl.Trainer) -> None:
         last, previous = self.run.last, self.run.previous
         if trainer.is_global_zero and last.exists():
-            # A second name for the same file: there is a `last` at every moment.
+            # A hard link, so that `last` exists at every moment.
             spare = previous.with_suffix(".tmp")
             spare.unlink(missing_ok=True)
             try:
@@ -143,12 +142,12 @@ class RunCheckpoints(Checkpoint):
 
 
 class RandomState(pl.Callback):
-    """Puts the random state of every process into the checkpoint, and back when training starts.
+    """Saves the random state of every process in checkpoints and restores it when training starts.
 
-    A fresh run seeds each process differently, so that two of them do not add the same noise.
+    A new run seeds each process differently, so that processes do not add the same noise.
 
     Args:
-        seed: of a fresh run.
+        seed: of a new run.
     """
 
     def __init__(self, seed: int) -> None:
@@ -170,11 +169,11 @@ class RandomState(pl.Callback):
         pl_module: pl.LightningModule,
         checkpoint: dict[str, Any],
     ) -> None:
-        """Remember the states until everything else that might draw is done."""
+        """Keep the states until all other code that may draw random numbers has run."""
         self._states = checkpoint.get("random_state")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take up the saved state, or start one."""
+        """Restore the saved state, or seed a new one."""
         rank = trainer.global_rank
         if self._states is None:
             pl.seed_everything((self.seed + rank * _RANK_STRIDE) % 2**32, verbose=False)

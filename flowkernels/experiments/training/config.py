@@ -1,4 +1,4 @@
-"""What a run is: one flat record, written into the run's folder."""
+"""The configuration of a run: one flat record, saved in the run's folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BASES = ", ".join(f"`{known}`" for known in base_names())
 @described
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides the numbers of a training run.
+    """All settings that determine the results of a training run.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -47,9 +47,7 @@ class RunConfig:
     """
 
     data: str = text("fashion-mnist", f"Data set: {_DATASETS}.", panel=_DATA)
-    data_dir: str | None = text(
-        None, "Folder of its files, where it needs to be told.", panel=_DATA
-    )
+    data_dir: str | None = text(None, "Folder of its files, if required.", panel=_DATA)
     val_size: int = whole(1000, "Training images held out for validation.", least=0, panel=_DATA)
     levels: int = whole(2, "Scales; each halves the image's sides.", least=1, panel=_FLOW)
     steps: int = whole(4, "Glow steps per scale.", least=1, panel=_FLOW)
@@ -71,14 +69,14 @@ class RunConfig:
     epochs: int = whole(20, "Passes over the training images.", least=1, panel=_TRAINING)
     steps_per_epoch: int | None = whole(
         None,
-        "Batches in an epoch; all where it is not given. With fewer, an epoch is a new random part"
+        "Batches per epoch; default: all. With fewer, an epoch is a new random part"
         " of the images, and validation comes more often.",
         least=1,
         panel=_TRAINING,
     )
     batch_size: int = whole(64, "Images per step and device.", least=1, panel=_TRAINING)
     learning_rate: float = number(
-        1e-3, "Adam's learning rate at its peak.", positive=True, panel=_TRAINING
+        1e-3, "Peak learning rate of AdamW.", positive=True, panel=_TRAINING
     )
     weight_decay: float = number(0.0, "Decoupled weight decay (AdamW).", panel=_TRAINING)
     schedule: str = name(
@@ -101,7 +99,7 @@ class RunConfig:
     )
     seed: int = whole(
         0,
-        "Of the weights, the order of the images and the dequantisation noise.",
+        "Seed of the weights, the order of the images and the dequantisation noise.",
         least=0,
         panel=_TRAINING,
     )
@@ -111,20 +109,20 @@ class RunConfig:
     log_every: int = whole(10, "Steps between rows of metrics.csv.", least=1, panel=_MACHINE)
     accelerator: str = name(
         "auto",
-        "`cpu`, `gpu`, or `auto`: a GPU where there is one.",
+        "`cpu`, `gpu`, or `auto`: a GPU if there is one.",
         ("auto", "cpu", "gpu"),
         panel=_MACHINE,
     )
     threads: int | None = whole(
         None,
-        "CPU threads of each process; torch's choice where it is not given. The run keeps the"
+        "CPU threads of each process; default: torch's choice. The run keeps the"
         " number: the last bits of a sum depend on it.",
         least=1,
         panel=_MACHINE,
     )
     devices: int = whole(
         1,
-        "How many devices; several train by distributed data parallelism.",
+        "Number of devices; several train by distributed data parallelism.",
         least=1,
         panel=_MACHINE,
     )

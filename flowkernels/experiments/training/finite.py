@@ -1,4 +1,4 @@
-"""Whether training's numbers are finite, without waiting for the device at every step."""
+"""Detects non-finite losses and gradients without a host synchronization at every step."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["FiniteSteps", "NonFiniteError"]
 
 
 class NonFiniteError(RuntimeError):
-    """The loss or its gradient stopped being a number; the weights were left as they were.
+    """The loss or its gradient is not finite; the weights were not changed by that step.
 
     Attributes:
-        good_steps: how many steps were taken before; the weights are theirs.
+        good_steps: number of steps before it; the weights are those after these steps.
     """
 
     def __init__(self, message: str, good_steps: int = -1) -> None:
@@ -24,7 +24,7 @@ class NonFiniteError(RuntimeError):
 
 @dataclass
 class NonFinite:
-    """The first step that was not finite, and how many were before it since the last look."""
+    """The first step that was not finite, and the number of steps before it since the last look."""
 
     after: int
     loss: float
@@ -32,11 +32,11 @@ class NonFinite:
 
 
 class FiniteSteps:
-    """Counts steps on the device until one is not finite, and keeps that one's numbers.
+    """Counts steps on the device until one is not finite, and stores the values of that step.
 
-    Once a step was not, ``stop`` is 1 and stays so. A fused optimiser that has it as its
-    ``found_inf`` leaves weights and state as they are from there on, so that looking some steps
-    later finds them as the last good step left them.
+    From then on ``stop`` is 1. A fused optimiser with ``found_inf = stop`` skips all further
+    updates, so the weights and its state are those of the last good step, even if the host looks
+    some steps later.
 
     Args:
         device: of the loss.
@@ -50,13 +50,14 @@ class FiniteSteps:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.stop = torch.zeros((), dtype=torch.float32, device=device)  # as AdamW's kernel asks
+        # AdamW's kernel expects float32.
+        self.stop = torch.zeros((), dtype=torch.float32, device=device)
         self._good = torch.zeros((), dtype=torch.float32, device=device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._norm = torch.zeros((), dtype=torch.float64, device=device)
 
     def add(self, loss: Tensor, gradient_norm: Tensor) -> None:
-        """A step's loss and the norm of its gradient. All processes agree on what was finite."""
+        """Add a step's loss and gradient norm. All processes agree on which step was finite."""
         stopped = self.stop > 0
         torch.where(stopped, self._loss, loss.double(), out=self._loss)
         torch.where(stopped, self._norm, gradient_norm.double(), out=self._norm)
@@ -67,7 +68,7 @@ class FiniteSteps:
         self._good += 1 - self.stop
 
     def look(self) -> NonFinite | None:
-        """What was not finite since the last look, if anything; this waits for the device."""
+        """The first non-finite step since the last look, or None; synchronises with the device."""
         numbers = (self._good.double(), self.stop.double(), self._loss, self._norm)
         good, stop, loss, norm = torch.stack(numbers).tolist()
         self._good.zero_()

@@ -1,4 +1,4 @@
-"""metrics.csv: the numbers of a run, without gaps or repetitions across interruptions."""
+"""metrics.csv: the scores of a run, without gaps or repetitions after interruptions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ COLUMNS = ("step", "epoch", "train_bpd", "gradient_norm", "learning_rate", "val_
 class History(pl.Callback):
     """Appends a row to a CSV file every ``every`` steps and after every validation.
 
-    ``train_bpd`` is the mean over the steps since the last row, and over all processes. The file's
-    length goes into every checkpoint; resuming cuts what was written after it, so the file of an
-    interrupted run ends up byte for byte that of an uninterrupted one. Nothing that depends on the
-    clock is in it. The same numbers go to the trainer's loggers.
+    ``train_bpd`` is the mean over all processes and the steps since the last row. Checkpoints
+    contain the file's length, and resuming truncates the file to it, so an interrupted run gives
+    the same file, byte for byte, as an uninterrupted one. The file contains no times. The same
+    values go to the trainer's loggers.
 
     Args:
         path: the file.
@@ -42,18 +42,18 @@ class History(pl.Callback):
         self._sums: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The file's length and the mean in the making."""
+        """The file's length and the running mean."""
         sums = of_every_process(float(self._sum))
         return {"length": self._length, "sums": sums, "count": self._count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up from a checkpoint."""
+        """Restore from a checkpoint."""
         self._length = int(state_dict["length"])
         self._sums = list(state_dict["sums"])
         self._count = int(state_dict["count"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the file, or cut it to where the checkpoint stands."""
+        """Create the file, or truncate it to its length in the checkpoint."""
         if self._sums:
             self._sum.fill_(self._sums[trainer.global_rank])
         if not trainer.is_global_zero:
@@ -80,9 +80,9 @@ class History(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Add the step to the mean; write a row when it is time."""
+        """Add the step to the mean; write a row every `every` steps."""
         assert isinstance(pl_module, FlowModule)
-        # Stays on the device: reading it would wait for the step at every step.
+        # Stays on the device: reading it would synchronise at every step.
         self._sum = self._sum.to(outputs["loss"].device) + outputs["loss"].detach().double()
         self._count += 1
         if trainer.global_step % self.every:
@@ -118,7 +118,7 @@ class History(pl.Callback):
 
 
 def read_history(path: str | os.PathLike[str]) -> dict[str, list[tuple[int, float]]]:
-    r"""The columns of a metrics.csv as (step, value) pairs, without their gaps.
+    r"""The columns of a metrics.csv as (step, value) pairs, without empty cells.
 
     Example:
         >>> import pathlib, tempfile

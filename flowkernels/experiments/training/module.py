@@ -1,4 +1,4 @@
-"""A flow under training, as Lightning wants it."""
+"""The Lightning module that trains a flow."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from flowkernels.flows import Flow
 
 __all__ = ["FlowModule", "NonFiniteError", "learning_rate_factor"]
 
-# Validation draws its dequantisation noise from here, the same at every visit.
+# Seed of the dequantisation noise of every validation.
 _VALIDATION_SEED = 20_101_205
 
 
 def learning_rate_factor(step: int, *, warmup: int, total: int, schedule: str) -> float:
-    """The share of the peak learning rate that step number ``step`` (from 0) takes.
+    """The learning rate of step ``step`` (from 0) relative to its peak.
 
-    (step + 1) / warmup while it rises; then 1, or (1 + cos(pi u)) / 2 with u from 0 to 1 over the
-    steps that remain.
+    (step + 1) / warmup during warm-up; then 1, or (1 + cos(pi u)) / 2 with u from 0 to 1 over the
+    remaining steps.
 
     Example:
         >>> [learning_rate_factor(s, warmup=2, total=6, schedule="cosine") for s in (0, 1, 4, 6)]
@@ -42,10 +42,10 @@ class FlowModule(pl.LightningModule):
     """Maximum likelihood: the loss is the mean of -log_prob / (D log 2), in bits per dimension.
 
     AdamW with a linear warm-up and a cosine or constant schedule; the gradient's Euclidean norm is
-    clipped at ``Trainer(gradient_clip_val)``. A step whose loss or gradient is not finite does not
-    reach the weights, and nothing after it does. On the CPU it raises at once; on a GPU, where
-    AdamW is fused and skips such steps itself, within ``look_every`` steps: between, the host does
-    not wait for the device.
+    clipped at ``Trainer(gradient_clip_val)``. A step with a non-finite loss or gradient, and all
+    steps after it, leave the weights unchanged. On the CPU such a step raises immediately. On a
+    GPU, fused AdamW skips it, and the error is raised within ``look_every`` steps; in between,
+    there is no host synchronization.
 
     Args:
         flow: the flow to train; batches go to its ``bits_per_dim``.
@@ -53,9 +53,9 @@ class FlowModule(pl.LightningModule):
         weight_decay: decoupled.
         schedule: ``cosine`` or ``constant``.
         warmup_steps: of the learning rate.
-        total_steps: where the cosine reaches zero. Given rather than asked of the trainer, whose
-            estimate loads the data before a resumed position in it is restored.
-        look_every: steps on a GPU after which its numbers are looked at.
+        total_steps: the step at which the cosine reaches zero. Not taken from the trainer, whose
+            estimate loads the data before a resumed position is restored.
+        look_every: on a GPU, steps between two checks for non-finite values.
 
     Raises:
         NonFiniteError: while training, see above.
@@ -98,19 +98,19 @@ class FlowModule(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Adds a batch of held-out images to the validation score."""
+        """Add a batch of held-out images to the validation score."""
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         with fixed_noise(_VALIDATION_SEED + batch_idx * world_size + rank, self.device):
             self.val_bpd.update(self.flow.bits_per_dim(batch))
 
     def on_validation_epoch_end(self) -> None:
-        """Reports the validation score over all processes."""
-        # Kept besides: what Lightning logs may be rounded to float32 on the way.
+        """Log the validation score over all processes."""
+        # Stored too, because Lightning may round logged values to float32.
         self.val_score = float(self.val_bpd.compute()["bpd"])
         self.val_bpd.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the shape of the images, without which the flow cannot be built again."""
+        """Add the shape of the images, which is needed to build the flow again."""
         checkpoint["event_shape"] = list(self.flow.event_shape)
 
     def configure_gradient_clipping(
@@ -119,10 +119,10 @@ class FlowModule(pl.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the norm of the gradient; notes whether it and the loss are finite."""
+        """Clip the norm of the gradient; record whether it and the loss are finite."""
         limit = math.inf if gradient_clip_val is None else float(gradient_clip_val)
         self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), limit).detach()
-        # Read here: by the end of the batch the schedule has set that of the next step.
+        # Read here: at the end of the batch the schedule has already set the next learning rate.
         self.step_learning_rate = float(optimizer.param_groups[0]["lr"])
         if all(group.get("fused") for group in optimizer.param_groups):
             if self._finite is None:
@@ -134,29 +134,29 @@ class FlowModule(pl.LightningModule):
             return
         finite = bool(torch.isfinite(self.gradient_norm) & torch.isfinite(self._loss))
         if self.trainer.world_size > 1:
-            # One process alone that raised would leave the others waiting for its gradient.
+            # If only one process raised, the others would wait for its gradient forever.
             finite = self.trainer.strategy.reduce_boolean_decision(finite, all=True)
         if not finite:
             self._stop(self.global_step, float(self._loss), float(self.gradient_norm))
 
     def on_train_start(self) -> None:
-        """Count from here."""
+        """Start counting steps."""
         self._finite, self._looked_at = None, self.global_step
 
     def check_finite(self) -> None:
-        """Raises where a step since the last look was not finite; waits for the device."""
+        """Raise if a step since the last look was not finite; synchronises with the device."""
         self._look(self.global_step)
 
     def on_validation_start(self) -> None:
-        """Nothing is validated that has stopped."""
+        """Check for non-finite steps before a validation."""
         self.check_finite()
 
     def on_train_epoch_end(self) -> None:
-        """Nothing ends that has stopped."""
+        """Check for non-finite steps at the end of an epoch."""
         self.check_finite()
 
     def _look(self, steps: int) -> None:
-        """`steps`: how many have been taken, the present one included."""
+        """Check after `steps` steps, including the current one."""
         bad = None if self._finite is None else self._finite.look()
         before, self._looked_at = self._looked_at, steps
         if bad is not None:
@@ -170,7 +170,7 @@ class FlowModule(pl.LightningModule):
         )
 
     def configure_optimizers(self) -> Any:
-        """AdamW and its schedule, stepped after every batch."""
+        """AdamW and its learning-rate schedule, stepped after every batch."""
         optimizer = torch.optim.AdamW(
             self.parameters(),
             lr=self.learning_rate,
@@ -192,5 +192,5 @@ class FlowModule(pl.LightningModule):
         }
 
     def _fuses(self) -> bool:
-        """Whether all of AdamW is one kernel: on a GPU, for which each small one is a launch."""
+        """Whether to use fused AdamW: on a GPU, where it saves many kernel launches."""
         return all(p.is_cuda for p in self.parameters())

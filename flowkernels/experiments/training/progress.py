@@ -1,4 +1,4 @@
-"""Showing how training goes: a live bar on a terminal, plain lines elsewhere."""
+"""Progress of training: a live bar on a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["LineProgress", "progress_callback"]
 
 
 class LineProgress(pl.Callback):
-    """A line every ``every`` seconds: for logs, where a live bar would be noise.
+    """Prints a line every ``every`` seconds, for logs.
 
     Args:
         every: seconds between two lines.
@@ -40,7 +40,7 @@ class LineProgress(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Print a line when it is time."""
+        """Print a line if ``every`` seconds have passed."""
         now = time.monotonic()
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
         if not trainer.is_global_zero or now - self._shown < self.every:
@@ -72,17 +72,17 @@ class LineProgress(pl.Callback):
 
 
 class LiveBar(RichProgressBar):
-    """Lightning's, with the scores as they were last read, not read for it at every step."""
+    """Lightning's bar, with the scores that were last read, so that it needs no synchronization."""
 
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Bits per dimension of training and of the last validation, once there are any."""
+        """Bits per dimension of training and of the last validation, if available."""
         assert isinstance(pl_module, FlowModule)
         scores = {"bpd": pl_module.train_score, "val_bpd": pl_module.val_score}
         return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 def progress_callback() -> pl.Callback:
-    """A live bar with bits per dimension on a terminal, else lines."""
+    """A live bar with bits per dimension on a terminal, otherwise lines."""
     return LiveBar(leave=True) if sys.stdout.isatty() else LineProgress()

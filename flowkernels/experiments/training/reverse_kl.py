@@ -17,23 +17,23 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 def reverse_kl(flow: Flow, log_density: LogDensity, count: int) -> Tensor:
-    """An estimate of KL(flow || target) - log Z_target whose gradient is an unbiased one's.
+    """An estimate of KL(flow || target) - log Z_target with an unbiased gradient.
 
-    KL = E_z[log p(z) - log|det dx/dz| - log target(x(z))] over the base's law p. Reparametrised
-    bases: the gradient of the mean over draws. A resampled base has none; there the flow's
-    gradient is pathwise at fixed draws z, and the base's is the centred score function
-    (Stimper, Schoelkopf & Hernandez-Lobato 2022, section 3.2)
+    KL = E_z[log p(z) - log|det dx/dz| - log target(x(z))] over z from the base p. For a
+    reparametrised base, the gradient is that of the mean over draws. For a resampled base, the
+    gradient of the flow is pathwise at fixed draws z, and that of the base is the centred score
+    function (Stimper, Schoelkopf & Hernandez-Lobato 2022, section 3.2)
 
         sum_i (h_i - mean h) grad log p(z_i) / (n - 1),   h = log p - log|det| - log target,
 
-    where n - 1 makes up for the mean that each term is in itself. Centring takes most of the
-    variance away, and with it what the gradient of log Z adds to every row alike.
+    with n - 1 because each term is part of the mean. Centring removes most of the variance and
+    the contribution of the gradient of log Z, which is the same in every row.
 
     Args:
-        flow: a flow on vectors; in training mode a resampled base renews its Z, see
+        flow: a flow on vectors; in training mode a resampled base updates its Z, see
             :class:`flowkernels.bases.ResampledBase`.
         log_density: (n, d) -> (n,), the target's log density up to a constant.
-        count: n, at least 2: draws.
+        count: n, the number of draws, at least 2.
 
     Returns:
         A scalar, in nats.

@@ -1,4 +1,4 @@
-"""The folder of a run, and the flow inside it."""
+"""The folder of a run and its flow."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["Run", "RunError", "build_flow", "on_device"]
 
 
 class RunError(RuntimeError):
-    """A run's folder does not hold what was asked of it."""
+    """A run's folder lacks a file or has a wrong one."""
 
 
 def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
-    """A fresh flow for images of ``event_shape`` (C, H, W); its weights depend on the seed alone.
+    """A new flow for images of ``event_shape`` (C, H, W); its weights depend only on the seed.
 
-    Its convolutions are laid out channels last: that is a third faster on a CPU.
+    Its convolutions use channels_last, which is a third faster on a CPU.
 
     Raises:
         ConfigError: the architecture does not fit the images.
@@ -43,13 +43,13 @@ def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
             )
         except ValueError as error:
             raise ConfigError(f"flow for images of shape {event_shape}: {error}") from error
-    # torch leaves this form of `to` out of its types.
+    # torch's type hints lack this overload of `to`.
     flow.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return flow
 
 
 def on_device(flow: Flow, config: RunConfig) -> Flow:
-    """The flow on the GPU, where there is one and the run may use it."""
+    """The flow on the GPU, if there is one and the run may use it."""
     gpu = torch.cuda.is_available() and config.accelerator != "cpu"
     return flow.cuda() if gpu else flow
 
@@ -59,7 +59,7 @@ class Run:
     """The files of a run: ``config.json``, ``metrics.csv``, ``checkpoints/`` and pictures.
 
     Attributes:
-        folder: where they are.
+        folder: the run's folder.
 
     Example:
         >>> Run("runs/first").last
@@ -75,12 +75,12 @@ class Run:
 
     @property
     def config_file(self) -> Path:
-        """What the run is."""
+        """The configuration file."""
         return self.path / "config.json"
 
     @property
     def history_file(self) -> Path:
-        """What training measured."""
+        """The scores of training."""
         return self.path / "metrics.csv"
 
     @property
@@ -107,13 +107,13 @@ class Run:
         """Read the configuration.
 
         Raises:
-            RunError: there is no run in the folder.
+            RunError: the folder contains no run.
             ConfigError: its configuration is damaged.
         """
         if not self.config_file.is_file():
             raise RunError(
                 f"{self.path}: expected the folder of a run, found no config.json there; "
-                "'flowkernels train' makes one"
+                "'flowkernels train' creates one"
             )
         return RunConfig.load(self.config_file)
 
@@ -121,7 +121,7 @@ class Run:
         """The path of a checkpoint.
 
         Args:
-            which: ``best`` (``last`` where nothing was validated), ``last``, or a path.
+            which: ``best`` (``last`` if nothing was validated), ``last``, or a path.
 
         Raises:
             RunError: there is none.
@@ -143,7 +143,7 @@ class Run:
             which: see :meth:`checkpoint`.
 
         Returns:
-            The flow, and where it comes from: ``checkpoint`` (path), ``step`` and ``epoch``.
+            The flow, and its origin: ``checkpoint`` (path), ``step`` and ``epoch``.
 
         Raises:
             RunError: the checkpoint is missing, damaged or of another flow.

@@ -1,8 +1,8 @@
 """Settings of runs and studies: each is declared once, with its default, bounds and help.
 
-A record of settings is a frozen dataclass whose fields are made by `whole`, `number`, `name`,
-`names`, `seeds` and `text`. From the fields follow the checks (`check_settings`), the record's
-documentation (`described`) and the options of the command line (`cli.options`).
+A record of settings is a frozen dataclass with fields made by `whole`, `number`, `name`, `names`,
+`seeds` and `text`. The fields determine the checks (`check_settings`), the record's documentation
+(`described`) and the options of the command line (`cli.options`).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field knows of itself, beside its name, type and default.
+    """The declaration of a field, in addition to its name, type and default.
 
     Attributes:
         help: a sentence or two.
-        check: raises ConfigError for a wrong value, given the setting's name and the value.
-        panel: heading on the command line.
+        check: called with the setting's name and value; raises ConfigError for a wrong value.
+        panel: heading in the command's help.
     """
 
     help: str
@@ -63,7 +63,7 @@ def setting_of(field: dataclasses.Field[Any]) -> Setting:
 
 
 def whole(default: int | None, help: str, *, least: int, panel: str = "") -> Any:
-    """A whole number from `least` on; None is allowed where it is the default."""
+    """A whole number >= `least`; None is allowed if it is the default."""
 
     def check(name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -102,17 +102,17 @@ def name(default: str, help: str, choices: Collection[str], *, panel: str = "") 
 
 
 def names(default: tuple[str, ...], help: str, choices: Collection[str]) -> Any:
-    """Different names out of the `choices`, one at least."""
+    """At least one of the `choices`, without repetition."""
     return _field(default, help, lambda key, value: check_names(key, value, choices), "")
 
 
 def seeds(default: tuple[int, ...], help: str) -> Any:
-    """Different seeds, one at least."""
+    """At least one seed, without repetition."""
     return _field(default, help, _check_seeds, "")
 
 
 def text(default: str | None, help: str, *, panel: str = "") -> Any:
-    """Any text; None is allowed where it is the default."""
+    """Any text; None is allowed if it is the default."""
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, str):
@@ -129,11 +129,11 @@ def _field(default: Any, help: str, check: Check, panel: str) -> Any:
     return dataclasses.field(default=default, metadata={"setting": Setting(help, checked, panel)})
 
 
-# ---- what follows from them -------------------------------------------------------------
+# ---- checks and documentation -------------------------------------------------------------
 
 
 def check_settings(record: Any) -> None:
-    """Checks every setting of a record.
+    """Check every setting of a record.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -144,7 +144,7 @@ def check_settings(record: Any) -> None:
 
 
 def described(kind: type[T]) -> type[T]:
-    """A class decorator: the settings become the section "Attributes" of the docstring."""
+    """A class decorator that lists the settings in the docstring's "Attributes" section."""
     if kind.__doc__ is None:  # python -OO
         return kind
     lines = ["Attributes:"]
@@ -159,7 +159,7 @@ def from_plain(kind: type[T], values: Mapping[str, Any], source: str) -> T:
     """A dataclass of settings from plain values; lists become tuples, missing ones defaults.
 
     Raises:
-        ConfigError: a name is unknown, or the dataclass refuses a value; `source` is named.
+        ConfigError: a name is unknown or a value is wrong; the message names `source`.
     """
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(str(name) for name in set(values) - known):
@@ -175,7 +175,7 @@ def from_plain(kind: type[T], values: Mapping[str, Any], source: str) -> T:
 
 
 def check_names(name: str, values: object, choices: Collection[str]) -> None:
-    """Refuses a list of names that is empty, repeats one, or has one that is not a choice.
+    """Raise ConfigError if a list of names is empty, repeats a name, or has an unknown one.
 
     Example:
         >>> check_names("bases", ("normal", "vmf"), ["normal", "vmf"])

@@ -1,4 +1,4 @@
-"""Training a flow from a configuration, from the start or from where it stopped."""
+"""Trains a flow from a configuration, new or resumed."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def data_module(config: RunConfig, *, data_dir: str | None = None) -> ImageDataM
 
     Args:
         config: of the run.
-        data_dir: where the files are now, if not where the configuration says.
+        data_dir: the folder of the files, if it differs from the configuration's.
 
     Raises:
-        DataError: it is missing, damaged, or too small for the configuration.
+        DataError: the data are missing, damaged, or too few for the configuration.
     """
     dataset = load_dataset(config.data, data_dir or config.data_dir)
     return ImageDataModule(
@@ -62,31 +62,31 @@ def fit(
     tensorboard: bool = False,
     progress: bool = True,
 ) -> FlowModule:
-    """Train a flow, leaving ``config.json``, ``metrics.csv`` and ``checkpoints/`` in ``folder``.
+    """Train a flow; writes ``config.json``, ``metrics.csv`` and ``checkpoints/`` to ``folder``.
 
     The newest state is ``checkpoints/last.ckpt``, the best validated one ``checkpoints/best.ckpt``.
-    On the CPU a run that was killed at any moment and resumed goes on exactly as one that was not:
-    weights, metrics.csv and all.
+    On the CPU a run that was killed and resumed gives exactly the results of an uninterrupted run,
+    weights and metrics.csv included.
 
     Args:
-        config: what to train on what; when resuming, that of the run.
-        folder: of the run.
-        resume: go on from the newest checkpoint; from the start where there is none yet.
-        tensorboard: write TensorBoard events as well.
-        progress: show it.
+        config: the configuration; when resuming, that of the run.
+        folder: the run's folder.
+        resume: continue from the newest checkpoint, or start if there is none.
+        tensorboard: also write TensorBoard events.
+        progress: show the progress.
 
     Returns:
         The module in its final state.
 
     Raises:
-        RunError: the folder holds a run already and ``resume`` is not set.
-        ConfigError: the configuration does not fit the data, or is not the run's.
+        RunError: the folder already contains a run and ``resume`` is not set.
+        ConfigError: the configuration does not fit the data, or differs from the run's.
         DataError: the data are missing or damaged.
-        NonFiniteError: the loss stopped being finite; the message names the last good checkpoint.
-        KeyboardInterrupt: the user stopped it.
+        NonFiniteError: the loss is not finite; the message names the last good checkpoint.
+        KeyboardInterrupt: the user interrupted training.
     """
     run = Run(folder)
-    config = _settled(run, config, resume)
+    config = _with_threads(run, config, resume)
     data = data_module(config)
     module = FlowModule(
         build_flow(config, data.dataset.shape),
@@ -98,7 +98,7 @@ def fit(
         look_every=config.log_every,
     )
     trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
-    # Only now: what cannot be trained leaves no folder behind.
+    # After the checks, so that a run that cannot be trained leaves no folder.
     if not run.config_file.exists():
         config.save(run.config_file)
     if len(data.val_images) == 0:
@@ -109,16 +109,16 @@ def fit(
             _silence_lightning()
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except NonFiniteError as error:
-        raise NonFiniteError(f"{error}.\n{_what_is_left(run)}", error.good_steps) from error
+        raise NonFiniteError(f"{error}.\n{_recovery_advice(run)}", error.good_steps) from error
     except SystemExit as error:
-        # Lightning turns Ctrl-C into exit(1).
+        # Lightning converts Ctrl-C to exit(1).
         raise KeyboardInterrupt from error
     return module
 
 
 @contextlib.contextmanager
 def cpu_threads(count: int | None) -> Iterator[None]:
-    """Within it torch uses so many threads of the CPU; None changes nothing.
+    """A context in which torch uses `count` CPU threads; None changes nothing.
 
     Example:
         >>> with cpu_threads(1):
@@ -161,7 +161,7 @@ def make_trainer(
             log_every_n_steps=config.log_every,
             enable_checkpointing=True,
             enable_model_summary=False,
-            # Else Lightning adds a bar of its own to our lines.
+            # Otherwise Lightning adds its own bar to our lines.
             enable_progress_bar=isinstance(shown, ProgressBar),
             use_distributed_sampler=False,
             default_root_dir=run.path,
@@ -170,8 +170,8 @@ def make_trainer(
         raise ConfigError(f"devices: {error}") from error
 
 
-def _settled(run: Run, config: RunConfig, resume: bool) -> RunConfig:
-    """The configuration with the number of threads that it will have, or that the run has had."""
+def _with_threads(run: Run, config: RunConfig, resume: bool) -> RunConfig:
+    """The configuration with its number of threads: the current one, or that of a resumed run."""
     threads = config.threads or max(1, torch.get_num_threads() // config.devices)
     settled = dataclasses.replace(config, threads=threads)
     if not run.config_file.exists():
@@ -179,13 +179,13 @@ def _settled(run: Run, config: RunConfig, resume: bool) -> RunConfig:
     existing = run.config()
     if config.threads is None:
         settled = dataclasses.replace(config, threads=existing.threads)
-    # Lightning starts the other processes by running the same command again, when the first has
-    # already written into the folder.
+    # Lightning starts further processes by running the command again, after the first has written
+    # to the folder.
     if getattr(rank_zero_only, "rank", 0):
         return settled
     if not resume:
         raise RunError(
-            f"{run.path}: holds a run already; --resume goes on with it, or choose another folder"
+            f"{run.path}: already contains a run; resume it with --resume, or choose another folder"
         )
     if changed := existing.differences(settled):
         names = ", ".join(f"{name} ({a!r} -> {b!r})" for name, (a, b) in changed.items())
@@ -194,7 +194,7 @@ def _settled(run: Run, config: RunConfig, resume: bool) -> RunConfig:
 
 
 def _accelerator(config: RunConfig) -> str:
-    # Lightning's own "auto" would take Apple's GPU, for which the ops have no kernels.
+    # Lightning's "auto" would use Apple's GPU, for which the ops have no kernels.
     if config.accelerator != "auto":
         if config.accelerator == "gpu" and not torch.cuda.is_available():
             raise ConfigError("accelerator: expected a GPU that torch can use, found none")
@@ -211,10 +211,10 @@ def _tensorboard(run: Run) -> TensorBoardLogger:
     return TensorBoardLogger(run.path, name="", version="tensorboard")
 
 
-def _what_is_left(run: Run) -> str:
+def _recovery_advice(run: Run) -> str:
     advice = (
         "A new run with a smaller --learning-rate, a smaller --gradient-clip or more "
-        "--warmup-steps may get further."
+        "--warmup-steps may help."
     )
     if run.last.exists():
         step = torch.load(run.last, map_location="cpu", weights_only=True)["global_step"]
@@ -223,8 +223,8 @@ def _what_is_left(run: Run) -> str:
 
 
 def _silence_lightning() -> None:
-    # The first is about data loaders with worker processes, but the data are in memory; the last
-    # about summing a score over processes, which torchmetrics has done by then.
+    # Not applicable: the data are in memory and need no workers, and torchmetrics has already
+    # summed the scores over processes.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")

@@ -1,4 +1,4 @@
-"""Fitting flows on vectors by any loss: a number of steps on Lightning, without a run's folder."""
+"""Fits flows on vectors with any loss, for a number of steps, without a run's folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def negative_log_likelihood(flow: Flow, x: Tensor) -> Tensor:
 
 
 class _Batches:
-    """An iterable that Lightning takes as one loader; it would take a list as several."""
+    """An iterable that Lightning treats as one loader; it treats a list as several."""
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self.batches = batches
@@ -35,7 +35,7 @@ class _Batches:
 
 
 class _VectorModule(FlowModule):
-    """As for images, with a loss of one's own."""
+    """A FlowModule with any loss."""
 
     def __init__(self, flow: Flow, loss: Loss, **options: Any) -> None:
         super().__init__(flow, **options)
@@ -62,14 +62,14 @@ def fit_vectors(
 ) -> Flow:
     """Train a flow in place for a number of steps, on the CPU, and return it in evaluation mode.
 
-    The result depends on the arguments, the weights and the number of threads alone: random
-    numbers come from `seed`, and torch's own state is left as it was.
+    The result depends only on the arguments, the weights and the number of threads: random numbers
+    come from `seed`, and torch's random state is restored afterwards.
 
     Args:
-        flow: to train.
-        batches: what the loss takes, iterated as often as it takes: ``TensorBatches`` of a table,
-            or a list.
-        steps: of AdamW.
+        flow: the flow to train.
+        batches: the batches for the loss, iterated repeatedly: ``TensorBatches`` of a table, or a
+            list.
+        steps: AdamW steps.
         loss: (flow, batch) -> scalar; default the negative log-likelihood of a batch (B, d).
         learning_rate: the peak, see
             :func:`flowkernels.experiments.training.module.learning_rate_factor`.
@@ -77,7 +77,7 @@ def fit_vectors(
         schedule: ``cosine`` or ``constant``.
         warmup_steps: of the learning rate.
         gradient_clip: largest Euclidean norm of the gradient.
-        seed: of everything that is drawn.
+        seed: of all random numbers.
 
     Raises:
         ValueError: `steps` is below 1.

@@ -1,4 +1,4 @@
-"""The command as its users meet it."""
+"""The command line, from the user's side."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ TINY = [
 
 @pytest.fixture
 def command(monkeypatch, capfd):
-    """Run the command line in this process; its status, and what it printed."""
+    """Run the command line in this process; returns its status and output."""
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["flowkernels", *map(str, arguments)])
@@ -85,7 +85,7 @@ def test_samples_repeat_with_the_seed(trained, command, tmp_path):
     assert first != third
 
 
-def test_resuming_needs_no_settings_again(trained, command):
+def test_resume_reads_the_saved_settings(trained, command):
     before = trained.history_file.read_text()
     status, out, _ = command("train", trained.path, "--resume")
     assert status == 0
@@ -104,7 +104,7 @@ def test_settings_from_another_run(trained, command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "RUN"], "holds a run already; --resume goes on with it"),
+        (["train", "RUN"], "already contains a run; resume it with --resume"),
         (["train", "RUN", "--resume", "--seed", "9"], "keeps its settings, got seed (0 -> 9)"),
         (["train", "NEW", "--data", "nope"], "data set 'nope': expected one of fashion-mnist"),
         (["train", "NEW", "--data", "idx"], "expected a folder of IDX files (--data-dir)"),
@@ -124,7 +124,7 @@ def test_settings_from_another_run(trained, command, tmp_path):
         (["fly"], "fly"),
     ],
 )
-def test_mistakes_are_told_in_one_message(trained, command, tmp_path, arguments, message):
+def test_user_errors_give_one_message(trained, command, tmp_path, arguments, message):
     names = {"RUN": str(trained.path), "NEW": str(tmp_path / "new")}
     for name, path in names.items():
         arguments = [argument.replace(name, path) for argument in arguments]
@@ -143,7 +143,7 @@ def test_divergence_has_its_own_status(command, tmp_path):
     assert "Traceback" not in error
 
 
-def test_interruption_says_how_to_go_on(command, tmp_path, monkeypatch):
+def test_interruption_prints_the_resume_command(command, tmp_path, monkeypatch):
     from flowkernels.experiments.training import FlowModule
 
     step = FlowModule.training_step
@@ -161,7 +161,7 @@ def test_interruption_says_how_to_go_on(command, tmp_path, monkeypatch):
     assert command("train", tmp_path / "run", "--resume")[0] == 0
 
 
-def test_demo_leaves_its_files_and_takes_up_where_it_was(command, tmp_path, monkeypatch):
+def test_demo_writes_its_files_and_resumes(command, tmp_path, monkeypatch):
     from flowkernels.experiments.training import RunConfig
 
     module = sys.modules["flowkernels.experiments.cli.demo"]
@@ -181,7 +181,7 @@ def test_demo_leaves_its_files_and_takes_up_where_it_was(command, tmp_path, monk
     assert (tmp_path / "demo" / "metrics.csv").stat().st_mtime_ns == before
 
 
-def test_info_tells_versions(command):
+def test_info_prints_versions(command):
     status, out, _ = command("info")
     assert status == 0
     assert torch.__version__ in out

@@ -1,4 +1,4 @@
-"""Freed memory stays with a command's process."""
+"""A command's process keeps freed memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
 
-# Allocates and frees 20 tensors of 8 MiB again and again; prints the page faults of nine times.
+# Allocates and frees 20 tensors of 8 MiB repeatedly; prints the page faults of nine rounds.
 PROGRAM = """
 import resource, sys, torch
 from flowkernels.experiments.cli.memory import keep_freed_memory
@@ -41,11 +41,11 @@ def faults(*arguments: str, **environment: str) -> int:
     return int(run.stdout)
 
 
-def test_freed_memory_is_used_again() -> None:
-    """Otherwise about every second process, by where its heap begins, faults on every page."""
+def test_freed_memory_is_reused() -> None:
+    """Otherwise about every second process faults on every page, depending on its heap's start."""
     for _ in range(4):
         assert faults("keep", "taken") < PAGES // 100
 
 
-def test_settings_of_the_environment_are_left_alone() -> None:
+def test_environment_settings_take_precedence() -> None:
     faults("keep", "refused", MALLOC_TRIM_THRESHOLD_="131072")

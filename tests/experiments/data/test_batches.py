@@ -1,4 +1,4 @@
-"""The order of the images: complete, shared among processes, and taken up anywhere."""
+"""The order of the images: complete, split among processes, and resumable anywhere."""
 
 import pytest
 import torch
@@ -34,14 +34,14 @@ def test_order_depends_on_seed_and_not_on_global_state():
     first = indices(make(seed=1))
     assert torch.equal(before, torch.get_rng_state())
     assert first != indices(make(seed=2))
-    # One run's second epoch is not another's first.
+    # The second epoch of one seed differs from the first of the next.
     shifted = make(seed=0)
     shifted.set_epoch(1)
     assert indices(shifted) != first
 
 
 @pytest.mark.parametrize("delivered", range(6))
-def test_taken_up_after_any_batch(delivered):
+def test_resumes_after_any_batch(delivered):
     whole = make(seed=5)
     whole.set_epoch(2)
     expected = [batch.tolist() for batch in whole]
@@ -56,7 +56,7 @@ def test_taken_up_after_any_batch(delivered):
     assert sorted(indices(resumed)) == list(range(N))
 
 
-def test_a_finished_epoch_is_not_taken_up_again():
+def test_finished_epoch_is_not_repeated():
     whole = make()
     indices(whole)
     resumed = make()

@@ -1,4 +1,4 @@
-"""IDX files: what is read back, and what each kind of damage says."""
+"""IDX files: contents, and the message for each kind of damage."""
 
 import gzip
 import struct

@@ -1,4 +1,4 @@
-"""Where data come from: scikit-learn, the cache, the web, Debian's archive."""
+"""Sources of data: scikit-learn, the cache, the web, Debian's archive."""
 
 import gzip
 import os
@@ -26,7 +26,7 @@ def contents() -> dict[str, bytes]:
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """A machine without Fashion-MNIST, and small files that pass for it."""
+    """A machine without Fashion-MNIST, and small stand-in files."""
     monkeypatch.setenv("FLOWKERNELS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fm, "DEBIAN_FOLDER", tmp_path / "usr" / "share")
     monkeypatch.setattr(fm, "URL", (tmp_path / "web").as_uri() + "/")
@@ -91,7 +91,7 @@ def test_wrong_content_is_not_kept(nowhere, monkeypatch, change, message):
     assert not (cached / "train-labels-idx1-ubyte.gz").exists()
 
 
-def test_no_way_leads_to_it(nowhere, monkeypatch):
+def test_unreachable_data_set_lists_every_attempt(nowhere, monkeypatch):
     no_tools(monkeypatch, nowhere)
     with pytest.raises(DataError) as caught:
         load_dataset("fashion-mnist")
@@ -102,7 +102,7 @@ def test_no_way_leads_to_it(nowhere, monkeypatch):
 
 
 def fake_tools(folder, files, fail=""):
-    """An apt-get and a dpkg-deb that only do what is asked of them here."""
+    """Fake apt-get and dpkg-deb with only the functions that the tests need."""
     folder.mkdir(parents=True)
     scripts = {
         "apt-get": f"""#!/bin/sh
@@ -120,7 +120,7 @@ mkdir -p "$3{fm.DEBIAN_FOLDER}" && cp {files}/* "$3{fm.DEBIAN_FOLDER}"
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_through_debian_when_the_web_is_closed(nowhere, monkeypatch):
+def test_fetches_from_debian_if_http_fails(nowhere, monkeypatch):
     put(nowhere / "package")
     fake_tools(nowhere / "bin", nowhere / "package")
     monkeypatch.setenv("PATH", f"{nowhere / 'bin'}{os.pathsep}{os.environ['PATH']}")

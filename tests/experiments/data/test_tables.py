@@ -1,4 +1,4 @@
-"""Tables of numbers: read, split, standardised, and errors that name the place."""
+"""Numeric tables: reading, splits, standardisation, and errors that name the location."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_bad_files_are_named(tmp_path, name, content, message):
         load_table(path, val=0, test=0)
 
 
-def test_bad_arrays_and_shares(tmp_path):
+def test_bad_arrays_and_fractions(tmp_path):
     np.savez(tmp_path / "a.npz", one=RAW, two=RAW)
     with pytest.raises(DataError, match="found one, two"):
         load_table(tmp_path / "a.npz")

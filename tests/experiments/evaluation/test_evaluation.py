@@ -28,7 +28,7 @@ def small_flow():
         return glow((1, 8, 8), levels=2, steps=1, hidden=4, base="vmf")
 
 
-def test_mean_and_standard_error_against_numpy():
+def test_mean_and_standard_error_match_numpy():
     bits = torch.randn(1000, generator=torch.Generator().manual_seed(0)) + 3
     metric = BitsPerDim()
     for part in bits.split([1, 499, 500]):
@@ -45,7 +45,7 @@ def test_metric_refuses_a_matrix():
         BitsPerDim().update(torch.zeros(2, 3))
 
 
-def test_scores_repeat_and_leave_the_random_state_alone():
+def test_scores_repeat_and_restore_the_random_state():
     flow = start_flow(small_flow(), load_dataset("digits").train[:64])
     test = load_dataset("digits").test[:100]
     before = torch.get_rng_state()
@@ -57,7 +57,7 @@ def test_scores_repeat_and_leave_the_random_state_alone():
         score(flow.bits_per_dim, [])
 
 
-def test_gaussian_is_the_product_of_scipys():
+def test_gaussian_matches_scipy():
     images = load_dataset("digits").train
     gaussian = DiagonalGaussian.fit(images)
     levels = images.double().numpy()
@@ -90,7 +90,7 @@ def test_logit_gaussian_is_a_density_on_the_levels():
     assert float(drawn) == pytest.approx(mean_bits, abs=5e-3)
 
 
-def test_comparison_orders_what_it_should():
+def test_comparison_ranks_the_densities():
     digits = load_dataset("digits")
     untrained = start_flow(small_flow(), digits.train[:200])
     flow = start_flow(small_flow(), digits.train[:200])
@@ -115,7 +115,7 @@ def test_starting_a_flow_normalises_its_first_batch():
     assert after < before
 
 
-def test_round_trip_is_small_and_notices_a_wrong_inverse(monkeypatch):
+def test_round_trip_is_small_and_detects_a_wrong_inverse(monkeypatch):
     flow = start_flow(small_flow(), load_dataset("digits").train[:64])
     test = load_dataset("digits").test[:32]
     assert round_trip_error(flow, test) < 1e-5
@@ -132,7 +132,7 @@ def test_round_trip_needs_levels():
         round_trip_error(flow, torch.zeros(1, 1, 8, 8))
 
 
-def test_grid_puts_every_image_in_its_place(tmp_path):
+def test_grid_places_every_image(tmp_path):
     from PIL import Image
 
     images = torch.arange(6.0).view(2, 3, 1, 1, 1).expand(2, 3, 3, 4, 5) * 40

@@ -66,7 +66,7 @@ def kernel_distance(a, b):
     return within - 2 * kernel(a, b).mean()
 
 
-def test_distances_against_their_definitions():
+def test_distances_match_their_definitions():
     real, fake = levels(200, 1), levels(200, 2, high=200)
     quality = ImageQuality(Pixels(), real, subset_size=1000, subsets=2)
     a, b = (images.flatten(1).double().numpy() / 255 for images in (real, fake))
@@ -74,17 +74,17 @@ def test_distances_against_their_definitions():
         quality.update(part)
     result = quality.compute()
     assert result["fid"] == pytest.approx(frechet(a, b), rel=1e-5)
-    # subsets are the whole set: all the same
+    # every subset is the whole set, so all are equal
     assert result["kid"] == pytest.approx(kernel_distance(a, b), rel=1e-5)
     assert result["kid_error"] < 1e-8
-    # forgotten, and the same again
+    # compute() resets: the same result again
     quality.update(fake)
     assert quality.compute() == pytest.approx(result, abs=1e-8)
     quality.update(real)
     assert quality.compute()["fid"] == pytest.approx(0, abs=1e-6)
 
 
-def test_quality_leaves_the_random_state_alone():
+def test_quality_restores_the_random_state():
     quality = ImageQuality(Pixels(), levels(50, 1), subset_size=10)
     quality.update(levels(50, 2))
     before = torch.get_rng_state()
@@ -111,7 +111,7 @@ def test_classifier_knows_the_digits(digits_classifier):
     assert torch.equal(again(digits.test), net(digits.test))
 
 
-def test_classifier_depends_on_the_data_alone(digits_classifier, tmp_path):
+def test_classifier_depends_only_on_the_data(digits_classifier, tmp_path):
     torch.manual_seed(123)
     before = torch.get_rng_state()
     other = trained_classifier(load_dataset("digits"), tmp_path / "again.pt")
@@ -131,7 +131,7 @@ def test_classifier_of_other_images(digits_classifier):
         )
 
 
-def test_inception_says_what_it_needs(tmp_path, monkeypatch):
+def test_inception_names_missing_requirements(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="weights of Inception"):
         inception(tmp_path / "none.pth")
     monkeypatch.setitem(__import__("sys").modules, "torch_fidelity", None)
@@ -157,7 +157,7 @@ def test_pairs_are_disjoint_and_repeat():
         pairs_of(images, 51)
 
 
-def test_walk_of_a_flow_that_does_nothing_is_a_blend():
+def test_walk_of_an_identity_flow_is_a_blend():
     flow = Flow(
         Compose([Flatten()]), StandardNormal(4), event_shape=(1, 2, 2), dequantize=Dequantize()
     )

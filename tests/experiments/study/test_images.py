@@ -1,4 +1,4 @@
-"""A study of images: the same table however it was run."""
+"""A study of images: the way it is run does not change the table."""
 
 import json
 import os
@@ -45,7 +45,7 @@ SETTINGS = {
 TASKS = {"real-images", *(f"{m}-seed{s}" for m in ("gaussian", "vmf-2d") for s in (0, 1))}
 FILES = ["study.md", "study.json", "walks0.png", "samples.png", "norms.png"]
 
-# Runs a study; dies just before the file of the given number takes its name.
+# Runs a study; dies just before the rename of the file with the given number.
 DEADLY = """
 import os, pathlib, signal, sys, torch
 torch.set_num_threads(1)
@@ -75,7 +75,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The study in one go, with what it said."""
+    """The uninterrupted study and its printed lines."""
     folder, said = tmp_path_factory.mktemp("whole"), []
     run_study(load_study(write(folder)), folder, say=said.append)
     return folder, said
@@ -96,7 +96,7 @@ def test_table_and_pictures(whole):
     assert said[-1].endswith("norms.png")
 
 
-def test_mean_and_deviation_are_those_of_the_runs(whole):
+def test_mean_and_deviation_over_the_runs(whole):
     folder, _ = whole
     runs = [json.loads((folder / f"vmf-2d-seed{s}/result.json").read_text()) for s in (0, 1)]
     spread = json.loads((folder / "study.json").read_text())["summary"]["vMF 2d"]["bpd"]
@@ -106,7 +106,7 @@ def test_mean_and_deviation_are_those_of_the_runs(whole):
     assert spread["sd"] == pytest.approx(abs(a - b) / 2**0.5, rel=1e-12)
 
 
-def test_killed_again_and_again_gives_the_same(whole, tmp_path):
+def test_repeated_kills_give_the_same_result(whole, tmp_path):
     config = write(tmp_path)
     folder = tmp_path / "study"
     deaths = 0
@@ -136,7 +136,7 @@ def test_two_processes_share_the_work(whole, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert contents(folder) == contents(whole[0])
-    # each task once; the processes' lines may run into each other
+    # each task once; lines of the processes may be interleaved
     begun = re.findall("|".join(TASKS), done.stdout)
     assert sorted(begun) == sorted(TASKS)
 
@@ -160,7 +160,7 @@ def test_two_processes_share_the_work(whole, tmp_path):
         ({"evaluation": {"x": 2}}, "evaluation: unknown setting x"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path, changes, message):
+def test_wrong_settings_are_named_in_errors(tmp_path, changes, message):
     with pytest.raises(ConfigError, match=message):
         load_study(write(tmp_path, **changes))
 

@@ -1,4 +1,4 @@
-"""Studies of densities in the plane: the same numbers however often they were stopped."""
+"""Studies of densities in the plane: interruptions do not change the numbers."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def load(folder, settings):
 
 
 @each
-def test_stopped_and_begun_again(settings, tmp_path, monkeypatch):
+def test_interrupted_study_gives_the_same_report(settings, tmp_path, monkeypatch):
     study = load(tmp_path, settings)
     run_study(study, tmp_path / "whole", say=lambda line: None)
     whole = {f.name: f.read_bytes() for f in (tmp_path / "whole").glob("*.*")}

@@ -1,4 +1,4 @@
-"""Molecules by internal coordinates, and alanine dipeptide's energy in them."""
+"""Internal coordinates of molecules, and the energy of alanine dipeptide in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def coordinates(zmatrix: ZMatrix, batch: int, seed: int = 0) -> torch.Tensor:
     return torch.cat([0.1 + 0.05 * bonds, 1 + angles, math.pi * (2 * turns - 1)], -1)
 
 
-def test_places_measure_back():
+def test_measure_inverts_place():
     zmatrix = ZMatrix.from_bonds(7, BUTANE)
     assert zmatrix.sizes == (6, 5, 4)
     z = coordinates(zmatrix, 20)
@@ -31,7 +31,7 @@ def test_places_measure_back():
     turns = zmatrix.sizes[2]
     assert_close(back[:, :-turns], z[:, :-turns], rtol=1e-11, atol=0)
     assert_close(wrapped(back - z)[:, -turns:], torch.zeros(20, turns).double(), rtol=0, atol=1e-10)
-    # turned and shifted, a molecule is the same
+    # rotation and translation do not change internal coordinates
     turn, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
     turn = turn * torch.det(turn)
     assert_close(zmatrix.measure(x @ turn.T + 2), back, rtol=1e-9, atol=1e-9)
@@ -42,7 +42,7 @@ def test_places_measure_back():
 
 
 def test_volume_element_is_the_determinant():
-    """With three shifts and three turns beside them, internal coordinates make all of R^(3n)."""
+    """Internal coordinates, three translations and three rotations parametrise R^(3n)."""
     zmatrix = ZMatrix.from_bonds(7, BUTANE)
     z = coordinates(zmatrix, 1)[0]
 
@@ -74,14 +74,14 @@ def molecule():
     return AlanineDipeptide()
 
 
-def test_the_least_energy_is_the_origin(molecule):
+def test_energy_minimum_is_the_origin(molecule):
     at_origin = molecule.log_prob(torch.zeros(60, dtype=torch.float64))
     around = molecule.log_prob(0.5 * torch.randn(20, 60, dtype=torch.float64))
     assert (around < at_origin).all()
     energy, slope = molecule._energy(molecule._energy.least)
     assert slope.abs().max() * 0.01 < 0.01  # kT per 0.01 nm
     _, log_det = molecule.zmatrix.place(molecule.least)
-    # float32 positions inside OpenMM's minimiser aside, the same molecule
+    # the same molecule, up to the float32 positions in OpenMM's minimiser
     assert_close(at_origin, log_det - energy, rtol=1e-9, atol=1e-6)
 
 
@@ -97,7 +97,7 @@ def test_gradients_are_the_forces(molecule):
         assert_close(grad[:, i], slope, rtol=1e-4, atol=1e-4)
 
 
-def test_outside_and_overlapping(molecule):
+def test_points_outside_the_domain_and_overlapping_atoms(molecule):
     z = torch.zeros(4, 60)
     z[0, 0] = -100.0  # a bond of negative length
     z[1, 45] = 4.0  # more than half a turn
@@ -119,13 +119,13 @@ def test_dynamics_agree_with_the_density(molecule):
     assert_close(states[:3], molecule.simulate(3, every=40, seed=1), rtol=1e-5, atol=1e-5)
     log_prob = molecule.log_prob(states)
     assert log_prob.isfinite().all()
-    # 60 modes with half a kT each, about: the energy above the least
+    # energy above the minimum: about kT / 2 for each of 60 modes
     excess = molecule.log_prob(torch.zeros(60, dtype=torch.float64)) - log_prob[10:]
     assert 15 < excess.mean() < 60
 
 
 def test_a_density_learns_from_the_energy(molecule):
-    """Reverse KL of a diagonal Gaussian about the least energy falls towards the normal modes'."""
+    """Reverse KL of a diagonal Gaussian at the energy minimum falls towards the normal modes'."""
     generator = torch.Generator().manual_seed(0)
     log_scale = torch.full((60,), -2.0, requires_grad=True)
     optimizer = torch.optim.Adam([log_scale], 0.1)
@@ -140,8 +140,8 @@ def test_a_density_learns_from_the_energy(molecule):
     assert sum(losses[-5:]) / 5 < losses[0] - 15  # nats
 
 
-def test_the_molecule_is_the_natural_one(molecule):
-    """N, C and CB about CA turn as in L-alanine."""
+def test_molecule_is_the_l_form(molecule):
+    """N, C and CB have the chirality of L-alanine about CA."""
     x = molecule._energy.least
     n, ca, cb, c = (x[i] for i in (6, 8, 10, 14))
     assert torch.dot(torch.linalg.cross(n - ca, c - ca), cb - ca) > 0

@@ -34,7 +34,7 @@ def tiny():
 
 @pytest.fixture(autouse=True)
 def one_quiet_thread():
-    """One thread, as in the processes that tests start: sums depend on how many there are."""
+    """One thread, as in the processes that tests start: sums depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     for name in ("lightning.pytorch", "lightning.fabric"):

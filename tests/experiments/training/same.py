@@ -1,4 +1,4 @@
-"""When two runs are the same."""
+"""Compares two runs exactly."""
 
 import torch
 
@@ -6,7 +6,7 @@ from flowkernels.experiments.training import Run
 
 
 def assert_same(a, b, where=""):
-    """Compare values however deep, tensors bit for bit."""
+    """Compare nested values; tensors bit for bit."""
     assert type(a) is type(b), where
     if isinstance(a, torch.Tensor):
         assert torch.equal(a, b), where
@@ -23,7 +23,7 @@ def assert_same(a, b, where=""):
 
 
 def assert_same_runs(a, b):
-    """Both folders hold the same metrics and the same final state: weights, optimiser, noise."""
+    """Check that metrics and final state (weights, optimiser, noise) of both runs are equal."""
     a, b = Run(a), Run(b)
     assert a.history_file.read_text() == b.history_file.read_text()
     for which in ("last", "best"):

@@ -1,4 +1,4 @@
-"""Two processes on the CPU, by Lightning's ddp strategy."""
+"""Two processes on the CPU with Lightning's ddp strategy."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_two_processes_agree_and_resume(tmp_path, tiny):
     assert size == 2
     assert weights == other_weights
     assert noise != other_noise, "two processes must not draw the same noise"
-    # Metrics are those of one writer.
+    # Only one process writes the metrics.
     rows = Run(tmp_path / "whole").history_file.read_text().splitlines()
     assert len(rows) == 1 + 4 + 3
 

@@ -1,4 +1,4 @@
-"""A loss that is not finite stops training before it reaches the weights."""
+"""A non-finite loss stops training before it changes the weights."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from flowkernels.experiments.training import FlowModule, NonFiniteError, Run, fi
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Makes the loss, or only its gradient, not finite when so many steps are done."""
+    """Makes the loss, or only its gradient, non-finite after a number of steps."""
 
     def install(at: int, factor: float, gradient_only: bool = False):
         step = FlowModule.training_step
@@ -37,7 +37,7 @@ def poison(monkeypatch):
 @pytest.mark.parametrize(
     ("factor", "gradient_only"), [(float("nan"), False), (float("inf"), False), (1.0, True)]
 )
-def test_stops_and_keeps_the_last_good_state(tmp_path, tiny, poison, factor, gradient_only):
+def test_divergence_keeps_the_last_good_state(tmp_path, tiny, poison, factor, gradient_only):
     poison(6, factor, gradient_only)
     run = Run(tmp_path / "run")
     with pytest.raises(NonFiniteError) as caught:
@@ -50,7 +50,7 @@ def test_stops_and_keeps_the_last_good_state(tmp_path, tiny, poison, factor, gra
     assert all(torch.isfinite(v).all() for v in state["state_dict"].values())
 
 
-def test_a_state_that_was_just_saved_is_taken_back(tmp_path, tiny, poison):
+def test_checkpoint_with_bad_weights_is_rolled_back(tmp_path, tiny, poison):
     poison(6, float("nan"))
     run = Run(tmp_path / "run")
     with pytest.raises(NonFiniteError, match=r"last\.ckpt \(step 5\)"):
@@ -64,7 +64,7 @@ def test_the_first_step_leaves_no_checkpoint(tmp_path, tiny, poison):
         fit(tiny(), tmp_path / "run", progress=False)
 
 
-def test_an_absurd_learning_rate_ends_in_the_same_message(tmp_path, tiny):
+def test_huge_learning_rate_gives_the_same_message(tmp_path, tiny):
     config = tiny(learning_rate=1e20, warmup_steps=0, schedule="constant")
     with pytest.raises(NonFiniteError, match=r"^step \d+ \(epoch \d+\): the loss is"):
         fit(config, tmp_path / "run", progress=False)

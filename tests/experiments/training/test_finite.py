@@ -1,4 +1,4 @@
-"""A GPU's training: steps that are not finite are found later, and have changed nothing."""
+"""Training on a GPU: non-finite steps are found later and change nothing."""
 
 import json
 import math
@@ -17,13 +17,13 @@ from flowkernels.experiments.training.progress import LiveBar
 
 @pytest.fixture
 def fused(monkeypatch):
-    """Trains on the CPU as on a GPU: AdamW is fused, and looked at every so many steps."""
+    """Trains on the CPU as on a GPU: with fused AdamW, and checks every few steps."""
     monkeypatch.setattr(FlowModule, "_fuses", lambda self: True)
 
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Makes the loss not finite when so many steps are done, and keeps the weights of each."""
+    """Makes the loss non-finite after a number of steps, and keeps the weights of each step."""
     states = {}
 
     def install(at):
@@ -44,7 +44,7 @@ def poison(monkeypatch):
     return install
 
 
-def test_the_first_that_is_not_finite_is_kept():
+def test_first_non_finite_step_is_recorded():
     steps = FiniteSteps(torch.device("cpu"))
     assert steps.look() is None
     for loss, norm in [(2.0, 1.0), (1.0, 1.0)]:
@@ -58,8 +58,8 @@ def test_the_first_that_is_not_finite_is_kept():
 
 
 @pytest.mark.parametrize("at", [0, 1, 5, 6, 7, 8])
-def test_the_step_is_named_and_the_weights_are_as_before_it(tmp_path, tiny, poison, fused, at):
-    """Whenever it is looked for: log_every is 6, an epoch 4 steps, a checkpoint every 5."""
+def test_error_names_the_step_and_weights_are_unchanged(tmp_path, tiny, poison, fused, at):
+    """At every kind of check: log_every is 6, an epoch has 4 steps, a checkpoint every 5 steps."""
     states = poison(at)
     run = Run(tmp_path / "run")
     with pytest.raises(NonFiniteError) as caught:
@@ -69,7 +69,7 @@ def test_the_step_is_named_and_the_weights_are_as_before_it(tmp_path, tiny, pois
     assert caught.value.good_steps == at
     seen = [step for step in states if step > at]
     for step in seen:
-        # A first step starts the actnorms, which is no step of the optimiser.
+        # The first batch initialises the ActNorms, which is not an optimiser step.
         assert at == 0 or all(torch.equal(states[at][k], v) for k, v in states[step].items())
     if at < 6:
         assert not run.last.exists() or torch.load(run.last, weights_only=True)["global_step"] < at
@@ -82,7 +82,7 @@ def test_the_step_is_named_and_the_weights_are_as_before_it(tmp_path, tiny, pois
         assert "No checkpoint was written before that" in message
 
 
-def test_a_state_that_was_just_saved_is_taken_back(tmp_path, tiny, poison, fused):
+def test_checkpoint_with_bad_weights_is_rolled_back(tmp_path, tiny, poison, fused):
     poison(6)
     run = Run(tmp_path / "run")
     with pytest.raises(NonFiniteError, match=r"last\.ckpt \(step 5\)"):
@@ -103,7 +103,7 @@ def test_fused_training_resumes_exactly(tmp_path, tiny, fused):
 
 
 class Reads(TorchDispatchMode):
-    """Counts the values that the host reads, by the step that is being taken."""
+    """Counts the values that the host reads, by training step."""
 
     def __init__(self):
         super().__init__()
@@ -115,8 +115,8 @@ class Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_reads_nothing(tmp_path, tiny, fused, monkeypatch):
-    """Of Lightning, callbacks and bar, but at every log_every-th and where an epoch ends."""
+def test_training_step_does_not_synchronize(tmp_path, tiny, fused, monkeypatch):
+    """Lightning, callbacks and bar read only every log_every steps and at the end of an epoch."""
     reads = Reads()
     step = FlowModule.training_step
 
@@ -129,12 +129,12 @@ def test_a_step_reads_nothing(tmp_path, tiny, fused, monkeypatch):
     config = tiny(epochs=2, steps_per_epoch=10, log_every=4, checkpoint_every=100)
     with reads:
         fit(config, tmp_path / "run")
-    # The first starts the actnorms, which on the CPU looks at the batch.
+    # The first step initialises the ActNorms, which on the CPU reads the batch.
     assert set(reads.at) <= {0, 1, 4, 8, 10, 12, 16, 20}, sorted(set(reads.at))
     assert {4, 8, 10, 12, 16, 20} <= set(reads.at)
 
 
-def test_the_bar_shows_what_was_read(tiny):
+def test_bar_shows_the_last_read_scores(tiny):
     module = FlowModule(torch.nn.Identity())
     assert LiveBar().get_metrics(None, module) == {}
     module.train_score, module.val_score = 4.5, 4.25

@@ -1,4 +1,4 @@
-"""Stopped anywhere and resumed, a run ends exactly as one that was not stopped."""
+"""A run that is stopped anywhere and resumed gives exactly the results of an unstopped run."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from flowkernels.experiments.training.checkpoint import AtomicCheckpointIO
 
 from .same import assert_same_runs
 
-# Trains the run whose folder and settings are given; dies in the middle of writing a checkpoint
-# where it is told of which.
+# Trains the run with the given folder and settings; if told so, dies while writing a given
+# checkpoint.
 SCRIPT = """
 import json, os, signal, sys
 import torch
@@ -124,7 +124,7 @@ def test_killed_in_the_middle_of_an_epoch(tmp_path, tiny):
     assert_same_runs(tmp_path / "whole", run.path)
 
 
-def test_resume_without_a_checkpoint_begins(tmp_path, tiny):
+def test_resume_without_a_checkpoint_starts_a_run(tmp_path, tiny):
     config = tiny()
     fit(config, tmp_path / "whole", progress=False)
     run = Run(tmp_path / "begun")
@@ -135,7 +135,7 @@ def test_resume_without_a_checkpoint_begins(tmp_path, tiny):
     assert_same_runs(tmp_path / "whole", run.path)
 
 
-def test_a_finished_run_stays_as_it_is(tmp_path, tiny):
+def test_resuming_a_finished_run_changes_nothing(tmp_path, tiny):
     config = tiny(epochs=1)
     fit(config, tmp_path / "run", progress=False)
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
@@ -144,16 +144,16 @@ def test_a_finished_run_stays_as_it_is(tmp_path, tiny):
     assert before == after
 
 
-def test_a_run_is_not_overwritten_nor_changed(tmp_path, tiny):
+def test_run_is_neither_overwritten_nor_changed(tmp_path, tiny):
     config = tiny(epochs=1)
     fit(config, tmp_path / "run", progress=False)
-    with pytest.raises(RunError, match="holds a run already; --resume goes on"):
+    with pytest.raises(RunError, match="already contains a run; resume it with --resume"):
         fit(config, tmp_path / "run", progress=False)
     with pytest.raises(ConfigError, match=r"keeps its settings, got seed \(0 -> 7\)"):
         fit(tiny(epochs=1, seed=7), tmp_path / "run", resume=True, progress=False)
 
 
-def test_a_shortened_history_is_noticed(tmp_path, tiny):
+def test_truncated_history_is_an_error(tmp_path, tiny):
     run = Run(tmp_path / "run")
     fit(tiny(), run.path, progress=False)
     run.previous.replace(run.last)

@@ -1,4 +1,4 @@
-"""The parts of training: settings, schedule, learning, noise."""
+"""Parts of training: settings, schedule, learning, noise."""
 
 import itertools
 import json
@@ -79,7 +79,7 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert learning_rate_factor(99, warmup=5, total=25, schedule="constant") == 1.0
 
 
-def test_weights_depend_on_the_seed_alone(tiny):
+def test_weights_depend_only_on_the_seed(tiny):
     torch.manual_seed(1)
     first = build_flow(tiny(), (1, 8, 8)).state_dict()
     before = torch.get_rng_state()
@@ -90,7 +90,7 @@ def test_weights_depend_on_the_seed_alone(tiny):
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_random_state_is_taken_up_everywhere():
+def test_random_state_covers_all_generators():
     random.seed(5)
     state = random_state()
 
@@ -102,7 +102,7 @@ def test_random_state_is_taken_up_everywhere():
     assert draw() == first
 
 
-def test_fixed_noise_leaves_the_stream_alone():
+def test_fixed_noise_restores_the_generator():
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
@@ -163,7 +163,7 @@ def test_a_run_keeps_its_number_of_threads(tmp_path, tiny):
     assert torch.get_num_threads() == 1
 
 
-def test_devices_that_are_not_there(tmp_path, tiny):
+def test_missing_devices_are_an_error(tmp_path, tiny):
     with pytest.raises(ConfigError, match=r"devices|accelerator"):
         fit(tiny(accelerator="gpu", devices=99), tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
