@@ -2,9 +2,9 @@
 # make test   the whole test-suite
 # make lint   formatting, lint and types
 # make bench  speed against plain torch, eager and compiled
-# make check-gpu  compiles every CUDA and Triton kernel for every GPU, with none at hand
+# make check-gpu  compiles every CUDA and Triton kernel for every GPU; needs no GPU
 # make check-link builds and loads both extensions with torch 2.11 for CUDA (downloads 2.5 GB once)
-# make gpu-objects compiles here what a machine with a GPU will link
+# make gpu-objects compiles object files for a machine with a GPU to link
 # make gpu    builds, tests and times on this machine's GPU, with its own Python and torch
 #
 # Each makes its own environment in .venv, with the versions of constraints.txt.
@@ -44,12 +44,12 @@ check-gpu: $(READY)
 check-link:
 	$(PYTHON) -m tests.cuda.check_link --python $(LINK_PYTHON)
 
-# With the environment of check-link, where it is there: the bindings for its torch, too.
+# If the environment of check-link exists, also compiles the bindings for its torch.
 gpu-objects: $(TOOLS)
 	$$(test -x $(LINK) && echo $(LINK) || echo $(BIN)/python) -m benchmarks.gpu.objects
 	$(BIN)/python -m benchmarks.gpu.wheels
 
-# Installs nothing: where there is a GPU there may be no network.
+# Installs nothing: a machine with a GPU may have no network.
 gpu:
 	$(PYTHON) -m benchmarks.gpu
 
@@ -72,8 +72,8 @@ format: $(READY)
 clean:
 	rm -rf build demo $(VENV) flowkernels/*.so *.egg-info
 
-# torch first: the extension is built against the torch it will run with, which
-# pip's build isolation would not see (it would fetch another, of several GB).
+# torch first: the extension must be built against the torch that it will run with. pip's build
+# isolation would download another torch of several GB.
 $(TOOLS): constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "make needs Python 3.11 or newer (PYTHON=... chooses one); found $$($(PYTHON) -V)"; exit 1; }

@@ -1,7 +1,7 @@
 """Builds flowkernels and its compiled extensions.
 
 flowkernels._C       CPU kernels and torch bindings, always
-flowkernels._C_cuda  CUDA kernels, where nvcc and a CUDA build of torch are found
+flowkernels._C_cuda  CUDA kernels, if nvcc and a CUDA build of torch are found
 
     pip install --no-build-isolation .
 
@@ -35,7 +35,7 @@ def fail(problem: str, remedy: str) -> None:
 
 
 def toolkit(nvcc: str) -> str | None:
-    """Where the CUDA toolkit of an nvcc lies, which may be a script or a link elsewhere."""
+    """The CUDA toolkit that an nvcc belongs to; nvcc may be a script or a symbolic link."""
     dry = subprocess.run(
         [nvcc, "--dryrun", "-E", "-x", "cu", os.devnull], capture_output=True, text=True
     )
@@ -43,7 +43,7 @@ def toolkit(nvcc: str) -> str | None:
     return str(Path(top[1].strip()).resolve()) if top else None
 
 
-# torch takes the directory above the nvcc on PATH, wrong where that is a script or a link.
+# torch assumes the directory above nvcc, which is wrong if nvcc is a script or a link.
 NVCC = shutil.which("nvcc")
 if NVCC and not (os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")):
     home = toolkit(NVCC)
@@ -90,7 +90,7 @@ if platform.system() == "Linux":
     # runtime must be the one that torch brings, or torch.set_num_threads would not reach it.
     BINDING_FLAGS.append("-fopenmp")
 NVCC_FLAGS = ["-std=c++20", "-O3", "-lineinfo"]
-# What the bindings of every device link.
+# Sources linked into the bindings of every device.
 SHARED_BINDINGS = ["csrc/bindings/bessel_plan.cpp", "csrc/bindings/bessel_function.cpp"]
 ISA_FLAGS = {"baseline": []}
 if platform.machine() in ("x86_64", "AMD64"):
@@ -151,7 +151,7 @@ class Build(cpp_extension.BuildExtension):
 
 
 def cuda_problem() -> str | None:
-    """Why _C_cuda cannot be built here, if so."""
+    """Why _C_cuda cannot be built here; None if it can."""
     nvcc = NVCC or (
         cpp_extension.CUDA_HOME and shutil.which("nvcc", path=f"{cpp_extension.CUDA_HOME}/bin")
     )
@@ -172,7 +172,7 @@ def cuda_problem() -> str | None:
 
 
 def cuda_extension():
-    """_C_cuda where it can be built; a reasoned message where it was asked for and cannot."""
+    """_C_cuda if it can be built; fails with the reason if it was requested and cannot."""
     wanted = os.environ.get("FLOWKERNELS_CUDA", "auto")
     problem = cuda_problem() if wanted != "0" else None
     if problem and wanted == "1":

@@ -64,10 +64,10 @@ def test_special(benchmark: Any, name: str, pytestconfig: pytest.Config) -> None
     """One thread; fail without a time if results differ."""
     torch.set_num_threads(1)
     make, items = COMPARISONS[name]
-    call, beside = make()
+    call, reference = make()
     # As long as SciPy's call: a short block after its 60 ms would time cold caches.
     ours = Block.of(call, seconds=0.02)
-    peers = Peers(beside, pytestconfig.getoption("clock"))
+    peers = Peers(reference, pytestconfig.getoption("clock"))
     benchmark.group = "special"
     benchmark.pedantic(ours, setup=peers, rounds=ROUNDS, warmup_rounds=2)
     seconds = [t / ours.calls for t in benchmark.stats.stats.data]

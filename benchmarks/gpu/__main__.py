@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", nargs="+", help="only these stages, by name or its first word")
     parser.add_argument("--ops", nargs="+", default=[], help="only these ops")
     parser.add_argument("--commit", default=os.environ.get("FLOWKERNELS_COMMIT"),
-                        help="of the checkout, where there is no repository")  # fmt: skip
+                        help="commit of the checkout, if it is not a repository")  # fmt: skip
     parser.add_argument("--rehearse", action="store_true", help="without a GPU")
     parser.add_argument("--list", action="store_true", help="print the stages and their limits")
     return parser

@@ -26,7 +26,7 @@ from . import objects, tree
 from .compilation import Result, Step, binding_steps, compile_all, kernel_steps, say, setup
 
 EXTENSIONS = ("_C", "_C_cuda")
-# The libraries that each extension links besides torch.
+# The libraries that each extension links.
 LIBRARIES = {
     "_C": ["-lc10", "-ltorch_cpu", "-ltorch", "-ltorch_python"],
     "_C_cuda": [

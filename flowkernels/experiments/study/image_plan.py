@@ -114,7 +114,9 @@ class ImagePlan:
         if not self.models:
             raise ConfigError("models: expected at least one, got none")
         if len({model.folder for model in self.models}) < len(self.models):
-            raise ConfigError("models: expected names that differ, got two alike")
+            raise ConfigError(
+                f"models: expected different names, got {[model.name for model in self.models]}"
+            )
 
     def config(self, model: Model, seed: int) -> RunConfig:
         """The settings of one run."""

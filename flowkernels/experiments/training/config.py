@@ -104,7 +104,7 @@ class RunConfig:
         panel=_TRAINING,
     )
     checkpoint_every: int = whole(
-        500, "Steps between checkpoints, besides one after every epoch.", least=1, panel=_MACHINE
+        500, "Steps between checkpoints; one more after every epoch.", least=1, panel=_MACHINE
     )
     log_every: int = whole(10, "Steps between rows of metrics.csv.", least=1, panel=_MACHINE)
     accelerator: str = name(

@@ -151,7 +151,7 @@ def test_two_processes_share_the_work(whole, tmp_path):
         ({"models": [{"base": "vmf"}]}, "models: expected mappings with a name"),
         ({"models": [{"name": "A", "base": "x"}]}, "models: A: unknown|base: expected"),
         ({"models": [{"name": "A", "paths": ["crooked"]}]}, "paths: expected own or"),
-        ({"models": [{"name": "A"}, {"name": "a"}]}, "names that differ"),
+        ({"models": [{"name": "A"}, {"name": "a"}]}, "expected different names"),
         ({"run": {"layers": 1}}, "run: unknown setting layers"),
         (
             {"evaluation": {"points": 2}},
