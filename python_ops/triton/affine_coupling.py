@@ -27,6 +27,12 @@ from .engine.calls import Call, planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
 from .engine.rows import TILE, Rows, ceil_div, merged, parts_of, power_of_two, warps
 from .engine.tiles import fetch, positions
+from .ranges import (
+    COUPLING_ATAN_SLOPE,
+    COUPLING_SIGMOID_SHIFT,
+    COUPLING_SOFTPLUS_CEILING,
+    COUPLING_SOFTPLUS_FLOOR,
+)
 
 # ---- kernels ---------------------------------------------------------------------
 
@@ -46,16 +52,17 @@ def scale(raw, SCALE_FN: tl.constexpr, BOUND: tl.constexpr):
         return log_s, exp(log_s), q * q
     elif SCALE_FN == "atan":
         u = raw * (1.0 / BOUND)
-        log_s = atan(u) * (BOUND * 0.636)
-        return log_s, exp(log_s), 0.636 / (u * u + 1.0)
+        log_s = atan(u) * (BOUND * COUPLING_ATAN_SLOPE)
+        return log_s, exp(log_s), COUPLING_ATAN_SLOPE / (u * u + 1.0)
     elif SCALE_FN == "softplus":
         e = exp(-tl.abs(raw))
-        unclamped = tl.where(raw < 0.0, 0.0, raw) + log1p_nonnegative(e) + 1e-3
-        s = tl.where(unclamped > 3.0, 3.0, unclamped)
+        unclamped = tl.where(raw < 0.0, 0.0, raw) + log1p_nonnegative(e) + COUPLING_SOFTPLUS_FLOOR
+        ceiling: tl.constexpr = COUPLING_SOFTPLUS_CEILING
+        s = tl.where(unclamped > ceiling, ceiling, unclamped)
         slope = tl.where(raw < 0.0, e, 1.0) / (e + 1.0)
-        return tl.log(s), s, tl.where(unclamped <= 3.0, slope / s, 0.0)
+        return tl.log(s), s, tl.where(unclamped <= ceiling, slope / s, 0.0)
     else:
-        v = raw + 2.0
+        v = raw + COUPLING_SIGMOID_SHIFT
         e = exp(-tl.abs(v))
         inverse = 1.0 / (e + 1.0)
         log_s = tl.where(v > 0.0, 0.0, v) - log1p_nonnegative(e)

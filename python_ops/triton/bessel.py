@@ -27,7 +27,7 @@ from .engine.calls import Call, planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
 from .engine.rows import TILE, ceil_div, contiguous, power_of_two, warps
 from .engine.tiles import fetch, positions
-from .log_0f1 import bessel_divergence, bessel_peak, log_0f1
+from .log_0f1 import bessel_divergence, bessel_divergence_slope, bessel_peak, log_0f1
 from .log_iv import log_iv, log_iv_curvature, log_iv_slope
 from .vmf_concentration import vmf_concentration
 
@@ -72,7 +72,7 @@ def slope_of(
     elif FUNCTION == "peak":
         return bessel_ratio_complement(plan, x, DEBYE, SERIES)
     elif FUNCTION == "divergence":
-        return x * bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+        return bessel_divergence_slope(plan, x, DEBYE, SERIES, SQUARES)
     elif FUNCTION == "ratio":
         return bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
     elif FUNCTION == "ratio_complement":

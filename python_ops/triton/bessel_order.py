@@ -17,13 +17,22 @@ from torch import Tensor
 from .._extension import _C
 from .bessel import ENTRIES
 from .bessel_ratio import any_of
-from .elementary import divide, log1p_nonnegative, poly3, poly4, sqrt
+from .elementary import divide, horner, log1p_nonnegative, ones_like, sqrt
 from .engine.calls import Call, planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
 from .engine.rows import ceil_div, contiguous, power_of_two, warps
 from .engine.table import make_table
 from .engine.tiles import fetch, positions
 from .log_iv import debye_log_iv, log_power, order_over
+from .polynomials import LOG_GAMMA
+from .ranges import (
+    BESSEL_HUGE,
+    BESSEL_SERIES_BELOW,
+    LOG_GAMMA_BELOW,
+    ORDER_DEBYE_TERMS,
+    ORDER_DOWN,
+    ORDER_SERIES_TERMS,
+)
 
 ELEMENTS = 512
 
@@ -44,16 +53,10 @@ def tables(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @triton.jit
-def terms_of_series(x):
-    """How many terms of the series count."""
-    return 46 if x.dtype == tl.float64 else 22
-
-
-@triton.jit
 def order_t0(v, y):
     """T0 - 1 of order v; T1 is 1 + this of order v + 1."""
     total = tl.zeros_like(y)
-    terms = terms_of_series(y)
+    terms = ORDER_SERIES_TERMS[y.dtype == tl.float64]
     for i in range(terms):
         k = tl.cast(terms - i, y.dtype)
         total = divide(y, k * (v + k)) * (total + 1.0)
@@ -66,7 +69,7 @@ def order_t2(v, y):
     term = divide(tl.zeros_like(y) + 0.5, v + 1.0)
     total = term
     slope = tl.zeros_like(y)
-    for i in range(1, terms_of_series(y) * 3 // 2):
+    for i in range(1, ORDER_SERIES_TERMS[y.dtype == tl.float64] * 3 // 2):
         k = tl.cast(i, y.dtype)
         above = 2.0 * (v + v + (k + k - 1.0))
         lowered = term * divide(above, k * (v + v + k + 1.0) * (v + k + 1.0))
@@ -87,24 +90,11 @@ def log_gamma_1p(v):
     """log Gamma(1 + v) for 0 <= v < 28: csrc/math/log_gamma.h."""
     whole = tl.floor(v)
     f = v - whole
-    if v.dtype == tl.float64:
-        p = poly4(f, -0.002620297948505031536, 0.0007510944620906334731,
-                  -0.0001367374984517044135, 0.00001182096944546714522)  # fmt: skip
-        p = poly4(f, 0.02021550278175994602, -0.01274226695644025161, 0.006568778005711162678, p)
-        p = poly4(f, -0.03867042441832246963, 0.03370537137511357932, -0.02753418781523319362, p)
-        p = poly4(f, 0.05253741919027745486, -0.04744503662529866321, 0.04301415542600463285, p)
-        p = poly4(f, -0.07731814517650463608, 0.06673142618826891892, -0.05877516383097031156, p)
-        p = poly4(f, 0.1554342658632928268, -0.115146542525104017, 0.09223900725237583661, p)
-        p = poly3(f, 0.5772156649015328556, -0.2452513685225758936, p)
-    else:
-        p = poly4(f, 0.0490538676, -0.0263120741, 0.009140424189, -0.001487484341)
-        p = poly4(f, -0.1149184021, 0.09065067068, -0.07072465539, p)
-        p = poly4(f, 0.5772156624, -0.2452508625, 0.1554171873, p)
     product = tl.zeros_like(v) + 1.0
-    for j in range(1, 28):
+    for j in range(1, LOG_GAMMA_BELOW):
         step = tl.cast(j, v.dtype)
         product *= tl.where(step <= whole, f + step, 1.0)
-    return f * (f - 1.0) * p + tl.log(product)
+    return f * (f - 1.0) * horner(f, LOG_GAMMA) + tl.log(product)
 
 
 # ---- Debye's expansion -----------------------------------------------------------------
@@ -114,7 +104,7 @@ def log_gamma_1p(v):
 def double_sum(table, PLACE: tl.constexpr, EXTRA: tl.constexpr, s, q):
     """sum_k s^k p_k(q) for one of the tables."""
     total = tl.zeros_like(s)
-    terms = 18 if s.dtype == tl.float64 else 10
+    terms = ORDER_DEBYE_TERMS[s.dtype == tl.float64]
     for i in range(terms):
         k = terms - i
         first = PLACE + k * (k - 1) // 2 + (k - 1) * (1 + EXTRA)
@@ -129,7 +119,7 @@ def double_sum(table, PLACE: tl.constexpr, EXTRA: tl.constexpr, s, q):
 def third_sum(table, s, q):
     """The same for (k + 2) m_k + 2 q m_k'."""
     total = tl.zeros_like(s)
-    terms = 18 if s.dtype == tl.float64 else 10
+    terms = ORDER_DEBYE_TERMS[s.dtype == tl.float64]
     for i in range(terms):
         k = terms - i
         first = M + k * (k - 1) // 2 + (k - 1) * 2
@@ -145,17 +135,12 @@ def third_sum(table, s, q):
 @triton.jit
 def frame(v, x):
     """(h, 1 / h, (v / h)^2), scaled so that neither square overflows."""
-    most = tl.where(v > x, v, x)
-    if x.dtype == tl.float64:
-        large = most > 1e150
-        down = tl.where(large, 2.0**-520, 1.0).to(x.dtype)
-        up = tl.where(large, 2.0**520, 1.0).to(x.dtype)
-    else:
-        large = most > 1e18
-        down = tl.where(large, 2.0**-70, 1.0)
-        up = tl.where(large, 2.0**70, 1.0)
+    large = tl.where(v > x, v, x) > BESSEL_HUGE[x.dtype == tl.float64]
+    one = ones_like(x)
+    down = tl.where(large, ORDER_DOWN[x.dtype == tl.float64], one)
+    up = tl.where(large, 1.0 / ORDER_DOWN[x.dtype == tl.float64], one)
     h = sqrt((v * down) * (v * down) + (x * down) * (x * down)) * up
-    s = divide(tl.zeros_like(x) + 1.0, h)
+    s = divide(ones_like(x), h)
     t = v * s
     return h, s, t * t
 
@@ -177,12 +162,12 @@ def debye_value(table, v, x, FUNCTION: tl.constexpr):
     elif FUNCTION == "ratio":
         # x s and 1 / (1 + t) rather than x / (h + v): no overflow, and 1 at infinity
         xs = tl.where(x == float("inf"), 1.0, x * s)
-        inverse = divide(tl.zeros_like(x) + 1.0, t + 1.0)
+        inverse = divide(ones_like(x), t + 1.0)
         return xs * (inverse - s * (double_sum(table, E, 0, s, q) + 0.5))
     elif FUNCTION == "ratio_slope":
         return s * divide(t, t + 1.0) + s * s * (0.5 - q - double_sum(table, M, 1, s, q))
     else:
-        r = divide(tl.zeros_like(x) + 1.0, t + 1.0)
+        r = divide(ones_like(x), t + 1.0)
         rest = s * (1.0 - 4.0 * q - third_sum(table, s, q))
         return -(x * s) * s * s * (t * r * r * (t + 2.0) + rest)
 
@@ -198,7 +183,7 @@ def series_value(v, x, FUNCTION: tl.constexpr):
         return series_ratio(v, x, y)
     else:
         t2, slope = order_t2(v, y)
-        inverse = divide(tl.zeros_like(x) + 1.0, order_t0(v, y) + 1.0)
+        inverse = divide(ones_like(x), order_t0(v, y) + 1.0)
         if FUNCTION == "ratio_curvature":
             t1 = order_t0(v + 1.0, y) + 1.0
             bracket = slope - divide((t2 + t2) * inverse * t1, v + 1.0)
@@ -211,7 +196,7 @@ def series_value(v, x, FUNCTION: tl.constexpr):
 
 @triton.jit
 def value_of(table, v, x, FUNCTION: tl.constexpr, LOWEST: tl.constexpr):
-    limit = 28.0 if x.dtype == tl.float64 else 12.0
+    limit = BESSEL_SERIES_BELOW[x.dtype == tl.float64]
     low = (v < limit) & (x < limit) & (v * v + x * x < limit * limit)
     out = debye_value(table, v, x, FUNCTION)
     if any_of(low):

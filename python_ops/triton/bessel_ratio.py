@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 
 from .bessel_plan import SIGMA, T0, T1, T2, Y_SCALE, E, M, N, V, polynomial, polynomial_slope
-from .elementary import divide, sqrt
+from .elementary import divide, ones_like, sqrt
+from .ranges import BESSEL_HUGE, BESSEL_SERIES_BELOW
 
 # ---- regions ---------------------------------------------------------------------
 
@@ -18,29 +19,23 @@ from .elementary import divide, sqrt
 @triton.jit
 def below_huge(x):
     """`x` up to where its square would overflow."""
-    if x.dtype == tl.float64:
-        return tl.where(x > 1e150, 1e150, x)
-    else:
-        return tl.where(x > 1e18, 1e18, x)
+    huge = BESSEL_HUGE[x.dtype == tl.float64]
+    return tl.where(x > huge, huge, x)
 
 
 @triton.jit
 def past_huge(x):
     """(whether x is past that, that over x)"""
-    if x.dtype == tl.float64:
-        return x > 1e150, divide(tl.zeros_like(x) + 1e150, tl.where(x > 1e150, x, 1e150))
-    else:
-        return x > 1e18, divide(tl.zeros_like(x) + 1e18, tl.where(x > 1e18, x, 1e18))
+    huge = BESSEL_HUGE[x.dtype == tl.float64]
+    return x > huge, divide(tl.zeros_like(x) + huge, tl.where(x > huge, x, huge))
 
 
 @triton.jit
 def in_series(plan, x):
     """Where the ascending series serve."""
     v = tl.load(plan + V)
-    if x.dtype == tl.float64:
-        return x * x + v * v < 784.0
-    else:
-        return x * x + v * v < 144.0
+    below = BESSEL_SERIES_BELOW[x.dtype == tl.float64]
+    return x * x + v * v < below * below
 
 
 @triton.jit
@@ -56,7 +51,7 @@ def frame(plan, x):
     sigma = tl.load(plan + SIGMA)
     h = sqrt(x * x + v * v)
     hv = h + v
-    inverse = divide(tl.zeros_like(x) + 1.0, h * hv)
+    inverse = divide(ones_like(x), h * hv)
     inv_h = inverse * hv
     inv_hv = inverse * h
     return h, inv_h, inv_hv, x * inv_hv, (sigma + sigma) * inv_h - 1.0
@@ -80,7 +75,7 @@ def series_ratio(plan, x, SERIES: tl.constexpr):
 @triton.jit
 def series_slope(plan, x, SERIES: tl.constexpr, SQUARES: tl.constexpr):
     y = x * x * tl.load(plan + Y_SCALE)
-    inverse = divide(tl.zeros_like(x) + 1.0, y * polynomial(plan, T0, y, SERIES) + 1.0)
+    inverse = divide(ones_like(x), y * polynomial(plan, T0, y, SERIES) + 1.0)
     return polynomial(plan, T2, y, SQUARES) * inverse * inverse
 
 
@@ -139,7 +134,7 @@ def series_curvature(plan, x, SERIES: tl.constexpr, SQUARES: tl.constexpr):
     v = tl.load(plan + V)
     scale = tl.load(plan + Y_SCALE)
     y = x * x * scale
-    inverse = divide(tl.zeros_like(x) + 1.0, y * polynomial(plan, T0, y, SERIES) + 1.0)
+    inverse = divide(ones_like(x), y * polynomial(plan, T0, y, SERIES) + 1.0)
     t2 = polynomial(plan, T2, y, SQUARES)
     # dT0/dy = T1 / (v + 1), with y the unscaled one
     falls = (

@@ -12,6 +12,7 @@ from .bessel_plan import FACTORED, INV_TWO_M, OFFSET, E, V, W, polynomial
 from .bessel_ratio import (
     any_of,
     below_huge,
+    bessel_ratio_slope,
     frame,
     in_series,
     past_huge,
@@ -19,6 +20,7 @@ from .bessel_ratio import (
     series_t0,
 )
 from .elementary import divide, log1p_nonnegative
+from .ranges import BESSEL_UNIT
 
 
 @triton.jit
@@ -35,10 +37,18 @@ def small_argument(plan, x):
     """(whether x^2 << v + 1, x^2 / (4 (v + 1)) without the subnormal intermediate)"""
     v1 = tl.load(plan + V) + 1.0
     value = divide(x, tl.zeros_like(x) + v1) * (x * 0.25)
-    if x.dtype == tl.float64:
-        return x * x < v1 * 1.1102230246251565e-16, value
-    else:
-        return x * x < v1 * 5.9604644775390625e-8, value
+    return x * x < v1 * BESSEL_UNIT[x.dtype == tl.float64], value
+
+
+@triton.jit
+def bessel_divergence_slope(
+    plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr
+):  # fmt: skip
+    """KL' = x A', which falls as 1/x where A' alone would underflow."""
+    past, ratio = past_huge(x)
+    xc = below_huge(x)
+    out = xc * bessel_ratio_slope(plan, xc, DEBYE, SERIES, SQUARES)
+    return tl.where(past, out * ratio, out)
 
 
 @triton.jit

@@ -16,20 +16,17 @@ from .bessel_ratio import (
     series_slope,
     series_t0,
 )
-from .elementary import divide, log1p_nonnegative
+from .elementary import divide, log, log1p_nonnegative
+from .ranges import QUOTIENT_LIFT, QUOTIENT_LOG_LIFT, QUOTIENT_SMALL
 
 
 @triton.jit
 def asinh_of_quotient(h_plus_v, x):
     """asinh(v / x) = log((h + v) / x), also where the quotient overflows."""
-    if x.dtype == tl.float64:
-        small = x < 1e-150
-        lifted = tl.where(small, x * 2.0**600, x)
-        return tl.log(divide(h_plus_v, lifted)) + tl.where(small, 415.888308335967186, 0.0)
-    else:
-        small = x < 1e-18
-        lifted = tl.where(small, x * 2.0**64, x)
-        return tl.log(divide(h_plus_v, lifted)) + tl.where(small, 44.3614195558364998, 0.0)
+    small = x < QUOTIENT_SMALL[x.dtype == tl.float64]
+    lifted = tl.where(small, x * QUOTIENT_LIFT[x.dtype == tl.float64], x)
+    lift = tl.where(small, QUOTIENT_LOG_LIFT[x.dtype == tl.float64], tl.zeros_like(x))
+    return tl.log(divide(h_plus_v, lifted)) + lift
 
 
 @triton.jit
@@ -41,7 +38,7 @@ def debye_log_iv(h, v, x, total):
 @triton.jit
 def log_power(v, x):
     """v log(x / 2), 0 for v = 0."""
-    return tl.where(v == 0.0, 0.0, v * (tl.log(x) - 0.69314718055994530942))
+    return tl.where(v == 0.0, 0.0, v * (log(x) - 0.69314718055994530942))
 
 
 @triton.jit

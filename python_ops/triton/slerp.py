@@ -20,6 +20,7 @@ from .engine.calls import Call, planned, tracing
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
 from .engine.rows import Rows, ceil_div, contiguous, merged, row_blocks, rows_of
 from .engine.tiles import fetch, positions, read_tile, write_tile
+from .ranges import SLERP_ALONG, SLERP_PARALLEL
 
 # ---- r, b's part across a ----------------------------------------------------------
 
@@ -46,10 +47,7 @@ def across(aa, ar, rr):
 def is_parallel(aa, ab, ar, rr):
     """Whether b's part across a is too small to have a direction."""
     size = ab * divide(ab, tl.where(aa == 0.0, 1.0, aa))
-    if aa.dtype == tl.float64:
-        return across(aa, ar, rr) <= size * 1e-302
-    else:
-        return across(aa, ar, rr) <= size * 1e-32
+    return across(aa, ar, rr) <= size * SLERP_PARALLEL[aa.dtype == tl.float64]
 
 
 @triton.jit
@@ -110,14 +108,16 @@ def sums_of(
     ar, rr = residual_sums(a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line,
                            b_step, step, refine, axis, lost, ELEMENTS)  # fmt: skip
     # r along a: take off what is left of a, and where nothing else is left, go by an axis.
-    along = across(aa, ar, rr) <= rr * 0.25
+    along = across(aa, ar, rr) <= rr * SLERP_ALONG
     antipodal = lost
     if tl.max(along.to(tl.int32), axis=0) > 0:
         parallel = is_parallel(aa, ab, ar, rr)
         refine = tl.where(along & (parallel == 0), divide(ar, tl.where(aa == 0.0, 1.0, aa)), 0.0)
         ar, rr = residual_sums(a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line,
                                b_step, step, refine, axis, lost, ELEMENTS)  # fmt: skip
-        lost = along & (parallel | is_parallel(aa, ab, ar, rr) | (across(aa, ar, rr) <= rr * 0.25))
+        lost = along & (
+            parallel | is_parallel(aa, ab, ar, rr) | (across(aa, ar, rr) <= rr * SLERP_ALONG)
+        )
         antipodal = lost & (ab < 0.0)
         least, value = smallest(a, a_tile, row, there, count, d, a_line, a_step, ELEMENTS)
         axis = tl.where(antipodal, least, axis)

@@ -18,11 +18,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .elementary import divide, log1p, sqrt
+from .elementary import divide, log1p, ones_like, sqrt
 from .engine.calls import Call, planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
 from .engine.rows import ceil_div, row_blocks, rows_of
 from .engine.tiles import fetch, positions, read_tile, write_tile
+from .ranges import LARGEST, PROJECTION_LARGEST, PROJECTION_LIFT, PROJECTION_SQUARE
 
 # ---- sums ------------------------------------------------------------------------
 
@@ -31,9 +32,11 @@ from .engine.tiles import fetch, positions, read_tile, write_tile
 def lift_of(largest, INVERSE: tl.constexpr):
     """The power of two that keeps the squares of a float64 row finite, or above 0."""
     if INVERSE:
-        return tl.where(largest < 1e-140, 2.0**600, tl.zeros_like(largest) + 1.0)
+        return tl.where(
+            largest < 1.0 / PROJECTION_LARGEST, 1.0 / PROJECTION_LIFT, ones_like(largest)
+        )
     else:
-        return tl.where(largest > 1e140, 2.0**-600, tl.zeros_like(largest) + 1.0)
+        return tl.where(largest > PROJECTION_LARGEST, PROJECTION_LIFT, ones_like(largest))
 
 
 @triton.jit
@@ -47,9 +50,8 @@ def scale_of(square, lift, DTYPE: tl.constexpr, INVERSE: tl.constexpr):
     root = ((1023 - (exponent >> 1)) << 52).to(tl.float64, bitcast=True)
     if DTYPE == tl.float32:
         root = tl.minimum(tl.maximum(root, 2.0**-126), 2.0**126)
-        far = (square < 1e-16) & (square > 0.0) if INVERSE else square > 1e16
-    else:
-        far = (square < 1e-100) & (square > 0.0) if INVERSE else square > 1e100
+    limit: tl.constexpr = PROJECTION_SQUARE[DTYPE == tl.float64]
+    far = (square < 1.0 / limit) & (square > 0.0) if INVERSE else square > limit
     far = (far | (lift != 1.0)) & (square < float("inf"))
     scale = tl.where(far, root * lift, 1.0).to(DTYPE)
     return scale, tl.where(far, square * root * root, square)
@@ -86,10 +88,8 @@ def preimage(scale, square, last):
     ratio = divide(tl.where(south, 1.0, beyond), tl.where(south, beyond, square))
     factor = ratio * tl.where(south, unscale, scale)
     inverse = tl.where(south, ratio, factor * scale)
-    if scale.dtype == tl.float64:
-        inverse = tl.where(inverse > 1.7976931348623157e308, 1.7976931348623157e308, inverse)
-    else:
-        inverse = tl.where(inverse > 3.4028234e38, 3.4028234e38, inverse)
+    largest = LARGEST[scale.dtype == tl.float64]
+    inverse = tl.where(inverse > largest, largest, inverse)
     return length, factor, inverse, tl.where(south, factor * unscale, ratio)
 
 
@@ -177,7 +177,11 @@ def backward_kernel(
         log_det *= per_length
         cosine = last * per_length
         slope = -(gain * (dot * turn * per_length)) - factor * (log_det * cosine)
-        grad_last = factor * dot * per_length + log_det * (cosine + 1.0)
+        # 1 + l / N cancels next to the south pole.
+        unscale = divide(ones_like(scale), scale)
+        rise = (square.to(scale.dtype) * unscale) * unscale * gain * per_length
+        rise = tl.where(last < 0.0, rise, cosine + 1.0)
+        grad_last = factor * dot * per_length + log_det * rise
         tl.store(grad_x + (row * out_line + d), grad_last, mask=there)
     else:
         # grad_z = rho g + z rho (rho g_last - (z rho).g - d g_logdet)

@@ -8,6 +8,7 @@ import triton.language as tl
 from .bessel_plan import V
 from .bessel_ratio import below_huge, bessel_ratio, bessel_ratio_complement, bessel_ratio_slope
 from .elementary import divide
+from .ranges import BESSEL_HUGE, CONCENTRATION_STEPS
 
 
 @triton.jit
@@ -18,10 +19,12 @@ def vmf_concentration(
     v = tl.load(plan + V)
     target = divide(r, complement * (r + 1.0))
     kappa = below_huge(target * (v + v + 2.0 - r * r))
-    for _ in range(4 if r.dtype == tl.float64 else 2):
+    for _ in range(CONCENTRATION_STEPS[r.dtype == tl.float64]):
         a = bessel_ratio(plan, kappa, DEBYE, SERIES)
         g = bessel_ratio_complement(plan, kappa, DEBYE, SERIES) * (a + 1.0)
         # f = A / g, f' = A' (1 + A^2) / g^2
         slope = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES) * (a * a + 1.0)
         kappa = below_huge(kappa + (target * g - a) * divide(g, slope))
-    return tl.where(complement == 0.0, float("inf"), kappa)
+    # Out there 1 - A is (p - 1) / (2 kappa) to the last digit, and 0 belongs to infinity.
+    far = divide(tl.zeros_like(r) + (v + 0.5), complement)
+    return tl.where(far >= BESSEL_HUGE[r.dtype == tl.float64], far, kappa)

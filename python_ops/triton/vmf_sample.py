@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -27,9 +26,10 @@ from .engine.rows import ceil_div, contiguous, rows_of
 from .engine.table import make_table
 from .engine.tiles import positions
 from .philox import COSINE, row_keys, uniform, words
+from .polynomials import NODES, WEIGHTS
+from .ranges import SAMPLE_ROUNDS, SAMPLE_SMALLEST
 
-ROUNDS = tl.constexpr(32)  # a proposal fails with probability at most 0.34: all below 1e-14
-NODES = tl.constexpr(24)
+POINTS = tl.constexpr(2 * len(NODES))
 # A warp: a block repeats until its last row has been served.
 ELEMENTS = 64
 
@@ -66,7 +66,7 @@ def draw(kappa, n, key, row, there):
     above = tl.zeros_like(kappa)
     pending = there & (kappa == kappa)
     trial = 0
-    while (trial < ROUNDS) & any_of(pending):
+    while (trial < SAMPLE_ROUNDS) & any_of(pending):
         number = (row & 0) + trial
         to_below, to_above, s, chance = propose(key, row, number, n, b, two_ab, power)
         below = tl.where(pending, to_below, below)
@@ -85,7 +85,7 @@ def path(
     """(dw/dkappa) / s^2 and (d^2w/dkappa^2) / s^2 at a fixed quantile, by quadrature."""
     w = (above - below) * 0.5
     s = tl.sqrt(below * above)
-    s = tl.where(s < 1e-150, 1e-150, s)
+    s = tl.where(s < SAMPLE_SMALLEST, SAMPLE_SMALLEST, s)
     complement = bessel_ratio_complement(plan, kappa, DEBYE, SERIES)
     rate = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES)
     inner = below < complement
@@ -96,17 +96,17 @@ def path(
     fall = side * (kappa * s - (n - 1.0) * cotangent)
     fall = tl.where(fall > 0.0, fall, 0.0)
     steepness = fall + tl.sqrt(fall * fall + curvature * 100.0)
-    reach = 100.0 / tl.where(steepness < 1e-150, 1e-150, steepness)
+    reach = 100.0 / tl.where(steepness < SAMPLE_SMALLEST, SAMPLE_SMALLEST, steepness)
     room = atan2(s, tl.where(inner, w, -w))
     reach = tl.where(reach < room, reach, room)
     first = tl.zeros_like(w)
     second = tl.zeros_like(w)
-    for i in range(NODES):
+    for i in range(POINTS):
         node = tl.load(nodes + i)
         sine, cosine = sincos(side * reach * node * 0.5)  # of half the step
         drop = sine * (s * cosine + w * sine) * -2.0
         log_sine = log1p(sine * (cotangent * cosine - sine) * 2.0)
-        g = tl.load(nodes + NODES + i) * tl.exp(kappa * drop + (n - 1.0) * log_sine)
+        g = tl.load(nodes + POINTS + i) * tl.exp(kappa * drop + (n - 1.0) * log_sine)
         distance = drop + (complement - below)
         first += g * tl.abs(distance)
         second += g * (distance * distance - rate)
@@ -144,9 +144,9 @@ def cosine_kernel(
 @lru_cache(maxsize=64)
 def _nodes(device: torch.device) -> Tensor:
     """Gauss and Legendre's nodes on (0, 1), then their weights."""
-    node, weight = np.polynomial.legendre.leggauss(NODES.value)
-    both = np.concatenate([(node + 1) / 2, weight / 2])
-    return make_table(both.tolist(), torch.float64, device)
+    mirrored = [1.0 - node for node in reversed(NODES)]
+    numbers = [*NODES, *mirrored, *WEIGHTS, *reversed(WEIGHTS)]
+    return make_table(numbers, torch.float64, device)
 
 
 @planned(tensors=2)

@@ -20,7 +20,8 @@ RUNS = {
     "values": [PROMISES, "-k", "value_parity"],
     "gradients": [PROMISES, "-k", "gradient_parity"],
     "layouts": [PROMISES, "-k", "strides or empty or bad_input or backward_refuses"],
-    "elementary": ["tests/triton/elementary_checks.py"],
+    "elementary": ["tests/triton/elementary_checks.py", "tests/triton/function_checks.py"],
+    "copies": ["tests/triton/drift_checks.py"],
     "random numbers": ["tests/triton/random_checks.py"],
     "sampler": ["tests/ops/test_vmf_sample.py", "-k", SAMPLER],
 }

@@ -25,6 +25,11 @@ def remember(op: str) -> None:
     _compiled.setdefault(op, torch.library.get_kernel(f"flowkernels::{op}", "CPU"))
 
 
+def compiled(op: str) -> Any:
+    """The compiled CPU kernel of `op`, whatever serves the CPU now."""
+    return lambda *args: _compiled[op].call_boxed(_CPU, *args)
+
+
 def wide_of(dtype: torch.dtype) -> torch.dtype:
     """The dtype of log-dets and densities of inputs of `dtype`: at least float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
@@ -62,5 +67,5 @@ def refuse(op: str, *args: Any) -> NoReturn:
     stand_ins = [
         torch.ones((), dtype=a.dtype).expand(a.shape) if isinstance(a, Tensor) else a for a in args
     ]
-    _compiled[op].call_boxed(_CPU, *stand_ins)
+    compiled(op)(*stand_ins)
     raise RuntimeError(f"{op}: the Triton floor cannot run what the compiled one accepts")

@@ -1,0 +1,212 @@
+"""Every interpreted Triton kernel beside the compiled C++ one on arguments at the ends of the
+ranges: the two copies of the mathematics are the same; run by test_interpreted."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from flowkernels.ops._library import LIBRARY  # noqa: F401  (registers the ops)
+from flowkernels.ops.triton.bessel import ENTRIES
+from flowkernels.ops.triton.bessel_order import DERIVATIVES
+from flowkernels.ops.triton.engine.refuse import compiled
+
+PRECISIONS = (torch.float32, torch.float64)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def powers(dtype: torch.dtype, low: float = 1.0, high: float = 1.0, count: int = 25) -> Tensor:
+    """Powers of ten over a part of the precision's range."""
+    ends = (-44.0, 38.0) if dtype == torch.float32 else (-320.0, 307.0)
+    return 10.0 ** torch.linspace(ends[0] * low, ends[1] * high, count, dtype=torch.float64)
+
+
+def stereographic(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    for d in (1, 3, 40):
+        z = random(25, d) * powers(dtype, 0.9, 0.9)[:, None]
+        near = random(25, d)
+        near = near / near.norm(dim=1, keepdim=True) * (1 + 10.0 ** -torch.arange(25.0))[:, None]
+        yield (torch.cat([z, near, torch.zeros(1, d)]).to(dtype),)
+
+
+def stereographic_inverse(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    for d in (1, 3, 40):
+        h = random(25, d) * powers(dtype, 0.4, 0.0)[:, None]
+        for last in (-1.0, 1.0, 0.3, -0.6):
+            s = torch.cat([h, torch.full((25, 1), last)], 1)
+            yield (s.to(dtype),)
+            yield ((s * powers(dtype, 0.25, 0.25)[:, None]).to(dtype),)
+
+
+def slerp(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    t = torch.tensor([0.0, 1e-3, 0.5, 0.75, 1.0], dtype=torch.float64).to(dtype)
+    for d in (2, 3, 40):
+        a, across = random(20, d), random(20, d, seed=1)
+        angles = 10.0 ** torch.linspace(-16, 0, 20, dtype=torch.float64)[:, None]
+        for sign in (1.0, -1.0):
+            for lengths in ((1.0, 1.0), (1e-8, 1e5)):
+                b = (sign * a + angles * across) * lengths[1]
+                yield (a * lengths[0]).to(dtype), b.to(dtype), t
+
+
+def vmf_log_prob(dtype: torch.dtype, latent: bool = False) -> Iterator[tuple[Any, ...]]:
+    for p in (2, 3, 30, 785):
+        kappa = torch.cat([torch.zeros(1, dtype=torch.float64), powers(dtype, 0.2, 0.9, 24)])
+        loc = random(25, p)
+        loc = loc / loc.norm(dim=1, keepdim=True)
+        x = random(25, p - 1 if latent else p, seed=2)
+        if not latent:
+            x = loc + x / p**0.5 * 10.0 ** -torch.arange(25.0)[:, None]
+            x = x / x.norm(dim=1, keepdim=True)
+        yield x.to(dtype), loc.to(dtype), kappa.to(dtype), True
+    if latent:
+        z = random(25, 3) * powers(dtype, 0.4, 0.4)[:, None]
+        loc = random(4)
+        yield z.to(dtype), (loc / loc.norm()).to(dtype), torch.tensor(3.0).to(dtype), True
+
+
+ORDERS = (0.0, 1.0, 11.9, 28.0, 391.5, 1e5)
+
+
+def bessel(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    for name, order in itertools.product(ENTRIES, (0.0, 1.0, 11.9, 28.0, 391.5, 1e5)):
+        x = torch.cat([torch.zeros(1, dtype=torch.float64), powers(dtype, count=63)])
+        if "concentration" in name:
+            x = torch.cat([x[x <= 1], torch.linspace(0, 1, 20, dtype=torch.float64)])
+        else:
+            x = torch.cat([x, torch.linspace(1, 60, 30, dtype=torch.float64)])
+            x = torch.cat([x, torch.tensor([float("inf"), float("nan")], dtype=torch.float64)])
+        yield x.to(dtype), order, name
+
+
+def bessel_order(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    orders = torch.tensor([0.0, 0.5, 1.0, 9.9, 27.9, 28.0, 391.5, 1e5], dtype=torch.float64)
+    for name in ENTRIES:
+        if name.startswith("vmf") or ENTRIES[name].function not in DERIVATIVES:
+            continue
+        x = torch.cat([powers(dtype, count=40), torch.linspace(1, 60, 20, dtype=torch.float64)])
+        v, x = torch.meshgrid(orders, x, indexing="ij")
+        yield x.reshape(-1).to(dtype), v.reshape(-1).to(dtype), name
+
+
+def log_det_diagonal(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    yield (powers(dtype, count=200).to(dtype), 0)
+    yield ((random(20, 30) * powers(dtype, 0.9, 0.9, 20)[:, None]).to(dtype), 1)
+
+
+def affine_coupling(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    edges = torch.tensor([0.0, 1e-30, 1e-8, 1e-3, 0.3, 0.62, 0.63, 1.0, 5.0, 16.0, 30.0, 60.0])
+    raw = torch.cat([edges, -edges, 3 * random(16)]).to(torch.float64).expand(2, -1)
+    params = torch.cat([random(*raw.shape), raw], 1)
+    for fn in ("exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus"):
+        for order, inverse in itertools.product(("scale_then_shift", "shift_then_scale"), (0, 1)):
+            options = (fn, 2.0, "shift_scale", order, bool(inverse), "second")
+            yield random(*raw.shape, seed=3).to(dtype), params.to(dtype), *options
+
+
+def tangent_normal(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    for p in (2, 3, 40):
+        loc = random(20, p)
+        loc[:, 0] *= 10.0 ** -torch.arange(20.0)
+        loc = loc / loc.norm(dim=1, keepdim=True)
+        w = torch.linspace(-1, 1, 20, dtype=torch.float64)
+        yield loc.to(dtype), w.to(dtype), (1 - w * w).sqrt().to(dtype), torch.tensor(5)
+
+
+def vmf_sample_cosine(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    for p in (2, 3, 785):
+        yield powers(dtype, 0.1, 0.2, 60).to(dtype), torch.tensor(7), p, True
+
+
+OPS = {
+    "affine_coupling": affine_coupling,
+    "bessel": bessel,
+    "bessel_order": bessel_order,
+    "log_det_diagonal": log_det_diagonal,
+    "slerp": slerp,
+    "stereographic": stereographic,
+    "stereographic_inverse": stereographic_inverse,
+    "tangent_normal": tangent_normal,
+    "vmf_log_prob": vmf_log_prob,
+    "stereographic_vmf_log_prob": lambda dtype: vmf_log_prob(dtype, latent=True),
+    "vmf_sample_cosine": vmf_sample_cosine,
+}
+
+# Ops with a log-det; of a point on the equator it is 0.
+SUMS = ("affine_coupling", "stereographic", "stereographic_inverse")
+
+# Ulps of a row's largest element between the two copies, of results and of gradients.  Both sum in
+# an order of their own, and near an end of a range a rounding weighs as much as the condition
+# there: the angles of slerp, A = I_{v+1} / I_v where the series end, a path's second derivative.
+ALLOWED = {
+    "affine_coupling": (24, 48),
+    "bessel": (256, 384),
+    "bessel_order": (96, 96),
+    "log_det_diagonal": (4, 4),
+    "slerp": (16, 384),
+    "stereographic": (48, 16),
+    "stereographic_inverse": (8, 24),
+    "tangent_normal": (16, 64),
+    "vmf_log_prob": (8, 16),
+    "stereographic_vmf_log_prob": (16, 256),
+    "vmf_sample_cosine": (1e4, 0),
+}
+
+
+def results(function: Any, *args: Any) -> list[Tensor]:
+    out = function(*args)
+    return list(out) if isinstance(out, (tuple, list)) else [out]
+
+
+def errors(name: str, dtype: torch.dtype) -> Iterator[tuple[str, float, Any]]:
+    """(what, the largest difference in ulp of a row's largest element, where)."""
+    for number, args in enumerate(OPS[name](dtype)):
+        op = getattr(torch.ops.flowkernels, name).default
+        mine, theirs = results(op, *args), results(compiled(name), *args)
+        label = f"{name} {[a for a in args if not isinstance(a, Tensor)]} {number}"
+        pairs = [
+            (f"{label} output {i}", a, b) for i, (a, b) in enumerate(zip(mine, theirs, strict=True))
+        ]
+        if name != "vmf_sample_cosine":
+            gradients = [random(*t.shape, seed=9).to(t.dtype) for t in theirs]
+            op = getattr(torch.ops.flowkernels, f"{name}_backward").default
+            mine = results(op, *gradients, *args)
+            theirs = results(compiled(f"{name}_backward"), *gradients, *args)
+            pairs += [
+                (f"{label} gradient {i}", a, b)
+                for i, (a, b) in enumerate(zip(mine, theirs, strict=True))
+            ]
+        for what, a, b in pairs:
+            a, b = a.double(), b.double()
+            same = (a == b) | (a.isnan() & b.isnan())
+            scale = b.abs().nan_to_num(0.0, 0.0)
+            if b.ndim > 1:
+                scale = scale.amax(-1, keepdim=True).expand_as(b)
+            elif name in SUMS:  # of logarithms, which may cancel
+                scale = scale.clamp_min(1.0)
+            tiny = torch.finfo(dtype).tiny
+            ulps = (a - b).abs() / (torch.finfo(dtype).eps * scale.clamp_min(tiny))
+            ulps = torch.where(same, 0.0, torch.where(ulps.isnan(), float("inf"), ulps))
+            if ulps.numel():
+                worst = int(ulps.reshape(-1).argmax())
+                yield what, ulps.reshape(-1)[worst].item(), (
+                    worst, a.reshape(-1)[worst].item(), b.reshape(-1)[worst].item()
+                )  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", PRECISIONS, ids=["float32", "float64"])
+@pytest.mark.parametrize("name", OPS)
+def test_the_copies_agree(name: str, dtype: torch.dtype) -> None:
+    found = list(errors(name, dtype))
+    assert found
+    wrong = [row for row in found if not row[1] <= ALLOWED[name][" gradient " in row[0]]]
+    assert not wrong, "\n".join(f"{what}: {ulps:.3g} ulp, {where}" for what, ulps, where in wrong)
