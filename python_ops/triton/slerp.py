@@ -288,20 +288,20 @@ def backward_kernel(
     write_tile(grad_b, row, there, 0, d, out_line, b_out, ELEMENTS)
     if count > 1:
         tl.debug_barrier()  # the weights are written
-    for k in range(1, count):
-        more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
-        more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
-        more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
-        a_more = along_a[:, None] * more + across_a[:, None] * more_r
-        b_more = along_b[:, None] * more + across_b[:, None] * more_r
-        for j in range(points):
-            source = grad_y + tl.cast(j, tl.int64) * g_point
-            grad = read_tile(source, row, there, k, d, g_line, g_step, ELEMENTS)
-            at = weights + (row * points + j) * 2
-            a_more += fetch(at, 0, there)[:, None] * grad
-            b_more += fetch(at, 1, there)[:, None] * grad
-        write_tile(grad_a, row, there, k, d, out_line, a_more, ELEMENTS)
-        write_tile(grad_b, row, there, k, d, out_line, b_more, ELEMENTS)
+        for k in range(1, count):
+            more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
+            more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
+            more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
+            a_more = along_a[:, None] * more + across_a[:, None] * more_r
+            b_more = along_b[:, None] * more + across_b[:, None] * more_r
+            for j in range(points):
+                source = grad_y + tl.cast(j, tl.int64) * g_point
+                grad = read_tile(source, row, there, k, d, g_line, g_step, ELEMENTS)
+                at = weights + (row * points + j) * 2
+                a_more += fetch(at, 0, there)[:, None] * grad
+                b_more += fetch(at, 1, there)[:, None] * grad
+            write_tile(grad_a, row, there, k, d, out_line, a_more, ELEMENTS)
+            write_tile(grad_b, row, there, k, d, out_line, b_more, ELEMENTS)
 
 
 # ---- the op ----------------------------------------------------------------------
