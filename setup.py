@@ -83,7 +83,8 @@ KERNEL_FLAGS = [
 ]  # fmt: skip
 # NDEBUG as Python's own flags have it on most systems: torch's headers check more without.
 BINDING_FLAGS = [
-    "-std=c++20", "-O2", "-DNDEBUG", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-g0",
+    "-std=c++20", "-O2", "-DNDEBUG", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas",
+    "-Werror=switch", "-g0",
 ]  # fmt: skip
 if platform.system() == "Linux":
     # at::parallel_for is a plain loop without it.  At link time the flag stays away: the
@@ -118,8 +119,27 @@ def cuda_kernels() -> list[str]:
     return sources("csrc/cuda/*.cu")
 
 
+def both_devices() -> list[str]:
+    """Sources of _C_cuda for the bindings that hold the dispatch of both devices in one file.
+
+    Such a binding names FK_CUDA_KEY; under FK_ON_CUDA it registers its CUDA kernels and nothing
+    else. The sources only include it: an object file has one name in both extensions.
+    """
+    generated = []
+    for source in sources("csrc/bindings/*.cpp"):
+        if "FK_CUDA_KEY" not in (ROOT / source).read_text():
+            continue
+        target = ROOT / "csrc/bindings/cuda/generated" / Path(source).name
+        text = f'#define FK_ON_CUDA\n#include "../../{target.name}"\n'
+        if not target.exists() or target.read_text() != text:
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text)
+        generated.append(str(target.relative_to(ROOT)))
+    return generated
+
+
 def cuda_bindings() -> list[str]:
-    return [*sources("csrc/bindings/cuda/*.cpp"), *SHARED_BINDINGS]
+    return [*sources("csrc/bindings/cuda/*.cpp"), *both_devices(), *SHARED_BINDINGS]
 
 
 class Build(cpp_extension.BuildExtension):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from flowkernels import ops
 from flowkernels.ops import reference
+from flowkernels.ops._declaration import PUBLIC
 
 from . import plain, scipy_formulas
 from .interleaved import Call
@@ -61,9 +63,24 @@ def ours(row: Row, tensors: Inputs) -> Call:
     return MAKERS[row.direction](row.function(ops), tensors)
 
 
+def definition(row: Row) -> Function:
+    """The op in plain torch: its definition, or for elementwise functions its formula.
+
+    The definitions of those are power series, for few elements and small arguments.
+    """
+    if not row.subject.elementwise:
+        return row.function(reference)
+    family = PUBLIC[row.subject.op].family
+    names = (f"flowkernels.ops.composite.{name}" for name in (family, "log_iv"))
+    found = (importlib.import_module(name) for name in names)
+    return row.function(next(module for module in found if hasattr(module, row.subject.op)))
+
+
 def formulas(row: Row) -> dict[str, Function]:
-    """The reference and the formulas that users would write."""
-    functions = {"reference": row.function(reference), "plain": row.function(plain)}
+    """The definition and what users would write in its place."""
+    functions = {"reference": definition(row)}
+    if hasattr(plain, row.subject.op):
+        functions["plain"] = row.function(plain)
     if hasattr(scipy_formulas, row.subject.op):
         functions["scipy"] = row.function(scipy_formulas)
     return functions
@@ -72,7 +89,9 @@ def formulas(row: Row) -> dict[str, Function]:
 def peers(row: Row, tensors: Inputs, *, full: bool) -> dict[str, Call]:
     """Reference and hand-written formulas, eager and compiled; `full` compiles both."""
     functions = formulas(row)
-    to_compile = ["plain", *(["reference"] if full and row.subject.reference_compiles else [])]
+    to_compile = ["plain"] if "plain" in functions else []
+    if (full or not to_compile) and row.subject.reference_compiles:
+        to_compile.append("reference")
     torch._dynamo.reset()
     variants = {f"{name}, eager": f for name, f in functions.items()}
     variants |= {f"{name}, compiled": compiled(functions[name]) for name in to_compile}

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import flowkernels.ops  # noqa: F401 - declares the ops
+from flowkernels.ops._declaration import PUBLIC, PublicOp
+
 Size = tuple[int, ...]
 Inputs = tuple[Tensor, ...]
 Function = Callable[..., Any]
@@ -30,7 +33,6 @@ DTYPES = {t: getattr(torch, t) for t in ("float32", "float64", "bfloat16")}
 DIRECTIONS = ("forward", "forward+backward")
 # Element counts; at 4 Mi float64 elements these functions would take seconds.
 BESSEL_SIZES: tuple[Size, ...] = ((64,), (512,), (4096,), (65536,), (1048576,))
-BESSEL_DIM = 785  # S^784, for Fashion-MNIST
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Subject:
     before      positional arguments before the tensors
     options     keyword arguments
     arguments   maps the tensors to the op's positional arguments
+    elementwise whether the op is a function of single elements
     reference_compiles  whether torch.compile finishes within minutes on the reference
     """
 
@@ -49,6 +52,7 @@ class Subject:
     before: tuple[Any, ...] = ()
     options: Callable[[Size], dict[str, Any]] = field(default=lambda size: {})
     arguments: Callable[[Inputs], tuple[Any, ...]] = lambda tensors: tensors
+    elementwise: bool = False
     reference_compiles: bool = True
     quick: tuple[Size, ...] = QUICK
     full: tuple[Size, ...] = FULL
@@ -95,105 +99,46 @@ class Row:
         return lambda *tensors: named(*subject.arguments(tensors))
 
 
-def _normal(*shape: int) -> Tensor:
-    return torch.randn(shape, dtype=torch.float64)
-
-
-def _unit(*shape: int) -> Tensor:
-    return torch.nn.functional.normalize(_normal(*shape), dim=-1)
-
-
-def _coupling(size: Size) -> Inputs:
-    return _normal(*size), _normal(size[0], 2 * size[1], *size[2:])
-
-
-def _split(size: Size) -> Inputs:
-    return _normal(*size), _normal(*size)
-
-
-def _diagonal(size: Size) -> Inputs:
-    return (torch.rand(size, dtype=torch.float64) + 0.5,)
-
-
-def _triangular(size: Size) -> Inputs:
-    return (torch.rand((*size, size[-1]), dtype=torch.float64) + 0.5,)
-
-
-def _plane(size: Size) -> Inputs:
-    return (_normal(*size) / size[-1] ** 0.5,)
-
-
-def _sphere(size: Size) -> Inputs:
-    return (_unit(*size),)
-
-
-def _two_points(size: Size) -> Inputs:
-    return _unit(*size), _unit(*size)
-
-
-def _kappas(size: Size) -> Inputs:
-    # Above the values at which SciPy's ive underflows.
-    return (BESSEL_DIM * (0.25 + 2 * torch.rand(size, dtype=torch.float64)),)
-
-
-def _density(size: Size) -> Inputs:
-    return _unit(*size), _unit(size[-1]), torch.tensor(float(size[-1]), dtype=torch.float64)
-
-
-def _base(size: Size) -> Inputs:
-    d = size[-1]
-    return _plane(size)[0], _unit(d + 1), torch.tensor(float(d), dtype=torch.float64)
-
-
-def _network(size: Size) -> Inputs:
-    # The network of a coupling in 6 dimensions; a size is (rows, hidden width).
-    rows, hidden = size
-    widths = (3, hidden, hidden, 6)
-    layers = [
-        t for i, o in itertools.pairwise(widths) for t in (_normal(o, i) / i**0.5, _normal(o))
-    ]
-    return _normal(rows, 3), *layers
-
-
-def _layer(size: Size) -> Inputs:
-    x, *layers = _network(size)
-    return torch.cat([x, _normal(*x.shape)], 1), *layers
-
-
-def _with_lists(tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
-    return tensors[0], tensors[1::2], tensors[2::2]
-
-
 EVEN_QUICK, EVEN_FULL = (tuple(s for s in sizes if s[1] % 2 == 0) for sizes in (QUICK, FULL))
 MATRICES: tuple[Size, ...] = ((64, 8), (512, 6), (65536, 3), (32, 96), (4, 768))
 NETWORKS: tuple[Size, ...] = ((64, 64), (512, 64), (512, 128), (8192, 64))
-# Densities take (rows, dim) only.
-SPHERES_QUICK, SPHERES = (tuple(s for s in sizes if len(s) == 2) for sizes in (QUICK, FULL))
-BESSEL: dict[str, Any] = {
-    "reference_compiles": False, "quick": ((64,), (4096,), (65536,)), "full": BESSEL_SIZES,
-}  # fmt: skip
-ON_SPHERE = {**BESSEL, "options": lambda size: {"dim": BESSEL_DIM}}
+# Rows (*batch, n) have no image layout.
+ROWS_QUICK, ROWS = (tuple(s for s in sizes if len(s) == 2) for sizes in (QUICK, FULL))
+# By what a size means (`Inputs.sizes`): the quick ones and all.
+SIZES: dict[str, tuple[tuple[Size, ...], tuple[Size, ...]]] = {
+    "rows": (ROWS_QUICK, ROWS),
+    "images": (QUICK, FULL),
+    "elements": (((64,), (4096,), (65536,)), BESSEL_SIZES),
+    "matrices": (MATRICES[:1], MATRICES),
+    "networks": (NETWORKS[:2], NETWORKS),
+}
+# Of ops that take other sizes than their kind.
+OWN_SIZES: dict[str, tuple[tuple[Size, ...], tuple[Size, ...]]] = {
+    "affine_coupling": (((128, 1536), (65536, 3), *QUICK), FULL),
+    "affine_coupling_split": (EVEN_QUICK, EVEN_FULL),
+}
+# torch.compile does not end within minutes on the formulas of these.
+SLOW_TO_COMPILE = ("vmf_log_prob", "stereographic_vmf_log_prob")
 
-SUBJECTS: tuple[Subject, ...] = (
-    Subject("affine_coupling", _coupling, quick=((128, 1536), (65536, 3), *QUICK),
-            dtypes=("float32", "bfloat16", "float64")),
-    Subject("affine_coupling_split", _split, quick=EVEN_QUICK, full=EVEN_FULL),
-    Subject("log_det_diagonal", _diagonal, options=lambda size: {"event_ndim": len(size) - 1}),
-    Subject("log_det_triangular", _triangular, quick=MATRICES[:1], full=MATRICES),
-    Subject("mlp", _network, arguments=_with_lists, quick=NETWORKS[:2], full=NETWORKS),
-    Subject("affine_coupling_mlp", _layer, arguments=_with_lists, quick=NETWORKS[:2],
-            full=NETWORKS),
-    Subject("stereographic", _plane, dtypes=("float32", "bfloat16")),
-    Subject("stereographic_inverse", _sphere),
-    Subject("slerp", _two_points, options=lambda size: {"t": 0.3}),
-    Subject("vmf_log_normalizer", _kappas, **ON_SPHERE, dtypes=("float32", "float64")),
-    Subject("vmf_mean_resultant", _kappas, **ON_SPHERE),
-    Subject("log_iv", _kappas, before=(BESSEL_DIM / 2 - 1,), **BESSEL, dtypes=("float64",)),
-    Subject("vmf_log_prob", _density, reference_compiles=False, quick=SPHERES_QUICK,
-            full=SPHERES),
-    Subject("stereographic_vmf_log_prob", _base, reference_compiles=False,
-            quick=SPHERES_QUICK, full=SPHERES),
-)  # fmt: skip
+
+def subject_of(op: PublicOp) -> Subject:
+    """An op's line, from its declaration."""
+    quick, full = OWN_SIZES.get(op.name, SIZES[op.inputs.sizes])
+    return Subject(
+        op.name,
+        op.inputs.tensors,
+        before=op.inputs.before,
+        options=op.inputs.options,
+        arguments=op.inputs.arguments,
+        elementwise=op.inputs.sizes == "elements",
+        reference_compiles=op.inputs.sizes != "elements" and op.name not in SLOW_TO_COMPILE,
+        quick=quick,
+        full=full,
+        dtypes=op.inputs.dtypes,
+    )
+
+
+SUBJECTS = tuple(subject_of(op) for op in PUBLIC.values() if op.inputs.dtypes)
 
 
 def every_core() -> int:

@@ -60,15 +60,15 @@ def without_launches() -> Iterator[None]:
 def both() -> Iterator[tuple[str, calls.Planned, tuple[Any, ...]]]:
     """(name, function, arguments) of every op's forward and backward."""
     for label, arguments in _arguments().items():
-        module, *names = OPS[label.partition(",")[0]]
-        loaded = importlib.import_module(f"flowkernels.ops.triton.{module}")
-        forward = getattr(loaded, names[0])
+        op = label.partition(",")[0]
+        loaded = importlib.import_module(f"flowkernels.ops.triton.{OPS[op]}")
+        forward = getattr(loaded, op)
         yield label, forward, arguments
-        if len(names) > 1:
+        if backward := getattr(loaded, f"{op}_backward", None):
             with without_launches():
                 outputs = forward(*arguments)
             outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-            yield f"{label}, backward", getattr(loaded, names[1]), (*outputs, *arguments)
+            yield f"{label}, backward", backward, (*outputs, *arguments)
 
 
 def seconds(function: Any, count: int = 2000, repeats: int = 15) -> float:

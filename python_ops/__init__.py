@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-from .affine_coupling import (
-    affine_coupling,
-    affine_coupling_split,
-    affine_coupling_split_backward,
-)
-from .affine_coupling_mlp import affine_coupling_mlp
-from .identity_split import identity_split
-from .log_det import log_det_diagonal, log_det_triangular
-from .log_iv import iv_ratio, log_iv
-from .mlp import mlp
-from .slerp import slerp
-from .stereographic import stereographic, stereographic_inverse
-from .tangent_normal import tangent_normal
-from .vmf import (
-    stereographic_vmf_log_prob,
-    vmf_concentration,
-    vmf_divergence,
-    vmf_log_normalizer,
-    vmf_log_peak,
-    vmf_log_prob,
-    vmf_mean_resultant,
-)
-from .vmf_sample import vmf_sample
+from . import _backends
+from ._declaration import PUBLIC
 
-__all__ = [
-    "affine_coupling",
-    "affine_coupling_mlp",
-    "affine_coupling_split",
-    "affine_coupling_split_backward",
-    "identity_split",
-    "iv_ratio",
-    "log_det_diagonal",
-    "log_det_triangular",
-    "log_iv",
-    "mlp",
-    "slerp",
-    "stereographic",
-    "stereographic_inverse",
-    "stereographic_vmf_log_prob",
-    "tangent_normal",
-    "vmf_concentration",
-    "vmf_divergence",
-    "vmf_log_normalizer",
-    "vmf_log_peak",
-    "vmf_log_prob",
-    "vmf_mean_resultant",
-    "vmf_sample",
-]
+# The public ops, for the type checker; written by `python -m tests.declared`.
+from .affine_coupling import affine_coupling as affine_coupling
+from .affine_coupling import affine_coupling_split as affine_coupling_split
+from .affine_coupling import affine_coupling_split_backward as affine_coupling_split_backward
+from .affine_coupling_mlp import affine_coupling_mlp as affine_coupling_mlp
+from .bessel import iv_ratio as iv_ratio
+from .bessel import log_iv as log_iv
+from .identity_split import identity_split as identity_split
+from .log_det import log_det_diagonal as log_det_diagonal
+from .log_det import log_det_triangular as log_det_triangular
+from .mlp import mlp as mlp
+from .slerp import slerp as slerp
+from .stereographic import stereographic as stereographic
+from .stereographic import stereographic_inverse as stereographic_inverse
+from .tangent_normal import tangent_normal as tangent_normal
+from .vmf import stereographic_vmf_log_prob as stereographic_vmf_log_prob
+from .vmf import vmf_concentration as vmf_concentration
+from .vmf import vmf_divergence as vmf_divergence
+from .vmf import vmf_log_normalizer as vmf_log_normalizer
+from .vmf import vmf_log_peak as vmf_log_peak
+from .vmf import vmf_log_prob as vmf_log_prob
+from .vmf import vmf_mean_resultant as vmf_mean_resultant
+from .vmf_sample import vmf_sample as vmf_sample
+
+# The end of what is written.
+__all__ = sorted(PUBLIC)
+_backends.install()

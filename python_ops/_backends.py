@@ -65,10 +65,14 @@ if ON_GPU == "cuda":
             f"environment's own torch ({torch.__version__}), or choose the Triton kernels with "
             "FLOWKERNELS_BACKEND=triton"
         ) from error
-if ON_GPU == "triton" and not _triton_problem():
-    from .triton.registration import register
 
-    register("CUDA", *(["CPU"] if INTERPRETED else []))
+
+def install() -> None:
+    """Registers the Triton kernels, where they are what serves a GPU."""
+    if ON_GPU == "triton" and not _triton_problem():
+        from .triton.registration import register
+
+        register("CUDA", *(["CPU"] if INTERPRETED else []))
 
 
 def _gpu() -> str:
@@ -81,18 +85,32 @@ def _gpu() -> str:
     return f"Triton {importlib.metadata.version('triton')}"
 
 
+def _cpu() -> str:
+    if FORCED == "reference":
+        return "plain torch (FLOWKERNELS_BACKEND=reference)"
+    if INTERPRETED:
+        return f"Triton {importlib.metadata.version('triton')}, interpreted"
+    return f"compiled C++ ({_C.build_info()['cpu_isa']})"
+
+
 def backends() -> dict[str, dict[str, str]]:
-    """What serves each op: ``{op: {"cpu": ..., "cuda": ...}}``.
+    """What serves each public op: ``{op: {"cpu": ..., "cuda": ...}}``.
+
+    An op that is served by kernels of another name says by which.
 
     Example:
         >>> import flowkernels
         >>> sorted(flowkernels.backends()["affine_coupling"])
         ['cpu', 'cuda']
+        >>> flowkernels.backends()["log_det_triangular"]["cpu"].partition(": ")[2]
+        'log_det_diagonal'
     """
-    info = _C.build_info()
-    cpu = f"compiled C++ ({info['cpu_isa']})"
-    if FORCED == "reference":
-        cpu = "plain torch (FLOWKERNELS_BACKEND=reference)"
-    if INTERPRETED:
-        cpu = f"Triton {importlib.metadata.version('triton')}, interpreted"
-    return {name: {"cpu": cpu, "cuda": _gpu()} for name in info["ops"]}
+    from ._declaration import PUBLIC
+
+    cpu, gpu, visible = _cpu(), _gpu(), torch.cuda.is_available()
+    described = {}
+    for name, op in sorted(PUBLIC.items()):
+        kernels = "" if op.served_by == (name,) else f": {', '.join(op.served_by)}"
+        on_gpu = op.on_gpu if op.on_gpu and visible else f"{gpu}{kernels if visible else ''}"
+        described[name] = {"cpu": cpu + kernels, "cuda": on_gpu}
+    return described

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import reference
-from ._library import entry, folding_vmap, register
-
-ScaleFn = Literal["exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus"]
-Layout = Literal["shift_scale", "scale_shift", "interleaved"]
-Order = Literal["scale_then_shift", "shift_then_scale"]
-Transform = Literal["first", "second"]
-
-
-def as_keywords(
-    scale_fn: str, bound: float, layout: str, order: str, inverse: bool, transform: str
-) -> dict[str, Any]:
-    """The options in the order of the dispatcher's schema, by name."""
-    return {
-        "scale_fn": scale_fn,
-        "bound": bound,
-        "layout": layout,
-        "order": order,
-        "inverse": inverse,
-        "transform": transform,
-    }
+from ._declaration import Inputs, as_keywords, declare, dispatched, public
+from ._vmap import folding_vmap
+from .composite import affine_coupling as formulas
+from .composite.affine_coupling import Layout as Layout
+from .composite.affine_coupling import Order as Order
+from .composite.affine_coupling import ScaleFn as ScaleFn
+from .composite.affine_coupling import Transform as Transform
+from .composite.affine_coupling import table_of_scales
 
 
-def _reference(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
-    return reference.affine_coupling_split(x, params, **as_keywords(*options))
+def _formula(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    return formulas.affine_coupling_split(x, params, **as_keywords("affine_coupling", options))
 
 
-def _backward_reference(
+def _backward_formula(
     grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor]:
-    return reference.affine_coupling_split_backward(
-        grad_y, grad_log_det, x, params, **as_keywords(*options)
+    return formulas.affine_coupling_split_backward(
+        grad_y, grad_log_det, x, params, **as_keywords("affine_coupling", options)
     )
 
 
@@ -47,23 +34,41 @@ def _fake(x: Tensor, params: Tensor, *options: object) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), log_det
 
 
-def _fake_backward(
-    grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor, *options: object
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), params.new_empty(params.shape)
-
-
-register(
+_affine_coupling = declare(
     "affine_coupling",
-    reference=_reference,
-    backward_reference=_backward_reference,
+    formula=_formula,
+    backward_formula=_backward_formula,
     fake=_fake,
-    fake_backward=_fake_backward,
     vmap=folding_vmap,
 )
-_affine_coupling = entry("affine_coupling", "x", "params")
 
 
+def _normal(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64)
+
+
+def _whole(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return _normal(*size), _normal(size[0], 2 * size[1], *size[2:])
+
+
+def _split(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return _normal(*size), _normal(size[0], size[1] // 2 * 2, *size[2:])
+
+
+def _gradients(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return _normal(*size), _normal(size[0]), *_split(size)
+
+
+@public(
+    "affine_coupling",
+    usage="affine_coupling(x, params)",
+    same=(
+        "`t, r = params.chunk(2, 1); log_s = 2 * torch.tanh(r / 2); y = x * log_s.exp() + t; "
+        "log_det = log_s.flatten(1).sum(1)`"
+    ),
+    inputs=Inputs(tensors=_whole, sizes="images", dtypes=("float32", "bfloat16", "float64")),
+    bijection=True,
+)
 def affine_coupling(
     x: Tensor,
     params: Tensor,
@@ -81,15 +86,7 @@ def affine_coupling(
     with shift :math:`t` and raw scale :math:`r` taken from `params` and :math:`s` from
     :math:`r` by `scale_fn`:
 
-    ============= ==============================================
-    exp           log s = r
-    tanh          log s = bound tanh(r / bound)
-    softclip      log s = r / (1 + abs(r / bound))
-    atan          log s = 0.636 bound atan(r / bound)
-    sigmoid       s = sigmoid(r + 2)
-    inv_sigmoid   s = 1 / sigmoid(r + 2)
-    softplus      s = clamp(softplus(r) + 1e-3, 0, 3)
-    ============= ==============================================
+    {table of scale functions}
 
     Args:
         x: the part to couple, (B, C, \*S), float16, bfloat16, float32 or float64.
@@ -134,6 +131,21 @@ def affine_coupling(
     return out
 
 
+# One list of the scale functions, beside their formulas.
+affine_coupling.__doc__ = (affine_coupling.__doc__ or "").replace(
+    "{table of scale functions}", table_of_scales()
+)
+
+
+@public(
+    "affine_coupling",
+    usage="affine_coupling_split(x, params)",
+    same=(
+        "`a, b = x.chunk(2, 1); b, log_det = affine_coupling(b, params); y = torch.cat([a, b], 1)`"
+    ),
+    inputs=Inputs(tensors=_split, sizes="images", dtypes=("float32",)),
+    bijection=True,
+)
 def affine_coupling_split(
     x: Tensor,
     params: Tensor,
@@ -178,6 +190,15 @@ def affine_coupling_split(
     return out
 
 
+@public(
+    "affine_coupling",
+    usage="affine_coupling_split_backward(grad_y, grad_log_det, x, params)",
+    same=(
+        "`torch.autograd.grad(affine_coupling_split(x, params), (x, params), (grad_y, "
+        "grad_log_det))`"
+    ),
+    inputs=Inputs(tensors=_gradients, sizes="images"),
+)
 def affine_coupling_split_backward(
     grad_y: Tensor,
     grad_log_det: Tensor,
@@ -216,8 +237,7 @@ def affine_coupling_split_backward(
         >>> torch.equal(grads[0], x), grads[1].shape  # the identity's
         (True, torch.Size([4, 6]))
     """
-    op = torch.ops.flowkernels.affine_coupling_backward.default
-    out: tuple[Tensor, Tensor] = op(
+    out: tuple[Tensor, Tensor] = dispatched("affine_coupling_backward")(
         grad_y, grad_log_det, x, params, scale_fn, bound, layout, order, inverse, transform
     )
     return out

@@ -5,24 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from . import reference
-from ._library import entry
-from .affine_coupling import Layout, Order, ScaleFn, Transform, as_keywords
+from ._declaration import Inputs, as_keywords, declare, public
+from .composite import affine_coupling_mlp as formulas
+from .composite.affine_coupling import Layout, Order, ScaleFn, Transform
+from .mlp import network, with_lists
 
 
-def _reference(
+def _formula(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], *options: Any
 ) -> tuple[Tensor, Tensor]:
-    return reference.affine_coupling_mlp(x, weights, biases, **as_keywords(*options))
+    return formulas.affine_coupling_mlp(
+        x, weights, biases, **as_keywords("affine_coupling_mlp", options)
+    )
 
 
-_affine_coupling_mlp = entry(
-    "affine_coupling_mlp", "x", lists=("weights", "biases"), reference=_reference
+_affine_coupling_mlp = declare("affine_coupling_mlp", formula=_formula)
+
+
+def _layer(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    x, *layers = network(size)
+    return torch.cat([x, torch.randn_like(x)], 1), *layers
+
+
+@public(
+    "affine_coupling_mlp",
+    "affine_coupling",
+    usage="affine_coupling_mlp(x, weights, biases)",
+    same="`a, _ = identity_split(x, k); affine_coupling_split(x, mlp(a, weights, biases))`",
+    inputs=Inputs(tensors=_layer, arguments=with_lists, sizes="networks", dtypes=("float32",)),
+    on_gpu="torch's matrix products and the kernels of affine_coupling",
+    bijection=True,
 )
-
-
 def affine_coupling_mlp(
     x: Tensor,
     weights: Sequence[Tensor],

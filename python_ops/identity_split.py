@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+import torch
 from torch import Tensor
 
-from . import reference
-from ._library import entry
+from ._declaration import Inputs, declare, public
+from .composite import identity_split as formulas
+from .composite.affine_coupling import Transform
 
 
-def _reference(x: Tensor, coupled: int, transform: str) -> tuple[Tensor, Tensor]:
-    return reference.identity_split(x, coupled, transform=transform)
+def _formula(x: Tensor, coupled: int, transform: str) -> tuple[Tensor, Tensor]:
+    return formulas.identity_split(x, coupled, transform=transform)
 
 
-_identity_split = entry("identity_split", "x", reference=_reference)
+_identity_split = declare("identity_split", formula=_formula)
 
 
+@public(
+    "identity_split",
+    usage="identity_split(x, k)",
+    same="`x[:, :-k], x`, and one gradient instead of a sum of two",
+    inputs=Inputs(
+        tensors=lambda size: (torch.randn(size, dtype=torch.float64),),
+        options=lambda size: {"coupled": size[1] // 2},
+        sizes="images",
+    ),
+    on_gpu="views of torch's",
+)
 def identity_split(
-    x: Tensor, coupled: int, *, transform: Literal["first", "second"] = "second"
+    x: Tensor, coupled: int, *, transform: Transform = "second"
 ) -> tuple[Tensor, Tensor]:
     r"""The channels that a coupling keeps, for its conditioner, and `x` for the coupling.
 

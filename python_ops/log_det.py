@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import reference
-from ._library import entry, register
+from ._declaration import Inputs, declare, public
+from .composite import log_det as formulas
 
 
 def _fake(diag: Tensor, event_ndim: int) -> Tensor:
@@ -14,20 +14,29 @@ def _fake(diag: Tensor, event_ndim: int) -> Tensor:
     return diag.new_empty(batch, dtype=torch.promote_types(diag.dtype, torch.float32))
 
 
-def _fake_backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Tensor:
-    return diag.new_empty(diag.shape)
-
-
-register(
+_log_det_diagonal = declare(
     "log_det_diagonal",
-    reference=reference.log_det_diagonal,
-    backward_reference=reference.log_det_diagonal_backward,
+    formula=formulas.log_det_diagonal,
+    backward_formula=formulas.log_det_diagonal_backward,
     fake=_fake,
-    fake_backward=_fake_backward,
 )
-_log_det_diagonal = entry("log_det_diagonal", "diag")
 
 
+def _positive(*shape: int) -> tuple[Tensor, ...]:
+    return (torch.rand(shape, dtype=torch.float64) + 0.5,)
+
+
+@public(
+    "log_det_diagonal",
+    usage="log_det_diagonal(diag)",
+    same="`diag.abs().log().sum(-1)`",
+    inputs=Inputs(
+        tensors=lambda size: _positive(*size),
+        options=lambda size: {"event_ndim": len(size) - 1},
+        sizes="images",
+        dtypes=("float32",),
+    ),
+)
 def log_det_diagonal(diag: Tensor, event_ndim: int = 1) -> Tensor:
     r"""log|det| of diagonal matrices given by their diagonals.
 
@@ -54,6 +63,14 @@ def log_det_diagonal(diag: Tensor, event_ndim: int = 1) -> Tensor:
     return out
 
 
+@public(
+    "log_det_diagonal",
+    usage="log_det_triangular(matrix)",
+    same="`matrix.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)`",
+    inputs=Inputs(
+        tensors=lambda size: _positive(*size, size[-1]), sizes="matrices", dtypes=("float32",)
+    ),
+)
 def log_det_triangular(matrix: Tensor) -> Tensor:
     r"""log|det| of triangular matrices: the sum of log|diagonal|.
 

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from . import reference
-from ._library import entry
+from ._declaration import Inputs, declare, public
+from .composite import mlp as formulas
 
-_mlp = entry("mlp", "x", lists=("weights", "biases"), reference=reference.mlp)
+_mlp = declare("mlp", formula=formulas.mlp)
 
 
+def network(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    """x and the layers of couplings of 6 dimensions, for (rows, units of a hidden layer)."""
+    rows, hidden = size
+    layers = []
+    for width_in, width_out in itertools.pairwise((3, hidden, hidden, 6)):
+        weight = torch.randn((width_out, width_in), dtype=torch.float64) / width_in**0.5
+        layers += [weight, torch.randn(width_out, dtype=torch.float64)]
+    return torch.randn((rows, 3), dtype=torch.float64), *layers
+
+
+def with_lists(tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """x, weights and biases."""
+    return tensors[0], tensors[1::2], tensors[2::2]
+
+
+@public(
+    "mlp",
+    usage="mlp(x, weights, biases)",
+    same=(
+        "`for w, b in zip(weights[:-1], biases[:-1]): x = relu(linear(x, w, b))`, then "
+        "`linear(x, weights[-1], biases[-1])`"
+    ),
+    inputs=Inputs(tensors=network, arguments=with_lists, sizes="networks", dtypes=("float32",)),
+    on_gpu="torch's matrix products",
+)
 def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
     r"""A multilayer perceptron with ReLUs between its layers, as one node of the graph.
 

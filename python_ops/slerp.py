@@ -9,19 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import reference
 from ._backends import FORCED
-from ._library import batched_first, entry, register
+from ._declaration import Inputs, declare, public
+from ._vmap import batched_first
+from .composite import slerp as formulas
 
 
 def _fake(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return a.new_empty(a.shape if t.ndim == 0 else (*a.shape[:-1], t.shape[-1], a.shape[-1]))
-
-
-def _fake_backward(
-    grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    return a.new_empty(a.shape), b.new_empty(b.shape), t.new_empty(t.shape)
 
 
 def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,16 +46,19 @@ def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-register(
+_slerp = declare(
     "slerp",
-    reference=reference.slerp,
-    backward_reference=reference.slerp_backward,
+    formula=formulas.slerp,
+    backward_formula=formulas.slerp_backward,
     fake=_fake,
-    fake_backward=_fake_backward,
     vmap=_vmap,
     numbers=("t",),
 )
-_slerp = entry("slerp", "a", "b")
+
+
+def _two_points(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    a, b = torch.nn.functional.normalize(torch.randn(2, *size, dtype=torch.float64), dim=-1)
+    return a, b
 
 
 def _fractions(t: object, a: object) -> Tensor | float:
@@ -77,6 +75,20 @@ def _fractions(t: object, a: object) -> Tensor | float:
     return float(t)
 
 
+@public(
+    "slerp",
+    usage="slerp(a, b, t)",
+    same=(
+        "`w = torch.acos((a * b).sum(-1, keepdim=True)); (torch.sin((1 - t) * w) * a + "
+        "torch.sin(t * w) * b) / torch.sin(w)`"
+    ),
+    inputs=Inputs(
+        tensors=_two_points,
+        options=lambda size: {"t": 0.3},
+        sizes="images",
+        dtypes=("float32",),
+    ),
+)
 def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     r"""Points at fractions `t` of the great circle's arc from `a` to `b`.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import reference
-from ._library import entry, register
+from ._declaration import Inputs, declare, public
+from .composite import stereographic as formulas
 
 
 def _fake(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -19,28 +19,38 @@ def _fake_inverse(s: Tensor) -> tuple[Tensor, Tensor]:
     return s.new_empty((*s.shape[:-1], s.shape[-1] - 1)), log_det
 
 
-def _fake_backward(grad_out: Tensor, grad_log_det: Tensor, x: Tensor) -> Tensor:
-    return x.new_empty(x.shape)
-
-
-register(
+_stereographic = declare(
     "stereographic",
-    reference=reference.stereographic,
-    backward_reference=reference.stereographic_backward,
+    formula=formulas.stereographic,
+    backward_formula=formulas.stereographic_backward,
     fake=_fake,
-    fake_backward=_fake_backward,
 )
-register(
+_stereographic_inverse = declare(
     "stereographic_inverse",
-    reference=reference.stereographic_inverse,
-    backward_reference=reference.stereographic_inverse_backward,
+    formula=formulas.stereographic_inverse,
+    backward_formula=formulas.stereographic_inverse_backward,
     fake=_fake_inverse,
-    fake_backward=_fake_backward,
 )
-_stereographic = entry("stereographic", "z")
-_stereographic_inverse = entry("stereographic_inverse", "s")
 
 
+def _plane(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return (torch.randn(size, dtype=torch.float64) / size[-1] ** 0.5,)
+
+
+def _sphere(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return (torch.nn.functional.normalize(torch.randn(size, dtype=torch.float64), dim=-1),)
+
+
+@public(
+    "stereographic",
+    usage="stereographic(z)",
+    same=(
+        "`q = z.square().sum(-1, keepdim=True); s = torch.cat([2 * z, q - 1], -1) / (1 + q); "
+        "log_det = z.shape[-1] * torch.log(2 / (1 + q)).squeeze(-1)`"
+    ),
+    inputs=Inputs(tensors=_plane, sizes="images", dtypes=("float32", "bfloat16")),
+    bijection=True,
+)
 def stereographic(z: Tensor) -> tuple[Tensor, Tensor]:
     r"""Projects R^d onto the sphere S^d of R^{d+1}.
 
@@ -78,6 +88,13 @@ def stereographic(z: Tensor) -> tuple[Tensor, Tensor]:
     return out
 
 
+@public(
+    "stereographic_inverse",
+    usage="stereographic_inverse(s)",
+    same="`z = s[..., :-1] / (1 - s[..., -1:])`, and its log-det",
+    inputs=Inputs(tensors=_sphere, sizes="images", dtypes=("float32",)),
+    bijection=True,
+)
 def stereographic_inverse(s: Tensor) -> tuple[Tensor, Tensor]:
     r"""Projects the sphere S^d back onto R^d: the inverse of `stereographic`.
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import reference
-from ._library import batched_first, entry, register
+from ._declaration import Inputs, declare, public
+from ._vmap import batched_first
+from .composite import tangent_normal as formulas
 
 
 def draw_seed(device: torch.device, generator: torch.Generator | None = None) -> Tensor:
@@ -39,23 +40,27 @@ def _fake(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Tensor:
     return loc.new_empty((*cosine.shape, loc.shape[-1]))
 
 
-def _fake_backward(
-    grad: Tensor, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return tuple(t.new_empty(t.shape) for t in (loc, cosine, sine, seed))  # type: ignore[return-value]
-
-
-register(
+_tangent_normal = declare(
     "tangent_normal",
-    reference=reference.tangent_normal,
-    backward_reference=reference.tangent_normal_backward,
+    formula=formulas.tangent_normal,
+    backward_formula=formulas.tangent_normal_backward,
     fake=_fake,
-    fake_backward=_fake_backward,
     vmap=_vmap,
 )
-_tangent_normal = entry("tangent_normal", "loc", "cosine", "sine", "seed")
 
 
+def _around(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    angle = torch.rand(size[:-1], dtype=torch.float64) * 3
+    loc = torch.nn.functional.normalize(torch.randn(size[-1], dtype=torch.float64), dim=0)
+    return loc, angle.cos(), angle.sin()
+
+
+@public(
+    "tangent_normal",
+    usage="tangent_normal(loc, cosine, sine)",
+    same="`v = torch.randn(..., p); v = v - (v @ loc) * loc; cosine * loc + sine * v / v.norm()`",
+    inputs=Inputs(tensors=_around, options=lambda size: {"seed": torch.tensor(size[0])}),
+)
 def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor | None = None) -> Tensor:
     r"""A point at given angle from an axis, in a direction across it drawn uniformly.
 

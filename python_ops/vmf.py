@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import reference
-from ._library import batched_first, entry, register
-from .log_iv import bessel, number
+from ._declaration import Inputs, declare, public
+from ._vmap import batched_first
+from .bessel import DIM, bessel, kappas, number
+from .composite import vmf as formulas
+
+_KAPPAS = Inputs(tensors=kappas, options=lambda size: {"dim": DIM}, sizes="elements")
 
 
 def _radial(op: str, argument: str, value: Tensor | float, dim: int, function: str) -> Tensor:
@@ -32,6 +36,12 @@ def checked_dim(op: str, dim: int) -> int:
     return number
 
 
+@public(
+    "bessel",
+    usage="vmf_log_normalizer(kappa, dim)",
+    same="`v = dim / 2 - 1; v * log(kappa) - (dim / 2) * log(2 pi) - log_iv(v, kappa)`",
+    inputs=replace(_KAPPAS, dtypes=("float32", "float64")),
+)
 def vmf_log_normalizer(kappa: Tensor | float, dim: int, relative: bool = False) -> Tensor:
     r"""Log of the normaliser of the von Mises-Fisher density on S^(p-1).
 
@@ -65,6 +75,12 @@ def vmf_log_normalizer(kappa: Tensor | float, dim: int, relative: bool = False) 
     return _radial("vmf_log_normalizer", "kappa", kappa, dim, name)
 
 
+@public(
+    "bessel",
+    usage="vmf_log_peak(kappa, dim)",
+    same="`vmf_log_normalizer(kappa, dim) + kappa`",
+    inputs=_KAPPAS,
+)
 def vmf_log_peak(kappa: Tensor | float, dim: int) -> Tensor:
     r"""Log density of the von Mises-Fisher distribution at its mode.
 
@@ -94,6 +110,12 @@ def vmf_log_peak(kappa: Tensor | float, dim: int) -> Tensor:
     return _radial("vmf_log_peak", "kappa", kappa, dim, "vmf_log_peak")
 
 
+@public(
+    "bessel",
+    usage="vmf_divergence(kappa, dim)",
+    same="`kappa * vmf_mean_resultant(kappa, dim) + vmf_log_normalizer(kappa, dim, relative=True)`",
+    inputs=_KAPPAS,
+)
 def vmf_divergence(kappa: Tensor | float, dim: int) -> Tensor:
     r"""Kullback-Leibler divergence of the von Mises-Fisher distribution from the uniform.
 
@@ -121,6 +143,12 @@ def vmf_divergence(kappa: Tensor | float, dim: int) -> Tensor:
     return _radial("vmf_divergence", "kappa", kappa, dim, "vmf_divergence")
 
 
+@public(
+    "bessel",
+    usage="vmf_mean_resultant(kappa, dim)",
+    same="`I_{dim/2}(kappa) / I_{dim/2-1}(kappa)`",
+    inputs=replace(_KAPPAS, dtypes=("float32",)),
+)
 def vmf_mean_resultant(kappa: Tensor | float, dim: int, *, complement: bool = False) -> Tensor:
     r"""Mean resultant length of the von Mises-Fisher distribution.
 
@@ -149,6 +177,12 @@ def vmf_mean_resultant(kappa: Tensor | float, dim: int, *, complement: bool = Fa
     return _radial("vmf_mean_resultant", "kappa", kappa, dim, name)
 
 
+@public(
+    "bessel",
+    usage="vmf_concentration(r, dim)",
+    same="the `kappa` with `vmf_mean_resultant(kappa, dim) == r`",
+    inputs=replace(_KAPPAS, tensors=lambda size: (torch.rand(size, dtype=torch.float64) / 2,)),
+)
 def vmf_concentration(r: Tensor | float, dim: int, *, complement: bool = False) -> Tensor:
     r"""The concentration of given mean resultant length, the inverse of `vmf_mean_resultant`.
 
@@ -186,19 +220,9 @@ def vmf_concentration(r: Tensor | float, dim: int, *, complement: bool = False) 
 # ---- densities ---------------------------------------------------------------------
 
 
-def _shapes(x: Tensor, loc: Tensor, concentration: Tensor) -> torch.Size:
-    return torch.broadcast_shapes(x.shape[:-1], loc.shape[:-1], concentration.shape)
-
-
 def _fake(x: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool) -> Tensor:
-    shape = _shapes(x, loc, concentration)
+    shape = formulas.batch_of(x, loc, concentration)
     return x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
-
-
-def _fake_backward(
-    grad: Tensor, x: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return tuple(t.new_empty(t.shape) for t in (x, loc, concentration))  # type: ignore[return-value]
 
 
 def _aligned_vmap(op: Any) -> Callable[..., Any]:
@@ -227,40 +251,36 @@ def _aligned_vmap(op: Any) -> Callable[..., Any]:
     return rule
 
 
-def _log_prob_reference(x: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool) -> Tensor:
-    kappa = concentration.to(torch.promote_types(x.dtype, torch.float32))
-    return vmf_log_peak(kappa, x.shape[-1]) - kappa * (x - loc).square().sum(-1) / 2
-
-
-def _peak_slope(concentration: Tensor, dim: int) -> Tensor:
-    return _radial(
-        "vmf_log_prob", "concentration", concentration, dim, "vmf_mean_resultant_complement"
-    )
-
-
-def _log_prob_backward_reference(
-    grad: Tensor, x: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    difference = x - loc
-    shape = _shapes(x, loc, concentration)
-    along = (grad * concentration).unsqueeze(-1) * difference
-    rest = _peak_slope(concentration, x.shape[-1]) - difference.square().sum(-1) / 2
-    return (
-        (-along).sum_to_size(x.shape).to(x.dtype),
-        along.sum_to_size(loc.shape).to(loc.dtype),
-        (grad * rest).expand(shape).sum_to_size(concentration.shape).to(concentration.dtype),
-    )
-
-
-register(
+_vmf_log_prob = declare(
     "vmf_log_prob",
-    reference=_log_prob_reference,
-    backward_reference=_log_prob_backward_reference,
+    formula=formulas.vmf_log_prob,
+    backward_formula=formulas.vmf_log_prob_backward,
     fake=_fake,
-    fake_backward=_fake_backward,
     vmap=_aligned_vmap,
+    whole=True,
 )
-_vmf_log_prob = entry("vmf_log_prob", "x", "loc")
+_stereographic_vmf_log_prob = declare(
+    "stereographic_vmf_log_prob",
+    formula=formulas.stereographic_vmf_log_prob,
+    backward_formula=formulas.stereographic_vmf_log_prob_backward,
+    fake=_fake,
+    vmap=_aligned_vmap,
+    whole=True,
+)
+
+
+def _unit(*shape: int) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(shape, dtype=torch.float64), dim=-1)
+
+
+def _points(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    return _unit(*size), _unit(size[-1]), torch.tensor(float(size[-1]), dtype=torch.float64)
+
+
+def _latents(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    d = size[-1]
+    z = torch.randn(size, dtype=torch.float64) / d**0.5
+    return z, _unit(d + 1), torch.tensor(float(d), dtype=torch.float64)
 
 
 def _concentration(op: str, x: Any, concentration: Any) -> Tensor:
@@ -274,6 +294,12 @@ def _concentration(op: str, x: Any, concentration: Any) -> Tensor:
     return torch.as_tensor(concentration, dtype=x.dtype, device=x.device)
 
 
+@public(
+    "vmf_log_prob",
+    usage="vmf_log_prob(x, loc, kappa)",
+    same="`vmf_log_normalizer(kappa, dim) + kappa * (x * loc).sum(-1)`",
+    inputs=Inputs(tensors=_points, dtypes=("float32",)),
+)
 def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor | float) -> Tensor:
     r"""Log density of the von Mises-Fisher distribution on S^(p-1).
 
@@ -310,47 +336,12 @@ def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor | float) -> Tenso
     return out
 
 
-def _stereographic_reference(
-    z: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool
-) -> Tensor:
-    point, log_det = reference.stereographic(z.to(torch.promote_types(z.dtype, torch.float32)))
-    return _log_prob_reference(point, loc, concentration, grad_loc) + log_det
-
-
-def _stereographic_backward_reference(
-    grad: Tensor, z: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    wide = torch.promote_types(z.dtype, torch.float32)
-    zw, shape = z.to(wide), _shapes(z, loc, concentration)
-    square = zw.square().sum(-1, keepdim=True)
-    rho = 2 / (1 + square)
-    s, last = zw * rho, (square - 1) / (square + 1)
-    difference, rest = s - loc[..., :-1], last - loc[..., -1:]
-    along = (grad * concentration).unsqueeze(-1)
-    radial = along * ((s * difference).sum(-1, keepdim=True) - rho * rest)
-    grad_z = -along * rho * difference + s * (radial - z.shape[-1] * grad.unsqueeze(-1))
-    total = difference.square().sum(-1) + rest.squeeze(-1).square()
-    slope = _peak_slope(concentration, loc.shape[-1]) - total / 2
-    return (
-        grad_z.sum_to_size(z.shape).to(z.dtype),
-        (along * torch.cat([difference, rest.expand(*difference.shape[:-1], 1)], -1))
-        .sum_to_size(loc.shape)
-        .to(loc.dtype),
-        (grad * slope).expand(shape).sum_to_size(concentration.shape).to(concentration.dtype),
-    )
-
-
-register(
+@public(
     "stereographic_vmf_log_prob",
-    reference=_stereographic_reference,
-    backward_reference=_stereographic_backward_reference,
-    fake=_fake,
-    fake_backward=_fake_backward,
-    vmap=_aligned_vmap,
+    usage="stereographic_vmf_log_prob(z, loc, kappa)",
+    same="`s, log_det = stereographic(z); vmf_log_prob(s, loc, kappa) + log_det`",
+    inputs=Inputs(tensors=_latents, dtypes=("float32",)),
 )
-_stereographic_vmf_log_prob = entry("stereographic_vmf_log_prob", "z", "loc")
-
-
 def stereographic_vmf_log_prob(z: Tensor, loc: Tensor, concentration: Tensor | float) -> Tensor:
     r"""Log density on R^d of a point whose stereographic projection is von Mises-Fisher.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from . import reference
-from ._library import LIBRARY, batched_first, entry
+from ._declaration import Inputs, declare, public
+from ._vmap import batched_first
+from .composite import vmf_sample as formulas
 from .tangent_normal import draw_seed, tangent_normal
 
 
@@ -24,26 +25,27 @@ def _fake(
     return tuple(concentration.new_empty(s, dtype=dtype) for s in (shape, shape, path, path))  # type: ignore[return-value]
 
 
-def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
     """One seed for each, or the same for all: vmap's randomness decides which it is."""
-    kappa, seed = (
-        batched_first(a, d, info.batch_size) for a, d in zip(args[:2], in_dims[:2], strict=True)
-    )
-    op = torch.ops.flowkernels.vmf_sample_cosine.default
-    return op(kappa, seed.contiguous(), *args[2:]), (
-        0,
-        0,
-        0 if args[3] else None,
-        0 if args[3] else None,
-    )
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        kappa, seed = (
+            batched_first(a, d, info.batch_size) for a, d in zip(args[:2], in_dims[:2], strict=True)
+        )
+        path = 0 if args[3] else None
+        return op(kappa, seed.contiguous(), *args[2:]), (0, 0, path, path)
+
+    return rule
 
 
-LIBRARY.impl(
-    "vmf_sample_cosine_reference", reference.vmf_sample_cosine, "CompositeImplicitAutograd"
+_cosine = declare(
+    "vmf_sample_cosine", formula=formulas.vmf_sample_cosine, fake=_fake, vmap=_vmap, whole=True
 )
-torch.library.register_fake("flowkernels::vmf_sample_cosine", _fake)
-torch.library.register_vmap("flowkernels::vmf_sample_cosine", _vmap)
-_cosine = entry("vmf_sample_cosine", "concentration", "seed")
+
+
+def _mean(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+    loc = torch.nn.functional.normalize(torch.randn(size[-1], dtype=torch.float64), dim=0)
+    return loc, torch.tensor(float(size[-1]), dtype=torch.float64)
 
 
 def _wants_path(kappa: Tensor) -> bool:
@@ -53,6 +55,14 @@ def _wants_path(kappa: Tensor) -> bool:
     return (kappa.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0
 
 
+@public(
+    "vmf_sample_cosine",
+    "tangent_normal",
+    usage="vmf_sample(loc, kappa, (n,))",
+    same="Wood's rejection sampler; pathwise derivatives, no host synchronisation",
+    inputs=Inputs(tensors=_mean, options=lambda size: {"sample_shape": size[:1]}),
+    random=True,
+)
 def vmf_sample(
     loc: Tensor,
     concentration: Tensor | float,
@@ -115,7 +125,7 @@ def vmf_sample(
     wants = _wants_path(kappa)
     cosine, sine, slope, bend = _cosine(kappa.detach(), seed, loc.shape[-1], wants)
     if wants:
-        cosine, sine = reference.along_path(kappa, cosine, sine, slope, bend)
+        cosine, sine = formulas.along_path(kappa, cosine, sine, slope, bend)
     return tangent_normal(loc, cosine, sine, seed)
 
 

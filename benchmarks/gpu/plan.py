@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import profile, wheels
-from .rows import KERNELS_OF
 from .stages import Stage
 
 PYTHON = sys.executable
@@ -89,8 +88,12 @@ class Plan:
 
     def _driver_ops(self) -> list[str]:
         """The ops under the driver's names, which are those of kernels."""
-        names = list(dict.fromkeys(KERNELS_OF.get(op, op) for op in self.ops))
-        return ["--ops", *names] if names else []
+        if not self.ops:
+            return []
+        # Not before it is needed: the plan is made where nothing may be built yet.
+        from .rows import kernels_of
+
+        return ["--ops", *dict.fromkeys(kernels_of(op) for op in self.ops)]
 
     # ---- kinds of stages -----------------------------------------------------------
 

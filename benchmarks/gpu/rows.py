@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ..registry import SUBJECTS, Inputs, Row, Size, Subject
+from flowkernels.ops._declaration import PUBLIC
+
+from ..registry import SUBJECTS, Inputs, Row, Size, Subject, subject_of
 
 LAUNCH: Size = (64, 8)  # the fixed cost of a call dominates
 NARROW: Size = (1048576, 6)
@@ -20,39 +22,22 @@ TINY: tuple[Size, ...] = ((64, 8), (16, 32))
 ELEMENTWISE: tuple[Size, ...] = ((512,), (100_000_000,), (65536,), (1048576,))
 MATRICES: tuple[Size, ...] = ((64, 8), (65536, 32))
 POINTS = 16
-# Ops that run the kernels of another op.
-KERNELS_OF = {
-    "log_det_triangular": "log_det_diagonal",
-    "vmf_log_normalizer": "bessel",
-    "vmf_mean_resultant": "bessel",
-    "log_iv": "bessel",
-    "vmf_sample": "vmf_sample_cosine",
-}
 # Forward and backward are timed together only at the LAUNCH size.
 FORWARD, BACKWARD, BOTH = "forward", "backward", "forward+backward"
+SAMPLERS = ("tangent_normal", "vmf_sample")
 WITHOUT_GRADIENT = ("vmf_sample",)  # the peer's draws have no gradient
 
 
-def _around(size: Size) -> Inputs:
-    angle = torch.rand(size[0], dtype=torch.float64) * 3
-    loc = torch.nn.functional.normalize(torch.randn(size[1], dtype=torch.float64), dim=0)
-    return loc, angle.cos(), angle.sin()
-
-
-def _mean(size: Size) -> Inputs:
-    return _around(size)[0], torch.tensor(float(size[1]), dtype=torch.float64)
-
-
-SAMPLERS = (
-    Subject("tangent_normal", _around, options=lambda size: {"seed": torch.tensor(size[0])}),
-    Subject("vmf_sample", _mean, options=lambda size: {"sample_shape": size[:1]}),
-)
+def kernels_of(op: str) -> str:
+    """The op of the dispatcher whose kernels are an op's."""
+    return PUBLIC[op].served_by[0] if op in PUBLIC else op
 
 
 def subjects() -> list[Subject]:
     """The subjects of the registry, the samplers, and slerp with many points per pair."""
     # On a GPU, networks are torch's matrix products.
-    chosen = [*(s for s in SUBJECTS if "mlp" not in s.op), *SAMPLERS]
+    chosen = [s for s in SUBJECTS if "mlp" not in s.op]
+    chosen += [subject_of(PUBLIC[op]) for op in SAMPLERS]
     pair = next(s for s in SUBJECTS if s.op == "slerp")
     chosen.append(
         dataclasses.replace(pair, options=lambda size: {"t": torch.linspace(0, 1, POINTS)})
@@ -66,14 +51,13 @@ def is_many_points(subject: Subject) -> bool:
 
 
 def _sizes(subject: Subject, tiny: bool) -> tuple[Size, ...]:
-    elementwise = KERNELS_OF.get(subject.op) == "bessel"
     if tiny:
-        return ((64,), (1000,)) if elementwise else TINY
+        return ((64,), (1000,)) if subject.elementwise else TINY
     if is_many_points(subject):
         return (LAUNCH, (65536, 64))
     if subject.op == "log_det_triangular":
         return MATRICES
-    return ELEMENTWISE if elementwise else SIZES
+    return ELEMENTWISE if subject.elementwise else SIZES
 
 
 def _of(subject: Subject, size: Size, rank: int) -> Iterator[Row]:

@@ -1,12 +1,18 @@
 // Arguments of the affine_coupling kernels.
 #pragma once
 
+#include "../math/affine_coupling.h"
 #include "rows.h"
 
 namespace fk {
 
-enum class ScaleFn : int { exp, tanh, softclip, atan, sigmoid, inv_sigmoid, softplus };
-constexpr int scale_fn_count = 7;
+// What the mathematics depends on.
+struct CouplingOptions {
+  ScaleFn scale_fn = ScaleFn::tanh;
+  double bound = 1.0;
+  bool shift_first = false;  // (x + t) s instead of x s + t
+  bool inverse = false;
+};
 
 // The channels that are coupled, or those that are only copied.
 using CouplingShape = RowShape;
@@ -15,14 +21,10 @@ using CouplingOperand = RowOperand;
 // One pass forward: y and, for each row and part, the sum of log s.
 // One pass backward: grad_x, grad_shift, grad_raw from grad_y and grad_log_det.
 // The row's elements are divided into `parts`, so that few long rows use every core.
-struct AffineCouplingArgs {
+struct AffineCouplingArgs : CouplingOptions {
   CouplingShape coupled;
   CouplingShape kept;
   int64_t parts = 1;
-  ScaleFn scale_fn = ScaleFn::tanh;
-  bool shift_first = false;  // (x + t) s instead of x s + t
-  bool inverse = false;
-  double bound = 1.0;
   bool float64 = false;  // computes in float64, else in float32
   CouplingOperand x, shift, raw;
   // forward

@@ -1,18 +1,14 @@
-// affine_coupling: schema, autograd, CPU dispatch.
+// affine_coupling: CPU dispatch.
 #include "affine_coupling.h"
 
 #include <ATen/Parallel.h>
 
 #include "../cpu/affine_coupling.h"
-#include "autograd.h"
 #include "module.h"
 
 namespace fk {
 namespace bindings {
 namespace {
-
-using std::string_view;
-constexpr const char* op = AffineCoupling::name;
 
 int64_t row_elements(const CouplingShape& s) { return s.n[0] * s.n[1] * s.n[2]; }
 
@@ -29,52 +25,38 @@ void run(const AffineCouplingArgs& a, const Tensor& x, const Kernel& kernel) {
                    [&](int64_t begin, int64_t end) { kernel(a, begin, end); });
 }
 
-std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x, const Tensor& params, string_view scale_fn,
-                                       double bound, string_view layout, string_view order,
-                                       bool inverse, string_view transform) {
-  coupling::Forward call =
-      coupling::forward(x, params, scale_fn, bound, layout, order, inverse, transform);
-  AffineCouplingArgs& a = call.args;
-  divide_rows(a);
-  if (a.parts == 1) {
-    run(a, x, cpu::affine_coupling_forward);
-  } else {
-    const Tensor sums = at::empty({x.size(0), a.parts}, x.options().dtype(at::kDouble));
-    a.log_det.base = sums.data_ptr();
-    a.log_det.dtype = DType::f64;
-    run(a, x, cpu::affine_coupling_forward);
-    call.log_det.copy_(sums.sum(1));
+struct Cpu {
+  template <class, class... O>
+  static std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& params, O... options) {
+    coupling::Forward call = coupling::forward(x, params, coupling::parse(options...));
+    AffineCouplingArgs& a = call.args;
+    divide_rows(a);
+    if (a.parts == 1) {
+      run(a, x, cpu::affine_coupling_forward);
+    } else {
+      const Tensor sums = at::empty({x.size(0), a.parts}, x.options().dtype(at::kDouble));
+      a.log_det.base = sums.data_ptr();
+      a.log_det.dtype = DType::f64;
+      run(a, x, cpu::affine_coupling_forward);
+      call.log_det.copy_(sums.sum(1));
+    }
+    return {std::move(call.y), std::move(call.log_det)};
   }
-  return {std::move(call.y), std::move(call.log_det)};
-}
-
-std::tuple<Tensor, Tensor> backward_cpu(const Tensor& grad_y, const Tensor& grad_log_det,
-                                        const Tensor& x, const Tensor& params, string_view scale_fn,
-                                        double bound, string_view layout, string_view order,
-                                        bool inverse, string_view transform) {
-  coupling::Backward call = coupling::backward(grad_y, grad_log_det, x, params, scale_fn, bound,
-                                               layout, order, inverse, transform);
-  divide_rows(call.args);
-  run(call.args, x, cpu::affine_coupling_backward);
-  return {std::move(call.grad_x), std::move(call.grad_params)};
-}
+  template <class, class... O>
+  static std::tuple<Tensor, Tensor> backward(const Tensor& grad_y, const Tensor& grad_log_det,
+                                             const Tensor& x, const Tensor& params, O... options) {
+    coupling::Backward call =
+        coupling::backward(grad_y, grad_log_det, x, params, coupling::parse(options...));
+    divide_rows(call.args);
+    run(call.args, x, cpu::affine_coupling_backward);
+    return {std::move(call.grad_x), std::move(call.grad_params)};
+  }
+};
 
 }  // namespace
 
-FK_LIBRARY_FRAGMENT(m) {
-  define_differentiable(
-      m, op,
-      "Tensor x, Tensor params, str scale_fn, float bound, str layout, str order, "
-      "bool inverse, str transform",
-      "Tensor grad_y, Tensor grad_log_det", "(Tensor, Tensor)", "(Tensor, Tensor)");
-}
-TORCH_LIBRARY_IMPL(flowkernels, CPU, m) {
-  m.impl("affine_coupling", &forward_cpu);
-  m.impl("affine_coupling_backward", &backward_cpu);
-}
-TORCH_LIBRARY_IMPL(flowkernels, Autograd, m) { register_autograd<AffineCoupling>(m); }
-
-void bind_affine_coupling(pybind11::module_& m) { bind_op<AffineCoupling>(m); }
+FK_DIFFERENTIABLE_OP(AffineCoupling)
+FK_KERNELS(AffineCoupling, CPU, Cpu)
 
 }  // namespace bindings
 }  // namespace fk

@@ -9,12 +9,17 @@
 
 #include "../args/affine_coupling.h"
 #include "check.h"
+#include "option.h"
 
 namespace fk {
 namespace bindings {
 
 struct AffineCoupling {
   static constexpr const char* name = "affine_coupling";
+  static constexpr const char* arguments =
+      "Tensor x, Tensor params, str scale_fn, float bound, str layout, str order, bool inverse, "
+      "str transform";
+  static constexpr const char* gradients = "Tensor grad_y, Tensor grad_log_det";
   using Signature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, std::string_view,
                                                double, std::string_view, std::string_view, bool,
                                                std::string_view);
@@ -27,42 +32,19 @@ constexpr const char* op = AffineCoupling::name;
 
 // ---- options -----------------------------------------------------------------
 
-struct Options {
-  ScaleFn scale_fn;
-  double bound;
-  enum { shift_scale, scale_shift, interleaved } layout;
-  bool shift_first, inverse, transform_first;
+struct Options : CouplingOptions {
+  Layout layout;
+  bool transform_first;
 };
 
-inline ScaleFn parse_scale_fn(string_view s) {
-  constexpr const char* names[scale_fn_count] = {"exp",     "tanh",        "softclip", "atan",
-                                                 "sigmoid", "inv_sigmoid", "softplus"};
-  for (int i = 0; i < scale_fn_count; ++i)
-    if (s == names[i]) return static_cast<ScaleFn>(i);
-  TORCH_CHECK_VALUE(false, op,
-                    ": `scale_fn` must be one of exp, tanh, softclip, atan, sigmoid, inv_sigmoid, "
-                    "softplus, got '",
-                    s, "'");
-}
-
+// As the dispatcher's schema has them.
 inline Options parse(string_view scale_fn, double bound, string_view layout, string_view order,
                      bool inverse, string_view transform) {
   check_positive(op, "bound", bound);
-  TORCH_CHECK_VALUE(layout == "shift_scale" || layout == "scale_shift" || layout == "interleaved",
-                    op, ": `layout` must be shift_scale, scale_shift or interleaved, got '", layout,
-                    "'");
-  TORCH_CHECK_VALUE(order == "scale_then_shift" || order == "shift_then_scale", op,
-                    ": `order` must be scale_then_shift or shift_then_scale, got '", order, "'");
-  TORCH_CHECK_VALUE(transform == "second" || transform == "first", op,
-                    ": `transform` must be first or second, got '", transform, "'");
-  return {parse_scale_fn(scale_fn),
-          bound,
-          layout == "shift_scale"   ? Options::shift_scale
-          : layout == "scale_shift" ? Options::scale_shift
-                                    : Options::interleaved,
-          order == "shift_then_scale",
-          inverse,
-          transform == "first"};
+  return {{parse_option<ScaleFn>(op, "scale_fn", scale_fn), bound,
+           parse_option<Order>(op, "order", order) == Order::shift_then_scale, inverse},
+          parse_option<Layout>(op, "layout", layout),
+          parse_option<Transform>(op, "transform", transform) == Transform::first};
 }
 
 inline void check(const Tensor& x, const Tensor& params) {
@@ -134,11 +116,11 @@ inline ParamHalves halves(const Tensor& params, const Options& o) {
   const int64_t channels = params.size(1) / 2;
   ParamHalves h{operand(params, 0), operand(params, 0), {}};
   h.strides.assign(params.strides().begin(), params.strides().end());
-  if (o.layout == Options::interleaved) {
+  if (o.layout == Layout::interleaved) {
     h.raw = operand(params, 1);
     h.strides[1] *= 2;
   } else {
-    (o.layout == Options::shift_scale ? h.raw : h.shift) = operand(params, channels);
+    (o.layout == Layout::shift_scale ? h.raw : h.shift) = operand(params, channels);
   }
   return h;
 }
@@ -154,10 +136,7 @@ inline Halved halve(const Tensor& x, const Tensor& params, const Options& o) {
 
 inline AffineCouplingArgs arguments(const Tensor& x, const Options& o) {
   AffineCouplingArgs a;
-  a.scale_fn = o.scale_fn;
-  a.bound = o.bound;
-  a.shift_first = o.shift_first;
-  a.inverse = o.inverse;
+  static_cast<CouplingOptions&>(a) = o;
   a.float64 = x.scalar_type() == at::kDouble;
   return a;
 }
@@ -180,10 +159,8 @@ struct Forward {
   Tensor x, params;
 };
 
-inline Forward forward(const Tensor& x_, const Tensor& params_, string_view scale_fn, double bound,
-                       string_view layout, string_view order, bool inverse, string_view transform) {
+inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o) {
   check(x_, params_);
-  const Options o = parse(scale_fn, bound, layout, order, inverse, transform);
   Forward call;
   const Tensor& x = call.x = loopable(x_);
   const Tensor& params = call.params = loopable(params_);
@@ -216,14 +193,11 @@ struct Backward {
 };
 
 inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det, const Tensor& x_,
-                         const Tensor& params_, string_view scale_fn, double bound,
-                         string_view layout, string_view order, bool inverse,
-                         string_view transform) {
+                         const Tensor& params_, const Options& o) {
   check(x_, params_);
   check_gradient(op, "grad_y", grad_y_, x_.sizes(), x_.scalar_type(), x_);
   check_gradient(op, "grad_log_det", grad_log_det, x_.sizes().slice(0, 1), wide(x_.scalar_type()),
                  x_);
-  const Options o = parse(scale_fn, bound, layout, order, inverse, transform);
   Backward call;
   const Tensor& x = call.x = loopable(x_);
   const Tensor& params = call.params = loopable(params_);

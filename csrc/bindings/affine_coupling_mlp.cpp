@@ -138,28 +138,18 @@ std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList b
 
 }  // namespace
 
-FK_LIBRARY_FRAGMENT(m) {
-  m.def(
-      "affine_coupling_mlp(Tensor x, Tensor[] weights, Tensor[] biases, str scale_fn, "
-      "float bound, str layout, str order, bool inverse, str transform) -> (Tensor, Tensor)",
-      {at::Tag::pt2_compliant_tag});
-  m.impl("affine_coupling_mlp", c10::DispatchKey::CompositeImplicitAutograd, &run);
-}
-TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) {
-  m.impl("affine_coupling_mlp", &run);
-}
-
-void bind_affine_coupling_mlp(pybind11::module_& m) {
-  // Not through the dispatcher: the op consists of others, which find their way themselves.
-  m.def(
-      op,
-      [](const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases,
-         string_view scale_fn, double bound, string_view layout, string_view order, bool inverse,
-         string_view transform) {
-        return run(x, weights, biases, scale_fn, bound, layout, order, inverse, transform);
-      },
-      pybind11::call_guard<pybind11::gil_scoped_release>());
-}
+using Tensors = std::vector<Tensor>;
+FK_COMPOSITE_OP(op,
+                "affine_coupling_mlp(Tensor x, Tensor[] weights, Tensor[] biases, str scale_fn, "
+                "float bound, str layout, str order, bool inverse, str transform) -> "
+                "(Tensor, Tensor)",
+                &run,
+                ([](const Tensor& x, const Tensors& weights, const Tensors& biases,
+                    string_view scale_fn, double bound, string_view layout, string_view order,
+                    bool inverse, string_view transform) {
+                  return run(x, weights, biases, scale_fn, bound, layout, order, inverse,
+                             transform);
+                }))
 
 }  // namespace bindings
 }  // namespace fk

@@ -4,8 +4,8 @@
 //
 //   f                     the fused forward kernel        (one per device)
 //   f_backward            the fused backward kernel, f_backward(grads..., args...)
-//   f_reference           the definition in plain torch   (python_ops/reference)
-//   f_backward_reference  the same for the backward
+//   f_composite           the op in plain torch   (python_ops/composite)
+//   f_backward_composite  the same for the backward
 //
 // First-order reverse mode, the hot path, runs the fused kernels through a graph
 // node of our own: unlike torch::autograd::Function, a node is what torch's own
@@ -24,22 +24,17 @@
 #include <torch/version.h>
 
 #include <string>
-#include <tuple>
-#include <type_traits>
-#include <utility>
+
+#include "signature.h"
 
 namespace fk {
 namespace bindings {
 
-using at::Tensor;
 using torch::autograd::Node;
 using torch::autograd::SavedVariable;
 using torch::autograd::variable_list;
 
 // ---- what is saved of an argument ----------------------------------------------
-
-template <class A>
-constexpr bool is_tensor = std::is_same_v<std::decay_t<A>, Tensor>;
 
 template <class A>
 struct Saved {
@@ -94,26 +89,6 @@ variable_list as_list(std::tuple<T...> t) {
   return std::apply([](auto&... each) { return variable_list{std::move(each)...}; }, t);
 }
 
-template <size_t>
-using TensorAt = Tensor;
-template <size_t>
-using TensorArgument = const Tensor&;
-template <class I>
-struct TensorTuple;
-template <size_t... I>
-struct TensorTuple<std::index_sequence<I...>> {
-  using type = std::tuple<TensorAt<I>...>;
-};
-template <>
-struct TensorTuple<std::index_sequence<0>> {
-  using type = Tensor;
-};
-
-template <class R>
-constexpr size_t output_count = 1;
-template <class... T>
-constexpr size_t output_count<std::tuple<T...>> = sizeof...(T);
-
 // ---- the op ----------------------------------------------------------------------
 
 // Spec::name is the op's name, Spec::Signature the type of its forward.
@@ -123,9 +98,8 @@ struct OpImpl;
 template <class Spec, class R, class... A>
 struct OpImpl<Spec, R(A...)> {
   using Forward = R(A...);
-  static constexpr size_t inputs = (size_t{is_tensor<A>} + ...);
-  static constexpr size_t outputs = output_count<R>;
-  using Gradients = typename TensorTuple<std::make_index_sequence<inputs>>::type;
+  static constexpr size_t inputs = Facts<Spec>::inputs, outputs = Facts<Spec>::outputs;
+  using Gradients = typename Facts<Spec>::Gradients;
 
   template <class I>
   struct WithGrads;
@@ -142,8 +116,8 @@ struct OpImpl<Spec, R(A...)> {
       static const auto handle = backward_handle("_backward");
       return handle;
     }
-    static const auto& backward_reference() {
-      static const auto handle = backward_handle("_backward_reference");
+    static const auto& backward_composite() {
+      static const auto handle = backward_handle("_backward_composite");
       return handle;
     }
 
@@ -175,7 +149,7 @@ struct OpImpl<Spec, R(A...)> {
       const bool tracked = at::GradMode::is_enabled() &&
                            ((tracks_gradient(grads) || ...) || (tracks_gradient(args) || ...));
       if (tracked || (has_tangent(grads) || ...) || (has_tangent(args) || ...))
-        return backward_reference().call(grads..., args...);
+        return backward_composite().call(grads..., args...);
       at::AutoDispatchBelowADInplaceOrView below;
       return backward().call(grads..., args...);
     }
@@ -189,10 +163,10 @@ struct OpImpl<Spec, R(A...)> {
             .template typed<Forward>();
     return h;
   }
-  static const auto& reference() {
+  static const auto& composite() {
     static const auto h =
         c10::Dispatcher::singleton()
-            .findSchemaOrThrow((std::string("flowkernels::") + Spec::name + "_reference").c_str(),
+            .findSchemaOrThrow((std::string("flowkernels::") + Spec::name + "_composite").c_str(),
                                "")
             .template typed<Forward>();
     return h;
@@ -202,7 +176,7 @@ struct OpImpl<Spec, R(A...)> {
   static R call(A... args) { return handle().call(args...); }
 
   static R autograd(A... args) {
-    if ((has_tangent(args) || ...)) return reference().call(args...);
+    if ((has_tangent(args) || ...)) return composite().call(args...);
     return record(args...);
   }
 
@@ -236,8 +210,8 @@ using Op = OpImpl<Spec, typename Spec::Signature>;
 
 // Registers the autograd kernels of an op; in a TORCH_LIBRARY_IMPL(.., Autograd, m).
 template <class Spec>
-void register_autograd(torch::Library& m) {
-  m.impl(Spec::name, &Op<Spec>::autograd);
+void register_autograd(torch::Library& m, typename Spec::Signature* forward) {
+  m.impl(Spec::name, forward);
   m.impl((std::string(Spec::name) + "_backward").c_str(), &Op<Spec>::Grads::backward_autograd);
 }
 

@@ -1,4 +1,4 @@
-// The Bessel family: schema, autograd, CPU dispatch.
+// The Bessel family: CPU dispatch and autograd.
 #include "bessel.h"
 
 #include <ATen/Parallel.h>
@@ -6,7 +6,6 @@
 #include <atomic>
 
 #include "../cpu/bessel.h"
-#include "autograd.h"
 #include "module.h"
 
 namespace fk {
@@ -31,34 +30,23 @@ Tensor run(const Call& call, const Kernel& kernel) {
   return call.result;
 }
 
-template <class Order>
-Tensor forward(const Tensor& x, const Order& order, string_view function) {
-  Call call(x, function);
-  call.set_order(order);
-  call.prepare_forward();
-  return run(call, cpu::bessel_forward);
-}
-template <class Order>
-Tensor backward(const Tensor& grad, const Tensor& x, const Order& order, string_view function) {
-  Call call(x, function);
-  call.set_order(order);
-  call.prepare_backward(grad);
-  return run(call, cpu::bessel_backward);
-}
-
-Tensor forward_cpu(const Tensor& x, double order, string_view function) {
-  return forward(x, order, function);
-}
-Tensor backward_cpu(const Tensor& grad, const Tensor& x, double order, string_view function) {
-  return backward(grad, x, order, function);
-}
-Tensor order_forward_cpu(const Tensor& x, const Tensor& order, string_view function) {
-  return forward(x, order, function);
-}
-std::tuple<Tensor, Tensor> order_backward_cpu(const Tensor& grad, const Tensor& x,
-                                              const Tensor& order, string_view function) {
-  return {backward(grad, x, order, function), at::zeros(order.sizes(), order.options())};
-}
+struct Cpu {
+  template <class, class Order>
+  static Tensor forward(const Tensor& x, const Order& order, string_view function) {
+    Call call(x, function);
+    call.set_order(order);
+    call.prepare_forward();
+    return run(call, cpu::bessel_forward);
+  }
+  template <class, class Order>
+  static auto backward(const Tensor& grad, const Tensor& x, const Order& order,
+                       string_view function) {
+    Call call(x, function);
+    call.set_order(order);
+    call.prepare_backward(grad);
+    return bessel::gradients(run(call, cpu::bessel_backward), order);
+  }
+};
 
 // Elementwise ops are their own transposes: the backward applied to the tangent of x is
 // the tangent of the result. The node keeps x with its tangent, for forward over reverse.
@@ -98,29 +86,10 @@ Tensor order_autograd(const Tensor& x, const Tensor& order, string_view function
 
 }  // namespace
 
-FK_LIBRARY_FRAGMENT(m) {
-  define_differentiable(m, "bessel", "Tensor x, float order, str function", "Tensor grad", "Tensor",
-                        "Tensor");
-  define_differentiable(m, "bessel_order", "Tensor x, Tensor order, str function", "Tensor grad",
-                        "Tensor", "(Tensor, Tensor)");
-}
-TORCH_LIBRARY_IMPL(flowkernels, CPU, m) {
-  m.impl("bessel", &forward_cpu);
-  m.impl("bessel_backward", &backward_cpu);
-  m.impl("bessel_order", &order_forward_cpu);
-  m.impl("bessel_order_backward", &order_backward_cpu);
-}
-TORCH_LIBRARY_IMPL(flowkernels, Autograd, m) {
-  m.impl("bessel", &autograd);
-  m.impl("bessel_backward", &Op<Bessel>::Grads::backward_autograd);
-  m.impl("bessel_order", &order_autograd);
-  m.impl("bessel_order_backward", &Op<BesselOrder>::Grads::backward_autograd);
-}
-
-void bind_bessel(pybind11::module_& m) {
-  bind_op<Bessel>(m);
-  bind_op<BesselOrder>(m);
-}
+FK_DIFFERENTIABLE_OP_BY(Bessel, &autograd)
+FK_DIFFERENTIABLE_OP_BY(BesselOrder, &order_autograd)
+FK_KERNELS(Bessel, CPU, Cpu)
+FK_KERNELS(BesselOrder, CPU, Cpu)
 
 }  // namespace bindings
 }  // namespace fk

@@ -13,16 +13,21 @@
 #include "bessel_function.h"
 #include "bessel_plan.h"
 #include "check.h"
+#include "signature.h"
 
 namespace fk {
 namespace bindings {
 
 struct Bessel {
   static constexpr const char* name = "bessel";
+  static constexpr const char* arguments = "Tensor x, float order, str function";
+  static constexpr const char* gradients = "Tensor grad";
   using Signature = Tensor(const Tensor&, double, std::string_view);
 };
 struct BesselOrder {
   static constexpr const char* name = "bessel_order";
+  static constexpr const char* arguments = "Tensor x, Tensor order, str function";
+  static constexpr const char* gradients = "Tensor grad";
   using Signature = Tensor(const Tensor&, const Tensor&, std::string_view);
 };
 
@@ -87,6 +92,15 @@ struct Call {
     args.out = result.data_ptr();
   }
 };
+
+// What the backward returns: no gradient of an order is ever asked for (see autograd).
+template <class Order>
+auto gradients(Tensor of_x, const Order& order) {
+  if constexpr (is_tensor<Order>)
+    return std::tuple<Tensor, Tensor>(std::move(of_x), at::zeros(order.sizes(), order.options()));
+  else
+    return of_x;
+}
 
 }  // namespace bessel
 }  // namespace bindings

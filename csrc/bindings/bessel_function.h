@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "../args/bessel.h"
 
@@ -21,6 +22,7 @@ struct BesselEntry {
 
 // Null for an unknown name.
 const BesselEntry* find_bessel(std::string_view function);
+std::vector<std::string> bessel_names();
 // What the argument must be, for the message when it is not.
 const char* bessel_domain(const BesselEntry& entry);
 

@@ -58,12 +58,12 @@ std::vector<std::vector<double>> debye_table(const std::string& name) {
 
 }  // namespace
 
-void bind_bessel_tables(pybind11::module_& m) {
+static const Bound bound([](pybind11::module_& m) {
   m.def("bessel_plan", [](double order, bool twofold) {
     return twofold ? plan_of<double>(order) : plan_of<float>(order);
   });
   m.def("debye_table", &debye_table);
-}
+});
 
 }  // namespace bindings
 }  // namespace fk

@@ -64,17 +64,13 @@ inline Tensor in_dtype(const Tensor& t, at::ScalarType dtype) {
   return t.scalar_type() == dtype ? t : t.to(dtype);
 }
 
+// Of a dtype that is_supported.
 inline DType cpu_dtype(at::ScalarType t) {
-  switch (t) {
-    case at::kDouble:
-      return DType::f64;
-    case at::kHalf:
-      return DType::f16;
-    case at::kBFloat16:
-      return DType::bf16;
-    default:
-      return DType::f32;
-  }
+  if (t == at::kDouble) return DType::f64;
+  if (t == at::kHalf) return DType::f16;
+  if (t == at::kBFloat16) return DType::bf16;
+  TORCH_INTERNAL_ASSERT_DEBUG_ONLY(t == at::kFloat);
+  return DType::f32;
 }
 
 // Elements that one task should at least have, so that small calls stay on one thread.

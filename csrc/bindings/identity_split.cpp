@@ -9,6 +9,7 @@
 
 #include "check.h"
 #include "module.h"
+#include "option.h"
 #include "plain.h"
 
 namespace fk {
@@ -61,9 +62,8 @@ std::tuple<Tensor, Tensor> identity_split(const Tensor& x, c10::SymInt coupled,
   TORCH_CHECK_VALUE(x.dim() >= 2, op, ": `x` must have shape (B, C, *S), got ", x.sym_sizes());
   TORCH_CHECK_VALUE(coupled >= 0 && coupled <= x.sym_size(1), op, ": `coupled` must be from 0 to ",
                     x.sym_size(1), ", the channels of `x`, got ", coupled);
-  TORCH_CHECK_VALUE(transform == "second" || transform == "first", op,
-                    ": `transform` must be first or second, got '", transform, "'");
-  const c10::SymInt length = x.sym_size(1) - coupled, start = transform == "first" ? coupled : 0;
+  const bool first = parse_option<Transform>(op, "transform", transform) == Transform::first;
+  const c10::SymInt length = x.sym_size(1) - coupled, start = first ? coupled : 0;
   if (at::GradMode::is_enabled() && x.requires_grad() && is_plain(x) && nobody_watches())
     return in_one_node(x, start.expect_int(), length.expect_int());
   return {x.narrow_symint(1, start, length), at::alias(x)};
@@ -82,24 +82,11 @@ Tensor add_channels(Tensor grad, const Tensor& of_channels, int64_t start,
   return grad.add(at::slice_backward_symint(of_channels, sizes, 1, start, end, 1));
 }
 
-FK_LIBRARY_FRAGMENT(m) {
-  m.def("identity_split(Tensor(a) x, SymInt coupled, str transform) -> (Tensor(a), Tensor(a))",
-        {at::Tag::pt2_compliant_tag});
-  m.impl("identity_split", c10::DispatchKey::CompositeImplicitAutograd, &identity_split);
-}
-TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) {
-  m.impl("identity_split", &identity_split);
-}
-
-void bind_identity_split(pybind11::module_& m) {
-  // Not through the dispatcher: the op consists of others, which find their way themselves.
-  m.def(
-      op,
-      [](const Tensor& x, int64_t coupled, string_view transform) {
-        return identity_split(x, coupled, transform);
-      },
-      pybind11::call_guard<pybind11::gil_scoped_release>());
-}
+FK_COMPOSITE_OP(
+    op, "identity_split(Tensor(a) x, SymInt coupled, str transform) -> (Tensor(a), Tensor(a))",
+    &identity_split, ([](const Tensor& x, int64_t coupled, string_view transform) {
+      return identity_split(x, coupled, transform);
+    }))
 
 }  // namespace bindings
 }  // namespace fk

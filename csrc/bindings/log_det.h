@@ -11,6 +11,8 @@ namespace bindings {
 
 struct LogDetDiagonal {
   static constexpr const char* name = "log_det_diagonal";
+  static constexpr const char* arguments = "Tensor diag, int event_ndim";
+  static constexpr const char* gradients = "Tensor grad_log_det";
   using Signature = Tensor(const Tensor&, int64_t);
 };
 

@@ -252,21 +252,11 @@ Tensor run(const Tensor& x, TensorList weights, TensorList biases) {
 
 }  // namespace mlp
 
-FK_LIBRARY_FRAGMENT(m) {
-  m.def("mlp(Tensor x, Tensor[] weights, Tensor[] biases) -> Tensor", {at::Tag::pt2_compliant_tag});
-  m.impl("mlp", c10::DispatchKey::CompositeImplicitAutograd, &mlp::run);
-}
-TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) { m.impl("mlp", &mlp::run); }
-
-void bind_mlp(pybind11::module_& m) {
-  // Not through the dispatcher: the op consists of others, which find their way themselves.
-  m.def(
-      "mlp",
-      [](const Tensor& x, const std::vector<Tensor>& weights, const std::vector<Tensor>& biases) {
-        return mlp::run(x, weights, biases);
-      },
-      pybind11::call_guard<pybind11::gil_scoped_release>());
-}
+using Tensors = std::vector<Tensor>;
+FK_COMPOSITE_OP("mlp", "mlp(Tensor x, Tensor[] weights, Tensor[] biases) -> Tensor", &mlp::run,
+                ([](const Tensor& x, const Tensors& weights, const Tensors& biases) {
+                  return mlp::run(x, weights, biases);
+                }))
 
 }  // namespace bindings
 }  // namespace fk

@@ -4,30 +4,19 @@
 #include <ATen/Parallel.h>
 #include <torch/version.h>
 
+#include <algorithm>
+
+#include "../args/affine_coupling.h"
 #include "../cpu/dispatch.h"
+#include "bessel_function.h"
 
 namespace fk {
 namespace bindings {
 
-// One line per op.
-#define FK_FOR_EACH_OP(X) \
-  X(affine_coupling)      \
-  X(affine_coupling_mlp)  \
-  X(bessel)               \
-  X(bessel_tables)        \
-  X(identity_split)       \
-  X(log_det)              \
-  X(mlp)                  \
-  X(slerp)                \
-  X(stereographic)        \
-  X(tangent_normal)       \
-  X(vmf)                  \
-  X(vmf_sample)           \
-  X(numpy)
-
-#define FK_DECLARE_BIND(op) void bind_##op(pybind11::module_&);
-FK_FOR_EACH_OP(FK_DECLARE_BIND)
-#undef FK_DECLARE_BIND
+std::vector<Binder>& binders() {
+  static std::vector<Binder> list;
+  return list;
+}
 
 std::vector<std::string>& op_names() {
   static std::vector<std::string> names;
@@ -43,6 +32,7 @@ pybind11::dict build_info() {
     if (cpu::isa_compiled(static_cast<cpu::Isa>(i)))
       compiled.append(cpu::isa_name(static_cast<cpu::Isa>(i)));
   pybind11::list ops;
+  std::sort(op_names().begin(), op_names().end());
   for (const std::string& name : op_names()) ops.append(name);
   info["ops"] = ops;
   info["torch"] = TORCH_VERSION;
@@ -50,6 +40,23 @@ pybind11::dict build_info() {
   info["cpu_isa"] = cpu::isa_name(cpu::isa());
   info["cpu_isas_compiled"] = compiled;
   return info;
+}
+
+template <class Option>
+pybind11::tuple names() {
+  return pybind11::cast(std::vector<std::string>(std::begin(OptionNames<Option>::names),
+                                                 std::end(OptionNames<Option>::names)));
+}
+
+// The values of every option that is given by name.
+pybind11::dict options() {
+  pybind11::dict all;
+  all["scale_fn"] = names<ScaleFn>();
+  all["layout"] = names<Layout>();
+  all["order"] = names<Order>();
+  all["transform"] = names<Transform>();
+  all["bessel"] = pybind11::tuple(pybind11::cast(bessel_names()));
+  return all;
 }
 
 }  // namespace
@@ -60,7 +67,6 @@ PYBIND11_MODULE(_C, m) {
   using namespace fk::bindings;
   m.doc() = "Compiled kernels of flowkernels; use flowkernels.ops.";
   m.def("build_info", &build_info);
-#define FK_BIND(op) bind_##op(m);
-  FK_FOR_EACH_OP(FK_BIND)
-#undef FK_BIND
+  m.def("options", &options);
+  for (const Binder binder : binders()) binder(m);
 }

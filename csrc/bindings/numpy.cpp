@@ -70,7 +70,7 @@ py::array evaluate_each(const std::string& function, const Array<T>& x, const Ar
 
 }  // namespace
 
-void bind_numpy(py::module_& m) {
+static const Bound bound([](py::module_& m) {
   using namespace pybind11::literals;
   m.def("numpy_bessel", &evaluate<double>, "function"_a, py::arg("x").noconvert(), "order"_a);
   m.def("numpy_bessel", &evaluate<float>, "function"_a, py::arg("x").noconvert(), "order"_a);
@@ -78,7 +78,7 @@ void bind_numpy(py::module_& m) {
         py::arg("order").noconvert());
   m.def("numpy_bessel_order", &evaluate_each<float>, "function"_a, py::arg("x").noconvert(),
         py::arg("order").noconvert());
-}
+});
 
 }  // namespace bindings
 }  // namespace fk

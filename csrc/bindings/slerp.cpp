@@ -1,10 +1,9 @@
-// slerp: schema, autograd, CPU dispatch.
+// slerp: CPU dispatch.
 #include "slerp.h"
 
 #include <ATen/Parallel.h>
 
 #include "../cpu/slerp.h"
-#include "autograd.h"
 #include "module.h"
 #include "past_cache.h"
 #include "sum_rows.h"
@@ -14,7 +13,6 @@ namespace bindings {
 namespace {
 
 using slerp::Call;
-constexpr const char* op = Slerp::name;
 
 template <class Kernel>
 void run(const SlerpArgs& args, const Kernel& kernel) {
@@ -23,54 +21,48 @@ void run(const SlerpArgs& args, const Kernel& kernel) {
                    [&](int64_t begin, int64_t end) { kernel(args, begin, end); });
 }
 
-Tensor forward_cpu(const Tensor& a, const Tensor& b, const Tensor& t) {
-  Call call(a, b, t);
-  Tensor y = call.make_y(a);
-  call.args.past_cache = past_cache(a, b, y);
-  if (call.args.points > 0) run(call.args, cpu::slerp_forward);
-  return y;
-}
-
 // The gradient of t from those of all rows' points: summed over the rows that share t.
 Tensor reduced(const Tensor& grads, const Tensor& t) {
   if (t.dim() > 1) return grads.to(t.scalar_type()).reshape(t.sizes());
   return sum_rows(grads, t);
 }
 
-std::tuple<Tensor, Tensor, Tensor> backward_cpu(const Tensor& grad_y, const Tensor& a,
-                                                const Tensor& b, const Tensor& t) {
-  Call call(a, b, t);
-  call.check_grad(grad_y, a);
-  if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
-  Call::Gradients grads = call.make_gradients(grad_y, a, b);
-  call.args.past_cache = past_cache(grad_y, a, b, grads.a, grads.b);
-  run(call.args, cpu::slerp_backward);
-  return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
-}
+struct Cpu {
+  template <class>
+  static Tensor forward(const Tensor& a, const Tensor& b, const Tensor& t) {
+    Call call(a, b, t);
+    Tensor y = call.make_y(a);
+    call.args.past_cache = past_cache(a, b, y);
+    if (call.args.points > 0) run(call.args, cpu::slerp_forward);
+    return y;
+  }
+  template <class>
+  static std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad_y, const Tensor& a,
+                                                     const Tensor& b, const Tensor& t) {
+    Call call(a, b, t);
+    call.check_grad(grad_y, a);
+    if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
+    Call::Gradients grads = call.make_gradients(grad_y, a, b);
+    call.args.past_cache = past_cache(grad_y, a, b, grads.a, grads.b);
+    run(call.args, cpu::slerp_backward);
+    return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
+  }
+};
 
 // Numbers become 0-d tensors here: cheaper than in Python.
 Tensor call_with_number(const Tensor& a, const Tensor& b, double t) {
-  check_floating(op, "a", a);
+  check_floating(Slerp::name, "a", a);
   return Op<Slerp>::call(a, b,
                          at::scalar_tensor(t, at::device(at::kCPU).dtype(wide(a.scalar_type()))));
 }
 
 }  // namespace
 
-FK_LIBRARY_FRAGMENT(m) {
-  define_differentiable(m, op, "Tensor a, Tensor b, Tensor t", "Tensor grad_y", "Tensor",
-                        "(Tensor, Tensor, Tensor)");
-}
-TORCH_LIBRARY_IMPL(flowkernels, CPU, m) {
-  m.impl("slerp", &forward_cpu);
-  m.impl("slerp_backward", &backward_cpu);
-}
-TORCH_LIBRARY_IMPL(flowkernels, Autograd, m) { register_autograd<Slerp>(m); }
-
-void bind_slerp(pybind11::module_& m) {
-  bind_op<Slerp>(m);
-  m.def(op, &call_with_number, pybind11::call_guard<pybind11::gil_scoped_release>());
-}
+FK_DIFFERENTIABLE_OP(Slerp)
+FK_KERNELS(Slerp, CPU, Cpu)
+static const Bound bound_number([](pybind11::module_& m) {
+  m.def(Slerp::name, &call_with_number, pybind11::call_guard<pybind11::gil_scoped_release>());
+});
 
 }  // namespace bindings
 }  // namespace fk

@@ -11,6 +11,8 @@ namespace bindings {
 
 struct Slerp {
   static constexpr const char* name = "slerp";
+  static constexpr const char* arguments = "Tensor a, Tensor b, Tensor t";
+  static constexpr const char* gradients = "Tensor grad_y";
   using Signature = Tensor(const Tensor&, const Tensor&, const Tensor&);
 };
 

@@ -14,6 +14,8 @@ namespace bindings {
 
 struct Stereographic {
   static constexpr const char* name = "stereographic";
+  static constexpr const char* arguments = "Tensor z";
+  static constexpr const char* gradients = "Tensor grad_s, Tensor grad_log_det";
   static constexpr const char* argument = "z";
   static constexpr const char* grad_out = "grad_s";
   static constexpr int64_t extra_in = 0, extra_out = 1;  // elements beyond d
@@ -21,6 +23,8 @@ struct Stereographic {
 };
 struct StereographicInverse {
   static constexpr const char* name = "stereographic_inverse";
+  static constexpr const char* arguments = "Tensor s";
+  static constexpr const char* gradients = "Tensor grad_z, Tensor grad_log_det";
   static constexpr const char* argument = "s";
   static constexpr const char* grad_out = "grad_z";
   static constexpr int64_t extra_in = 1, extra_out = 0;

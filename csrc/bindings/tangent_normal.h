@@ -15,6 +15,8 @@ namespace bindings {
 
 struct TangentNormal {
   static constexpr const char* name = "tangent_normal";
+  static constexpr const char* arguments = "Tensor loc, Tensor cosine, Tensor sine, Tensor seed";
+  static constexpr const char* gradients = "Tensor grad";
   using Signature = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&);
 };
 

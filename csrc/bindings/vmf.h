@@ -22,12 +22,18 @@ namespace bindings {
 using LogProbSignature = Tensor(const Tensor&, const Tensor&, const Tensor&, bool);
 struct VmfLogProb {
   static constexpr const char* name = "vmf_log_prob";
+  static constexpr const char* arguments =
+      "Tensor x, Tensor loc, Tensor concentration, bool grad_loc";
+  static constexpr const char* gradients = "Tensor grad";
   static constexpr const char* point = "x";
   static constexpr bool stereographic = false;
   using Signature = LogProbSignature;
 };
 struct StereographicVmfLogProb {
   static constexpr const char* name = "stereographic_vmf_log_prob";
+  static constexpr const char* arguments =
+      "Tensor z, Tensor loc, Tensor concentration, bool grad_loc";
+  static constexpr const char* gradients = "Tensor grad";
   static constexpr const char* point = "z";
   static constexpr bool stereographic = true;
   using Signature = LogProbSignature;

@@ -32,15 +32,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cosine_cpu(const Tensor& concentratio
 }  // namespace
 
 FK_LIBRARY_FRAGMENT(m) {
-  const std::string schema =
-      "(Tensor concentration, Tensor seed, int dim, bool slopes) -> "
-      "(Tensor, Tensor, Tensor, Tensor)";
-  m.def((VmfSampleCosine::name + schema).c_str(), {at::Tag::pt2_compliant_tag});
-  m.def((VmfSampleCosine::name + ("_reference" + schema)).c_str());
+  define(m, VmfSampleCosine::name,
+         "(Tensor concentration, Tensor seed, int dim, bool slopes) -> " + tensors(4));
 }
 TORCH_LIBRARY_IMPL(flowkernels, CPU, m) { m.impl(VmfSampleCosine::name, &cosine_cpu); }
-
-void bind_vmf_sample(pybind11::module_& m) { bind_op<VmfSampleCosine>(m); }
+static const Bound bound(&bind_op<VmfSampleCosine>);
 
 }  // namespace bindings
 }  // namespace fk

@@ -97,21 +97,13 @@ TileFunctions<E> tile_functions(bool shift_first, bool inverse) {
 template <class E>
 TileFunctions<E> tile_functions(const AffineCouplingArgs& a) {
   switch (a.scale_fn) {
-    case ScaleFn::exp:
-      return tile_functions<E, ScaleFn::exp>(a.shift_first, a.inverse);
-    case ScaleFn::tanh:
-      return tile_functions<E, ScaleFn::tanh>(a.shift_first, a.inverse);
-    case ScaleFn::softclip:
-      return tile_functions<E, ScaleFn::softclip>(a.shift_first, a.inverse);
-    case ScaleFn::atan:
-      return tile_functions<E, ScaleFn::atan>(a.shift_first, a.inverse);
-    case ScaleFn::sigmoid:
-      return tile_functions<E, ScaleFn::sigmoid>(a.shift_first, a.inverse);
-    case ScaleFn::inv_sigmoid:
-      return tile_functions<E, ScaleFn::inv_sigmoid>(a.shift_first, a.inverse);
-    default:
-      return tile_functions<E, ScaleFn::softplus>(a.shift_first, a.inverse);
+#define FK_TILE_FUNCTIONS(F) \
+  case ScaleFn::F:           \
+    return tile_functions<E, ScaleFn::F>(a.shift_first, a.inverse);
+    FK_SCALE_FUNCTIONS(FK_TILE_FUNCTIONS)
+#undef FK_TILE_FUNCTIONS
   }
+  return {};
 }
 
 constexpr int short_row = 128;  // elements of a row that shares its tile with others

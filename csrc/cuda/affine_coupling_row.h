@@ -32,20 +32,11 @@ FK_DEVICE void scales_by(const Coupling<T>& c, const T (&raw)[N], CouplingScale<
 template <class T, int N>
 FK_DEVICE void scales(const Coupling<T>& c, const T (&raw)[N], CouplingScale<T> (&out)[N]) {
   switch (c.scale_fn) {
-    case ScaleFn::exp:
-      return scales_by<ScaleFn::exp>(c, raw, out);
-    case ScaleFn::tanh:
-      return scales_by<ScaleFn::tanh>(c, raw, out);
-    case ScaleFn::softclip:
-      return scales_by<ScaleFn::softclip>(c, raw, out);
-    case ScaleFn::atan:
-      return scales_by<ScaleFn::atan>(c, raw, out);
-    case ScaleFn::sigmoid:
-      return scales_by<ScaleFn::sigmoid>(c, raw, out);
-    case ScaleFn::inv_sigmoid:
-      return scales_by<ScaleFn::inv_sigmoid>(c, raw, out);
-    default:
-      return scales_by<ScaleFn::softplus>(c, raw, out);
+#define FK_SCALES_BY(F) \
+  case ScaleFn::F:      \
+    return scales_by<ScaleFn::F>(c, raw, out);
+    FK_SCALE_FUNCTIONS(FK_SCALES_BY)
+#undef FK_SCALES_BY
   }
 }
 

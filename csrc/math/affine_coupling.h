@@ -14,8 +14,17 @@
 // Domain: every finite r; b > 0.
 #pragma once
 
-#include "../args/affine_coupling.h"
+#include "../args/options.h"
 #include "elementary.h"
+
+namespace fk {
+
+// The list of scale functions; `coupling_scale` below is their mathematics.
+#define FK_SCALE_FUNCTIONS(X) \
+  X(exp) X(tanh) X(softclip) X(atan) X(sigmoid) X(inv_sigmoid) X(softplus)
+FK_OPTION(ScaleFn, FK_SCALE_FUNCTIONS)
+
+}  // namespace fk
 
 FK_BEGIN
 
@@ -60,6 +69,7 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     out.dlog_s = select(unclamped <= real<V>(Limits::coupling_softplus_ceiling),
                         ratio(slope, out.s), real<V>(0.0));
   } else {
+    static_assert(F == ScaleFn::sigmoid || F == ScaleFn::inv_sigmoid);
     const V v = r + real<V>(Limits::coupling_sigmoid_shift);
     const V e = exp(-abs(v));
     const mask_t<V> negative = v < real<V>(0.0);

@@ -83,29 +83,14 @@ struct Named {
 };
 template <class Body>
 inline auto with_function(BesselFunction f, Body body) {
-  using E = BesselFunction;
   switch (f) {
-    case E::log_normalizer:
-      return body(Named<E::log_normalizer>());
-    case E::peak:
-      return body(Named<E::peak>());
-    case E::divergence:
-      return body(Named<E::divergence>());
-    case E::ratio_complement:
-      return body(Named<E::ratio_complement>());
-    case E::ratio_slope:
-      return body(Named<E::ratio_slope>());
-    case E::concentration:
-      return body(Named<E::concentration>());
-    case E::concentration_complement:
-      return body(Named<E::concentration_complement>());
-    case E::log_iv:
-      return body(Named<E::log_iv>());
-    case E::log_iv_slope:
-      return body(Named<E::log_iv_slope>());
-    default:
-      return body(Named<E::ratio>());
+#define FK_WITH(name)        \
+  case BesselFunction::name: \
+    return body(Named<BesselFunction::name>());
+    FK_BESSEL_FUNCTIONS(FK_WITH)
+#undef FK_WITH
   }
+  __builtin_unreachable();
 }
 
 FK_END

@@ -2,13 +2,13 @@
 //
 //   psi(z) = [z rho, 1 - rho],   rho = 2 / (1 + |z|^2),   log det = d log rho
 //
-// z = 0 maps to the south pole -e_{d+1}; the north pole +e_{d+1} is not in the image.
+// z = 0 goes to the south pole -e_{d+1}; the north pole +e_{d+1} is the missing point.
 // log det is that of the volume element of S^d (Gemici, Rezende & Mohamed, Normalizing
 // Flows on Riemannian Manifolds, arXiv 1611.02304, sec. 4).
 //
-// The inverse of s = [h, l] of length N is h / (N - l) = h (N + l) / |h|^2.  Both forms
-// depend only on the direction of s, so a rounded s needs no normalisation; each is
-// free of cancellation on one half of the sphere.
+// The inverse of s = [h, l] of length N is h / (N - l) = h (N + l) / |h|^2: two forms of
+// one function of the direction of s, so a rounded s needs no normalisation; each is
+// free of cancellation on its half of the sphere.
 //
 // Every map here and its pullback has the form
 //
@@ -42,7 +42,7 @@ struct StereographicRow {
 template <class V>
 struct StereographicCoefficients {
   V gain, slope;
-  V last;     // element d + 1, if there is one
+  V last;     // the element after the d mapped ones, where there is one
   V log_det;  // forward maps only
 };
 
@@ -64,7 +64,7 @@ FK_HD StereographicPoint<V> stereographic_point(const StereographicRow<V>& row) 
   p.factor = ratio * row.scale;
   p.rho = p.factor * row.scale;
   p.last = select(near, row.excess / denominator, one);
-  // Near |z| = 1 the logarithm is close to 0; log1p of the excess keeps full precision.
+  // Near |z| = 1 the logarithm goes through 0: log1p of the excess keeps its digits.
   const V half = real<V>(0.5);
   p.log_rho = -log1p(select(near, half * row.excess, half * row.square - one));
   if (!all(near)) p.log_rho += two * log(row.scale);

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops.log_iv import bessel
+from ..ops.bessel import bessel
 from .axial import AxialDistribution
 from .resultant import checked_samples, mean_direction
 

@@ -1,4 +1,4 @@
-"""Affine coupling and its network, in plain torch."""
+"""Affine coupling and its network, by definition."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def affine_coupling_mlp(
     transform: str = "second",
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """The kept half through the network, its output as the parameters of the coupling."""
+    """The network reads the kept part, the coupling its output."""
     kept, _ = identity_split(x, weights[-1].shape[0] // 2, transform=transform)
     return affine_coupling_split(x, mlp(kept, weights, biases), transform=transform, **options)

@@ -1,4 +1,4 @@
-"""The half that a coupling keeps, in plain torch."""
+"""The half that a coupling keeps, by definition."""
 
 from __future__ import annotations
 
@@ -6,6 +6,5 @@ from torch import Tensor
 
 
 def identity_split(x: Tensor, coupled: int, *, transform: str = "second") -> tuple[Tensor, Tensor]:
-    """(x[:, :-coupled] or x[:, coupled:], x), both views of x."""
-    start = coupled if transform == "first" else 0
-    return x.narrow(1, start, x.shape[1] - coupled), x.view_as(x)
+    """(x[:, :C - coupled] or x[:, coupled:], x)."""
+    return x[:, coupled:] if transform == "first" else x[:, : x.shape[1] - coupled], x.view_as(x)

@@ -1,15 +1,15 @@
-"""A ReLU network in plain torch."""
+"""A ReLU network, by definition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch.nn.functional import linear
 
 
 def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-    """x -> W_n relu(... relu(W_1 x + b_1) ...) + b_n."""
-    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        x = linear(x if i == 0 else x.relu(), weight, bias)
-    return x
+    """h -> W h + b, with max(0, h) between the layers."""
+    h = x @ weights[0].mT + biases[0]
+    for weight, bias in zip(weights[1:], biases[1:], strict=True):
+        h = h.relu() @ weight.mT + bias
+    return h

@@ -1,126 +1,135 @@
-"""Samples of the von Mises-Fisher distribution in plain torch."""
+"""The cosines of von Mises-Fisher samples and their paths, by definition, in NumPy.
+
+w = loc.x has the density proportional to exp(kappa w) (1 - w^2)^((n-2)/2) with n = p - 1: Ulrich
+(1984) and Wood (1994). Its derivatives in kappa at a fixed quantile are integrals over the tail
+beyond w, made here by brute force.
+"""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .log_iv import iv_ratio_complement, iv_ratio_derivative
-from .philox import COSINE, philox, row_keys, uniform
-from .tangent_normal import tangent_normal
+from .philox import COSINE, philox, uniform
 
-ROUNDS = 32  # a proposal fails with probability at most 0.34: all fail below 1e-14
-_WORD = 0xFFFFFFFF
-_NODES, _WEIGHTS = (a.tolist() for a in np.polynomial.legendre.leggauss(24))
-
-
-def vmf_sample(
-    loc: Tensor, concentration: Tensor, sample_shape: torch.Size | tuple[int, ...] = ()
-) -> Tensor:
-    """Draws of shape (*sample_shape, *batch, p), differentiable in both parameters."""
-    shape = (*sample_shape, *torch.broadcast_shapes(loc.shape[:-1], concentration.shape))
-    kappa = concentration.to(torch.promote_types(loc.dtype, torch.float32)).expand(shape)
-    seed = torch.randint(-(2**63), 2**63 - 1, (), device=loc.device)
-    drawn = vmf_sample_cosine(kappa.detach(), seed, loc.shape[-1], True)
-    return tangent_normal(loc, *along_path(kappa, *drawn), seed)
-
-
-def along_path(
-    kappa: Tensor, cosine: Tensor, sine: Tensor, slope: Tensor, bend: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The drawn cosine and sine as functions of kappa, by their Taylor polynomials.
-
-    w' = s^2 slope and w'' = s^2 bend, so s' = -w s slope and s'' = -s (slope^2 + w bend).
-    The values are as drawn; the first two derivatives are exact.
-    """
-    step = kappa - kappa.detach()
-    first = step * slope
-    second = step.square() / 2
-    return (
-        cosine + sine.square() * (first + second * bend),
-        sine * (1 - cosine * first - second * (slope.square() + cosine * bend)),
-    )
+Array = NDArray[np.float64]
+ROUNDS = 32  # all of which fail with probability below 1e-14
+PANELS = 24
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(24)
 
 
 def vmf_sample_cosine(
     kappa: Tensor, seed: Tensor, dim: int, slopes: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """w = loc.x and sqrt(1 - w^2) by Ulrich and Wood's rejection, and w's slope and bend."""
-    below, above = _draw(kappa.double(), seed, dim)
-    cosine, sine = (above - below) / 2, (above * below).sqrt()
-    if slopes:
-        slope, bend = _path(kappa.double(), below, above, dim)
-    else:
-        slope = bend = kappa.new_empty(0)
-    wide = torch.promote_types(kappa.dtype, torch.float32)
-    return cosine.to(wide), sine.to(wide), slope.to(wide), bend.to(wide)
+    """w, sqrt(1 - w^2), and the first and second derivative of w in kappa over 1 - w^2."""
+    k = kappa.detach().double().reshape(-1).numpy()
+    below, above = _draw(k, seed, dim - 1)
+    w, s = (above - below) / 2, np.sqrt(above * below)
+    slope, bend = _path(k, w, s, dim - 1) if slopes else (np.empty(0), np.empty(0))
+    shape = kappa.shape if slopes else torch.Size([0])
+    first, second = (torch.from_numpy(a).reshape(shape) for a in (slope, bend))
+    cosine, sine = (torch.from_numpy(a).reshape(kappa.shape) for a in (w, s))
+    return cosine, sine, first, second
 
 
-def _draw(kappa: Tensor, seed: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """1 - w and 1 + w (csrc/math/vmf_sample.h says how)."""
-    n = dim - 1
-    key, row = (t.unsqueeze(-1) for t in row_keys(seed, kappa.shape))
-    trial = torch.arange(ROUNDS, device=kappa.device).expand(*kappa.shape, ROUNDS)
-    stream = torch.full_like(trial, COSINE)
-    low, high = (row & _WORD).expand(trial.shape), (row >> 32).expand(trial.shape)
-    a = philox((2 * trial, low, high, stream), key)
-    b = philox((2 * trial + 1, low, high, stream), key)
-    gap = torch.log(uniform(a[0], a[1]))
-    gap = gap * 2 / (n - 1) if n > 1 else torch.full_like(gap, -math.inf)
-    half = uniform(a[2], a[3]) * math.pi
-    # 1 -+ r cos(2 half) without cancellation
-    r = (-torch.expm1(gap)).sqrt()
-    lost = torch.exp(gap) / (1 + r)
-    not_e = lost / 2 + r * half.sin().square()
-    e = lost / 2 + r * half.cos().square()
-    k = kappa.unsqueeze(-1)
-    c = torch.sqrt(4 * k * k + n * n)
-    ratio = n / (2 * k + c)
-    two_ab = (n + 2 * k + c) / 2 * ratio
-    scale = not_e + ratio * e
-    s = two_ab / scale
-    log_ratio = n * torch.log(s / n) - s + 2 * two_ab / (1 + ratio)
-    accepted = log_ratio > torch.log(uniform(b[0], b[1]))
-    # the first that is accepted, or the last
-    accepted = torch.cat([accepted[..., :-1], torch.ones_like(accepted[..., :1])], -1)
-    taken = accepted.to(torch.int8).argmax(-1, keepdim=True)
-    below, above = 2 * ratio * e / scale, 2 * not_e / scale
-    return below.gather(-1, taken).squeeze(-1), above.gather(-1, taken).squeeze(-1)
+def _draw(k: Array, seed: Tensor, n: int) -> tuple[Array, Array]:
+    """1 - w and 1 + w of the first proposal of each row that is accepted."""
+    row = torch.arange(len(k))
+    below, above = np.full((2, len(k)), np.nan)
+    # The envelope: w = (1 - (1 + b) z) / (1 - (1 - b) z) for z of a beta distribution.
+    b = n / (2 * k + np.sqrt(4 * k * k + n * n))
+    for trial in range(ROUNDS):
+        words = [
+            philox((zero + 2 * trial + i, row, zero, zero + COSINE), seed + zero)
+            for zero in [torch.zeros_like(row)]
+            for i in (0, 1)
+        ]
+        u, v = (uniform(*words[0][i : i + 2]).numpy() for i in (0, 2))
+        # z = (1 + r cos(2 pi v)) / 2 with r^2 = 1 - u^(2 / (n - 1)), and 1 - z, without loss.
+        gap = np.log(u) * 2 / (n - 1) if n > 1 else np.full(len(k), -np.inf)
+        r = np.sqrt(-np.expm1(gap))
+        lost, half = np.exp(gap) / (1 + r) / 2, np.pi * v
+        z, rest = lost + r * np.cos(half) ** 2, lost + r * np.sin(half) ** 2
+        scale = rest + b * z
+        # The density over the envelope, at most 1.
+        q = (1 + b) / 2 / scale
+        ratio = n * (np.log(q) - q + 1)
+        taken = np.isnan(below) & (
+            (ratio > np.log(uniform(*words[1][:2]).numpy())) | (trial == ROUNDS - 1)
+        )
+        below[taken], above[taken] = (2 * b * z / scale)[taken], (2 * rest / scale)[taken]
+    return below, above
 
 
-def _path(kappa: Tensor, below: Tensor, above: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """(dw/dkappa) / s^2 and (d^2w/dkappa^2) / s^2 at a fixed quantile, by quadrature.
+def _integral(low: Array, high: Array) -> tuple[Array, Array]:
+    """Nodes and weights of Gauss and Legendre in PANELS panels from low to high, a row each."""
+    left = np.arange(PANELS)[:, None]
+    at = (left + (_NODES + 1) / 2).reshape(-1) / PANELS
+    weights = np.tile(_WEIGHTS / 2 / PANELS, PANELS)
+    width = (high - low)[:, None]
+    return low[:, None] + width * at, width * weights
 
-    csrc/math/vmf_sample.h derives them.
+
+def _end(log_density: object, start: Array, limit: Array) -> Array:
+    """Where, from start towards limit, a concave log density has fallen by 50."""
+    near, far = start.copy(), limit.copy()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for _ in range(60):
+            middle = (near + far) / 2
+            inside = log_density(middle) > -50  # type: ignore[operator]
+            near, far = np.where(inside, middle, near), np.where(inside, far, middle)
+    return far
+
+
+def _moments(k: Array, n: int) -> tuple[Array, Array]:
+    """1 - A and A', the mean of 1 - w and the variance of w, over the angle from the mode."""
+    # The density of the angle t is exp(k cos t) sin(t)^(n-1); at its mode cos t = c.
+    c = 2 * k / ((n - 1) + np.sqrt((n - 1) ** 2 + 4 * k * k)) if n > 1 else np.ones_like(k)
+    mode = np.arccos(np.clip(c, -1, 1))
+    if n > 1:  # sin(t)^2 = (n - 1) cos(t) / k, where the arc cosine loses digits
+        root = np.sqrt((n - 1) * c / np.maximum(k, 1e-300))
+        mode = np.where(c > 0.7, np.arcsin(np.clip(root, 0, 1)), mode)
+
+    def log_density(t: Array) -> Array:
+        shape = k.reshape(-1, *[1] * (t.ndim - 1)), mode.reshape(-1, *[1] * (t.ndim - 1))
+        fall = -2 * shape[0] * np.sin((t + shape[1]) / 2) * np.sin((t - shape[1]) / 2)
+        if n == 1:
+            return fall
+        return fall + (n - 1) * (np.log(np.sin(t)) - np.log(np.sin(shape[1])))
+
+    low = _end(log_density, mode, np.zeros_like(k))
+    high = _end(log_density, mode, np.full_like(k, np.pi))
+    parts = [_integral(low, mode), _integral(mode, high)]
+    t, weight = (np.concatenate(both, -1) for both in zip(*parts, strict=True))
+    density = weight * np.exp(log_density(t))
+    density /= density.sum(-1, keepdims=True)
+    short = 2 * np.sin(t / 2) ** 2  # 1 - w
+    mean = (density * short).sum(-1)
+    return mean, (density * (short - mean[:, None]) ** 2).sum(-1)
+
+
+def _path(k: Array, w: Array, s: Array, n: int) -> tuple[Array, Array]:
+    """(dw/dk) / s^2 and (d^2w/dk^2) / s^2.
+
+    With f the density, f w' is minus the derivative of the distribution function in k: the
+    integral of (t - A) f(t) over t beyond w, on whichever side is shorter.
     """
-    n = dim - 1
-    w, s = (above - below) / 2, (above * below).sqrt().clamp_min(1e-150)
-    complement = iv_ratio_complement(dim / 2, kappa)
-    rate = iv_ratio_derivative(dim / 2, kappa)
-    inner = below < complement
-    side = torch.where(inner, -1.0, 1.0).to(w.dtype)
-    room = torch.atan2(s, torch.where(inner, w, -w))
-    curvature = (kappa * w + (n - 1) / (s * s)).clamp_min(0)
-    fall = (side * (kappa * s - (n - 1) * w / s)).clamp_min(0)
-    reach = 100 / (fall + (fall * fall + 100 * curvature).sqrt()).clamp_min(1e-150)
-    reach = torch.minimum(reach, room)
-    rho = (torch.tensor(_NODES, dtype=w.dtype, device=w.device) + 1) / 2
-    weight = torch.tensor(_WEIGHTS, dtype=w.dtype, device=w.device) / 2
-    half = (side * reach / 2).unsqueeze(-1) * rho
-    w_, s_ = w.unsqueeze(-1), s.unsqueeze(-1)
-    drop = -2 * half.sin() * (s_ * half.cos() + w_ * half.sin())
-    log_sine = torch.log1p(2 * half.sin() * (w_ / s_ * half.cos() - half.sin()))
-    g = weight * torch.exp(kappa.unsqueeze(-1) * drop + (n - 1) * log_sine)
-    distance = drop + (complement - below).unsqueeze(-1)
-    step = reach / s
-    slope = (g * distance.abs()).sum(-1) * step
-    spread = (g * (distance.square() - rate.unsqueeze(-1))).sum(-1)
-    bend = (
-        -2 * slope * (complement - below)
-        - slope.square() * (kappa * s * s - (n - 2) * w)
-        - side * step * spread
-    )
-    return slope, bend
+    rest, rate = _moments(k, n)
+    angle = np.arctan2(s, w)
+    below = 2 * np.sin(angle / 2) ** 2
+    to_mode = below < rest  # w > A: the tail lies towards angle 0
+
+    def exponent(t: Array) -> Array:
+        k_, a = (v.reshape(-1, *[1] * (t.ndim - 1)) for v in (k, angle))
+        drop = -2 * np.sin((t + a) / 2) * np.sin((t - a) / 2)  # cos t - w
+        return k_ * drop + ((n - 1) * np.log(np.sin(t) / np.sin(a)) if n > 1 else 0.0)
+
+    end = _end(exponent, angle, np.where(to_mode, 0.0, np.pi))
+    t, weight = _integral(angle, end)
+    g = np.abs(weight) * np.exp(exponent(t)) / s[:, None]  # f(t) dt / f(w) / s^2, t the angle
+    distance = rest[:, None] - 2 * np.sin(t / 2) ** 2  # cos t - A
+    slope = (g * np.abs(distance)).sum(-1)
+    spread = np.where(to_mode, 1, -1) * (g * (distance**2 - rate[:, None])).sum(-1)
+    return slope, spread - 2 * slope * (rest - below) - slope**2 * (k * s * s - (n - 2) * w)

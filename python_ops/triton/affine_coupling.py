@@ -22,6 +22,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .._extension import _C
 from .elementary import atan, exp, log1p_nonnegative, tanh
 from .engine.calls import Call, planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
@@ -67,6 +68,7 @@ def scale(raw, SCALE_FN: tl.constexpr, BOUND: tl.constexpr):
         inverse = 1.0 / (e + 1.0)
         log_s = tl.where(v > 0.0, 0.0, v) - log1p_nonnegative(e)
         complement = tl.where(v < 0.0, 1.0, e) * inverse
+        tl.static_assert(SCALE_FN == "sigmoid" or SCALE_FN == "inv_sigmoid")
         if SCALE_FN == "sigmoid":
             return log_s, tl.where(v < 0.0, e, 1.0) * inverse, complement
         else:
@@ -197,10 +199,7 @@ def backward_kernel(
 
 # ---- options and checks ------------------------------------------------------------
 
-SCALE_FNS = ("exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus")
-LAYOUTS = ("shift_scale", "scale_shift", "interleaved")
-ORDERS = ("scale_then_shift", "shift_then_scale")
-TRANSFORMS = ("second", "first")
+OPTIONS = _C.options()  # the values of each, by name
 
 
 def _check(x: Tensor, params: Tensor, *options: Any) -> None:
@@ -217,11 +216,11 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> None:
         and params.shape[2:] == x.shape[2:]
         and params.shape[1] % 2 == 0
         and params.shape[1] <= 2 * x.shape[1]
-        and scale_fn in SCALE_FNS
+        and scale_fn in OPTIONS["scale_fn"]
         and 0 < bound < float("inf")
-        and layout in LAYOUTS
-        and order in ORDERS
-        and transform in TRANSFORMS
+        and layout in OPTIONS["layout"]
+        and order in OPTIONS["order"]
+        and transform in OPTIONS["transform"]
     ):
         refuse("affine_coupling", x, params, *options)
 
@@ -317,7 +316,7 @@ def _halves(o: _Operand, channels: Any, layout: str) -> tuple[Any, Any]:
 
 
 @planned(tensors=2)
-def forward(x: Tensor, params: Tensor, *options: Any) -> Call:
+def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
     """(y, log_det); the options are those of the dispatcher's schema."""
     _check(x, params, *options)
     layout, pairs = options[2], options[2] == "interleaved"
@@ -341,7 +340,7 @@ def forward(x: Tensor, params: Tensor, *options: Any) -> Call:
 
 
 @planned(tensors=4)
-def backward(
+def affine_coupling_backward(
     grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor, *options: Any
 ) -> Call:
     """(grad_x, grad_params)."""

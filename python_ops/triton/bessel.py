@@ -185,7 +185,7 @@ def _call(
 
 
 @planned(tensors=1)
-def forward(x: Tensor, order: float, function: str) -> Call:
+def bessel(x: Tensor, order: float, function: str) -> Call:
     """The function of every element."""
     entry = _entry(x, order, function)
     return _call(
@@ -195,7 +195,7 @@ def forward(x: Tensor, order: float, function: str) -> Call:
 
 
 @planned(tensors=2)
-def backward(grad: Tensor, x: Tensor, order: float, function: str) -> Call:
+def bessel_backward(grad: Tensor, x: Tensor, order: float, function: str) -> Call:
     """`grad` times the function's derivative."""
     entry = _entry(x, order, function)
     check_gradients("bessel", (grad,), [(x.shape, wide_of(x.dtype))], x, order, function)

@@ -269,12 +269,12 @@ def _call(x: Tensor, order: Tensor, function: str, grad: Tensor | None) -> Call:
 
 
 @planned(tensors=2)
-def forward(x: Tensor, order: Tensor, function: str) -> Call:
+def bessel_order(x: Tensor, order: Tensor, function: str) -> Call:
     """The function of every element at its order."""
     return _call(x, order, function, None)
 
 
 @planned(tensors=3)
-def backward(grad: Tensor, x: Tensor, order: Tensor, function: str) -> Call:
+def bessel_order_backward(grad: Tensor, x: Tensor, order: Tensor, function: str) -> Call:
     """`grad` times the derivative in x, and zeros: the one in the order is refused elsewhere."""
     return _call(x, order, function, grad)

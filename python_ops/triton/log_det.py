@@ -62,7 +62,7 @@ def _tiles(diag: Tensor, event_ndim: int) -> tuple[torch.Size, Any, Any, Any, An
 
 
 @planned(tensors=1)
-def forward(diag: Tensor, event_ndim: int) -> Call:
+def log_det_diagonal(diag: Tensor, event_ndim: int) -> Call:
     """The sum of log|diag| over the last `event_ndim` dimensions."""
     batch, rows, n, units, tiles, constants = _tiles(diag, event_ndim)
     source = rows_of(diag, batch, event_ndim)
@@ -77,7 +77,7 @@ def forward(diag: Tensor, event_ndim: int) -> Call:
 
 
 @planned(tensors=2)
-def backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Call:
+def log_det_diagonal_backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int) -> Call:
     """grad_log_det / diag."""
     batch, rows, n, units, tiles, constants = _tiles(diag, event_ndim)
     outputs = [(batch, wide_of(diag.dtype))]

@@ -9,6 +9,7 @@ keeps the ops whole, because a program must not hold kernels of one backend.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,38 +17,26 @@ from typing import Any
 import torch
 from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
 
+from .._declaration import OPS as DECLARED
 from .engine.refuse import remember
 
-# op of the dispatcher: module of this package and the names of its functions, the second that of
-# `<op>_backward` where there is one.
-OPS = {
-    "affine_coupling": ("affine_coupling", "forward", "backward"),
-    "bessel": ("bessel", "forward", "backward"),
-    "bessel_order": ("bessel_order", "forward", "backward"),
-    "log_det_diagonal": ("log_det", "forward", "backward"),
-    "slerp": ("slerp", "forward", "backward"),
-    "stereographic": ("stereographic", "forward", "backward"),
-    "stereographic_inverse": ("stereographic", "inverse_forward", "inverse_backward"),
-    "tangent_normal": ("tangent_normal", "forward", "backward"),
-    "vmf_log_prob": ("vmf", "forward", "backward"),
-    "stereographic_vmf_log_prob": ("vmf", "latent_forward", "latent_backward"),
-    "vmf_sample_cosine": ("vmf_sample", "forward"),
-}
-# A plan is memory of the device made at the first call, which a graph must not make anew
-# each time: torch.compile keeps these ops whole.
-WHOLE = (
-    "bessel",
-    "bessel_order",
-    "vmf_log_prob",
-    "stereographic_vmf_log_prob",
-    "vmf_sample_cosine",
-)
+
+def _module_of(op: str) -> str:
+    """The module of an op's kernels: the one of its name, or else that of its family."""
+    own = importlib.util.find_spec(f"{__package__}.{op}")
+    return op if own is not None else DECLARED[op].family
+
+
+# op of the dispatcher: the module that has the functions `<op>` and, if declared, `<op>_backward`.
+OPS = {op: _module_of(op) for op, declared in DECLARED.items() if declared.kernels}
+# torch.compile keeps these ops whole.
+WHOLE = tuple(op for op in OPS if DECLARED[op].whole)
 
 _LIBRARY = torch.library.Library("flowkernels", "IMPL")
 
 
 def _lazy(module: str, function: str) -> Callable[..., Any]:
-    """`function`, imported by its first call."""
+    """A function of a module, imported by its first call."""
     loaded: Callable[..., Any] | None = None
 
     def call(*args: Any) -> Any:
@@ -79,15 +68,15 @@ def _decomposition(implementation: Callable[..., Any]) -> Callable[..., Any]:
 
 def register(*keys: str) -> None:
     """Puts every kernel under dispatch keys: CUDA, and CPU for the interpreter."""
-    for op, (module, *functions) in OPS.items():
-        for name, function in zip((op, f"{op}_backward"), functions, strict=False):
+    for op, module in OPS.items():
+        for name in (op, f"{op}_backward") if DECLARED[op].backward else (op,):
             remember(name)
-            implementation = _lazy(module, function)
+            implementation = _lazy(module, name)
             for key in keys:
                 with warnings.catch_warnings():  # the CPU has kernels already
                     warnings.simplefilter("ignore")
                     _LIBRARY.impl(name, implementation, key)
-            if op not in WHOLE:
+            if not DECLARED[op].whole:
                 torch.library.register_torch_dispatch(
                     f"flowkernels::{name}", FunctionalTensorMode, _decomposition(implementation)
                 )

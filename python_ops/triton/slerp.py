@@ -353,7 +353,7 @@ class _Pairs:
 
 
 @planned(tensors=3)
-def forward(a: Tensor, b: Tensor, t: Tensor) -> Call:
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Call:
     """The points: (*batch, D) where `t` has no dimension, else (*batch, T, D)."""
     pairs = _Pairs(a, b, t)
     return Call(
@@ -366,7 +366,7 @@ def forward(a: Tensor, b: Tensor, t: Tensor) -> Call:
 
 
 @planned(tensors=4)
-def backward(grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor) -> Call:
+def slerp_backward(grad_y: Tensor, a: Tensor, b: Tensor, t: Tensor) -> Call:
     """The gradients of a, b and t; that of `t` summed over the pairs that share it."""
     pairs = _Pairs(a, b, t)
     check_gradients("slerp", (grad_y,), [(pairs.y_shape, a.dtype)], a, b, t)

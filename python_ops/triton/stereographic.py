@@ -243,24 +243,24 @@ def _backward(op: str, grad: Tensor, grad_log_det: Tensor, x: Tensor, inverse: b
 
 
 @planned(tensors=1)
-def forward(z: Tensor) -> Call:
+def stereographic(z: Tensor) -> Call:
     """(s, log_det)."""
     return _forward("stereographic", z, False)
 
 
 @planned(tensors=3)
-def backward(grad_s: Tensor, grad_log_det: Tensor, z: Tensor) -> Call:
+def stereographic_backward(grad_s: Tensor, grad_log_det: Tensor, z: Tensor) -> Call:
     """The gradient of z."""
     return _backward("stereographic", grad_s, grad_log_det, z, False)
 
 
 @planned(tensors=1)
-def inverse_forward(s: Tensor) -> Call:
+def stereographic_inverse(s: Tensor) -> Call:
     """(z, log_det)."""
     return _forward("stereographic_inverse", s, True)
 
 
 @planned(tensors=3)
-def inverse_backward(grad_z: Tensor, grad_log_det: Tensor, s: Tensor) -> Call:
+def stereographic_inverse_backward(grad_z: Tensor, grad_log_det: Tensor, s: Tensor) -> Call:
     """The gradient of s."""
     return _backward("stereographic_inverse", grad_z, grad_log_det, s, True)

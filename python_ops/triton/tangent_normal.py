@@ -186,7 +186,7 @@ class _Points:
 
 
 @planned(tensors=4)
-def forward(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Call:
+def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Call:
     """The points."""
     points = _Points(loc, cosine, sine, seed)
     return Call(
@@ -198,7 +198,9 @@ def forward(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Call:
 
 
 @planned(tensors=5)
-def backward(grad: Tensor, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Call:
+def tangent_normal_backward(
+    grad: Tensor, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor
+) -> Call:
     """The gradients of loc, cosine and sine; the seed's is 0."""
     points = _Points(loc, cosine, sine, seed)
     outputs = [((*cosine.shape, points.n + 1), loc.dtype)]

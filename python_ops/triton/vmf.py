@@ -325,24 +325,28 @@ def _backward(
 
 
 @planned(tensors=3)
-def forward(x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
+def vmf_log_prob(x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
     """The log density of points on the sphere."""
     return _forward("vmf_log_prob", x, loc, kappa, False)
 
 
 @planned(tensors=4)
-def backward(grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
+def vmf_log_prob_backward(
+    grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
+) -> Call:
     """The gradients of x, loc (zeros where not wanted) and kappa."""
     return _backward("vmf_log_prob", grad, x, loc, kappa, want_loc, False)
 
 
 @planned(tensors=3)
-def latent_forward(z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
+def stereographic_vmf_log_prob(z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
     """The log density of latents in R^d."""
     return _forward("stereographic_vmf_log_prob", z, loc, kappa, True)
 
 
 @planned(tensors=4)
-def latent_backward(grad: Tensor, z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
+def stereographic_vmf_log_prob_backward(
+    grad: Tensor, z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
+) -> Call:
     """The gradients of z, loc (zeros where not wanted) and kappa."""
     return _backward("stereographic_vmf_log_prob", grad, z, loc, kappa, want_loc, True)

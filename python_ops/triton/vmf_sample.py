@@ -150,7 +150,7 @@ def _nodes(device: torch.device) -> Tensor:
 
 
 @planned(tensors=2)
-def forward(concentration: Tensor, seed: Tensor, dim: int, slopes: bool) -> Call:
+def vmf_sample_cosine(concentration: Tensor, seed: Tensor, dim: int, slopes: bool) -> Call:
     """w = loc.x and sqrt(1 - w^2), and w's slope and bend where wanted."""
     shape = concentration.shape
     fits = (

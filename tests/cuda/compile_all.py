@@ -145,7 +145,7 @@ def read_code(tool: str, source: Path, arch: str) -> dict[str, Code]:
     return {name: Code.of(code) for name, code in stored.items()}
 
 
-def compile_bindings(nvcc: str, flags: list[str]) -> list[str]:
+def compile_bindings(nvcc: str, flags: list[str], cuda_bindings: list[str]) -> list[str]:
     """Type-checks the bindings against the installed torch; returns what went wrong.
 
     A CPU build of torch has the CUDA headers but for one that its build generates.
@@ -159,7 +159,7 @@ def compile_bindings(nvcc: str, flags: list[str]) -> list[str]:
     includes += [f"-I{BUILD / 'include'}", *nvcc_includes(nvcc)]
     includes.append(f"-isystem{sysconfig.get_path('include')}")
     problems = []
-    for source in sorted((ROOT / "csrc/bindings/cuda").glob("*.cpp")):
+    for source in [ROOT / s for s in cuda_bindings]:
         command = ["c++", *flags, "-DTORCH_EXTENSION_NAME=_C_cuda", *includes, "-fsyntax-only"]
         command.append(str(source))
         stamp = BUILD / f"{source.stem}.binding"
@@ -282,7 +282,7 @@ def main() -> int:
             )
             reason = allowed(kernel, rules)
             print(f"allowed: {what}: {reason}") if reason else problems.append(what)
-    problems += compile_bindings(nvcc, build.BINDING_FLAGS)
+    problems += compile_bindings(nvcc, build.BINDING_FLAGS, build.cuda_bindings())
     print(f"\n{len(kernels)} CUDA kernels compiled, {len(problems)} problems")
     for problem in problems:
         print(f"FAILED {problem}")

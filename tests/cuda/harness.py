@@ -13,12 +13,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.gpu import compilation
+
 from .kernels import ROOT, SOURCES
 
 BUILD = ROOT / "build" / "cuda-emulator"
 EMULATOR = Path(__file__).with_name("emulator")
-BINDINGS = sorted(p for p in (ROOT / "csrc/bindings/cuda").glob("*.cpp") if p.stem != "module")
 SHARED = [ROOT / "csrc/bindings/bessel_plan.cpp", ROOT / "csrc/bindings/bessel_function.cpp"]
+BINDINGS = [
+    path
+    for path in map(ROOT.joinpath, compilation.setup().cuda_bindings())
+    if path.stem != "module" and path not in SHARED
+]
 
 # Small blocks and short rows reach every branch with little data.
 SIZES = ["-DFK_BLOCK_THREADS=64", "-DFK_SHORT_INDEX=2000"]

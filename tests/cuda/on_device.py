@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.ops.case import Case, Sample
+from tests.ops.case import Case, Sample, Trial
 
 DEVICE = os.environ.get("FLOWKERNELS_TEST_DEVICE", "cpu")
 
@@ -50,12 +50,16 @@ def _moved(samples: Callable[[], list[Sample]]) -> Callable[[], list[Sample]]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives every case samples on the device."""
+    """Moves the samples of every case, and every sample of the checker, to the device."""
     for item in items:
         callspec = getattr(item, "callspec", None)
-        if callspec is None or not isinstance(callspec.params.get("case"), Case):
+        if callspec is None:
             continue
-        case = callspec.params["case"]
+        trial, case = (callspec.params.get(name) for name in ("trial", "case"))
+        if isinstance(trial, Trial):
+            callspec.params["trial"] = replace(trial, sample=trial.sample.on(DEVICE))
+        if not isinstance(case, Case):
+            continue
         callspec.params["case"] = replace(
             case,
             samples=_moved(case.samples),

@@ -44,9 +44,8 @@ def calls_of(case: Case) -> list[tuple[str, tuple[Any, ...]]]:
 
 
 def implementation(name: str) -> Any:
-    module, forward, *backward = OPS[name.removesuffix("_backward")]
-    chosen = backward[0] if name.endswith("_backward") else forward
-    return getattr(import_module(f"flowkernels.ops.triton.{module}"), chosen)
+    module = import_module(f"flowkernels.ops.triton.{OPS[name.removesuffix('_backward')]}")
+    return getattr(module, name)
 
 
 def run(name: str, args: tuple[Any, ...]) -> None:

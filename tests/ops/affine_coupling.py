@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import get_args
 
 import torch
 
 from flowkernels import ops
 from flowkernels.ops import reference
+from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn
 
 from .case import Bad, Case, Sample
 
-SCALE_FNS = ("exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus")
-LAYOUTS = ("shift_scale", "scale_shift", "interleaved")
-ORDERS = ("scale_then_shift", "shift_then_scale")
+SCALE_FNS, LAYOUTS, ORDERS = get_args(ScaleFn), get_args(Layout), get_args(Order)
 
 
 def _sample(shape: tuple[int, ...], coupled: int | None = None, **options: object) -> Sample:
@@ -113,9 +113,12 @@ AFFINE_COUPLING_SPLIT = Case(
     op="affine_coupling",
     call=ops.affine_coupling_split,
     reference=reference.affine_coupling_split,
+    name="affine_coupling_split",
     samples=_split_samples,
     small=lambda: [_sample((2, 3), 1, transform="first"), _sample((2, 3, 2), 2, inverse=True)],
     empty=lambda: [_sample((0, 3), 1), _sample((3, 4), 0)],
     bad=_split_bad,
     bijection=True,
 )
+
+CASES = [AFFINE_COUPLING, AFFINE_COUPLING_SPLIT]

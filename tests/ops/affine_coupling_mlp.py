@@ -83,3 +83,5 @@ AFFINE_COUPLING_MLP = Case(
     rounds_inside=True,
     ulps={torch.float16: 8.0, torch.bfloat16: 8.0},
 )
+
+CASES = [AFFINE_COUPLING_MLP]

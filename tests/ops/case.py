@@ -66,6 +66,7 @@ class Case:
                 then limits the accuracy of outputs of higher precision, too
     arguments   what the dispatcher takes for a sample, of an op that consists of torch's own
     ulps        overrides of ULPS, with the reason beside them
+    name        of the public op, where that is not the dispatcher's
     """
 
     op: str
@@ -81,11 +82,26 @@ class Case:
     constants: tuple[str, ...] = ()
     arguments: Callable[[Sample], tuple[Any, ...]] | None = None
     ulps: dict[torch.dtype, float] = field(default_factory=dict)
+    name: str = ""
+
+    def __str__(self) -> str:
+        return "-".join(dict.fromkeys(filter(None, (self.op, self.name))))
 
     def outputs(self, function: Callable[..., Any], sample: Sample) -> tuple[Tensor, ...]:
         """The outputs of a call, always as a tuple."""
         out = function(*sample.tensors, **sample.options)
         return out if isinstance(out, tuple) else (out,)
+
+
+@dataclass
+class Trial:
+    """A sample of a case."""
+
+    case: Case
+    sample: Sample
+
+    def __str__(self) -> str:
+        return f"{self.case}-{self.sample.label}"
 
 
 def strided_variants(t: Tensor) -> list[tuple[str, Tensor]]:

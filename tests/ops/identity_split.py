@@ -52,3 +52,5 @@ IDENTITY_SPLIT = Case(
     bad=_bad,
     views=True,
 )
+
+CASES = [IDENTITY_SPLIT]

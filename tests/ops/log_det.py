@@ -61,6 +61,7 @@ LOG_DET_TRIANGULAR = Case(
     op="log_det_diagonal",
     call=ops.log_det_triangular,
     reference=reference.log_det_triangular,
+    name="log_det_triangular",
     samples=lambda: [_triangular((1, 1)), _triangular((3, 4, 4)), _triangular((2, 2, 40, 40))],
     small=lambda: [_triangular((2, 3, 3))],
     empty=lambda: [_triangular((0, 3, 3)), _triangular((2, 0, 0))],
@@ -71,3 +72,5 @@ LOG_DET_TRIANGULAR = Case(
         Bad("no tensor", lambda: ops.log_det_triangular(None), TypeError, ("`matrix`",)),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
+
+CASES = [LOG_DET_DIAGONAL, LOG_DET_TRIANGULAR]

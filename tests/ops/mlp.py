@@ -84,3 +84,5 @@ MLP = Case(
     # Half precision: torch's own layers, each of which rounds its result.
     ulps={torch.float16: 8.0, torch.bfloat16: 8.0},
 )
+
+CASES = [MLP]

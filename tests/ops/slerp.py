@@ -76,3 +76,5 @@ SLERP = Case(
     empty=lambda: [_sample((0, 3)), _sample((0, 3), (4,)), _sample((2, 3), (0,))],
     bad=_bad,
 )
+
+CASES = [SLERP]

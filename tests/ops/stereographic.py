@@ -59,3 +59,5 @@ STEREOGRAPHIC_INVERSE = Case(
     bad=lambda: _bad("stereographic_inverse", "s", 2),
     bijection=True,
 )
+
+CASES = [STEREOGRAPHIC, STEREOGRAPHIC_INVERSE]

@@ -75,3 +75,5 @@ TANGENT_NORMAL = Case(
     bad=_bad,
     constants=("seed",),
 )
+
+CASES = [TANGENT_NORMAL]

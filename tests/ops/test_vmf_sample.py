@@ -10,6 +10,8 @@ from torch import Tensor
 
 from flowkernels import ops
 from flowkernels.ops import reference
+from flowkernels.ops.composite import philox as composite_philox
+from flowkernels.ops.composite import vmf_sample as composite
 from flowkernels.ops.reference.philox import philox
 
 DIMS = (2, 3, 4, 33, 64, 785, 3073)
@@ -34,18 +36,25 @@ def axis(p: int, *batch: int, dtype: torch.dtype = torch.float64) -> Tensor:
         ),
     ],
 )
-def test_known_answers_of_philox(counter: tuple[int, ...], key: int, want: str) -> None:
+@pytest.mark.parametrize("function", [philox, composite_philox.philox], ids=["oracle", "composite"])
+def test_known_answers_of_philox(
+    function: Any, counter: tuple[int, ...], key: int, want: str
+) -> None:
     """Those published with the generator (Salmon et al., Random123, kat_vectors)."""
-    words = philox(tuple(torch.tensor(c) for c in counter), torch.tensor(key))  # type: ignore[arg-type]
+    words = function(tuple(torch.tensor(c) for c in counter), torch.tensor(key))
     assert " ".join(f"{int(w):08x}" for w in words) == want
 
 
 @pytest.mark.parametrize("p", DIMS)
-def test_cosines_and_paths_are_the_references(p: int) -> None:
+@pytest.mark.parametrize(
+    "definition", [reference.vmf_sample_cosine, composite.vmf_sample_cosine],
+    ids=["oracle", "composite"],
+)  # fmt: skip
+def test_cosines_and_paths_are_the_references(p: int, definition: Any) -> None:
     seed = torch.tensor(2**40 + p)
     kappa = torch.tensor(KAPPAS, dtype=torch.float64).expand(40, -1)
     got = torch.ops.flowkernels.vmf_sample_cosine(kappa, seed, p, True)
-    want = reference.vmf_sample_cosine(kappa, seed, p, True)
+    want = definition(kappa, seed, p, True)
     for name, a, b, allowed in zip(
         ("cosine", "sine", "slope", "bend"), got, want, (1e-14, 1e-13, 1e-11, 1e-8), strict=True
     ):

@@ -11,6 +11,7 @@ from torch import Tensor
 from flowkernels import ops
 from flowkernels.ops import reference
 
+from .bessel import RADIAL_CASES
 from .case import Bad, Case, Sample
 
 
@@ -110,3 +111,5 @@ VMF_CASES = [
     _case("vmf_log_prob", "x", latent=False),
     _case("stereographic_vmf_log_prob", "z", latent=True),
 ]
+
+CASES = [*RADIAL_CASES, *VMF_CASES]

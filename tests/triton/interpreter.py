@@ -8,8 +8,7 @@ precisions or layouts take a part of the samples, evenly spread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections import Counter
 from types import FunctionType
 
 import numpy as np
@@ -19,7 +18,7 @@ import triton.language as tl
 from triton.runtime import interpreter
 from triton.runtime.interpreter import TensorHandle
 
-from ..ops.case import Bad, Case, Sample
+from ..ops.case import Bad, Trial
 
 # Test and parameters: every how many samples.  float32 and float64 see all of them.
 EVERY = {"test_strides": 9, "float16": 4, "bfloat16": 4}
@@ -61,22 +60,19 @@ def _fused(x: TensorHandle, y: TensorHandle, z: TensorHandle) -> TensorHandle:
     return TensorHandle(product + z_ + lost, z.dtype.scalar)
 
 
-def _thinned(case: Case, step: int) -> Callable[[], list[Sample]]:
-    samples = case.samples
-    return lambda: samples()[::step]
-
-
-def _answerable(case: Case) -> Callable[[], list[Bad]]:
-    bad = case.bad
-    return lambda: [b for b in bad() if b.label not in UNSEEN]
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Thins the samples of the tests that repeat them most, and what only a CPU can refuse."""
+    seen: Counter[tuple[str, str]] = Counter()
+    kept, left_out = [], []
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        if callspec is None or not isinstance(callspec.params.get("case"), Case):
-            continue
-        step = max((n for name, n in EVERY.items() if name in item.name), default=1)
-        case = callspec.params["case"]
-        callspec.params["case"] = replace(case, samples=_thinned(case, step), bad=_answerable(case))
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        trial, bad = params.get("trial"), params.get("bad")
+        keep = not (isinstance(bad, Bad) and bad.label in UNSEEN)
+        if isinstance(trial, Trial):
+            step = max((n for name, n in EVERY.items() if name in item.name), default=1)
+            place = (item.name.partition("[")[0] + str(params.get("dtype")), str(trial.case))
+            keep = seen[place] % step == 0
+            seen[place] += 1
+        (kept if keep else left_out).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)

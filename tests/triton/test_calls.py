@@ -81,11 +81,11 @@ def test_no_argument_is_kept(name: str) -> None:
 def test_kinds_differ_in_shapes_strides_and_dtypes() -> None:
     z = torch.rand(4, 6)
     for kind in (z, z[:, :3], z[:3], z.t(), z.double(), z.bfloat16()):
-        s, log_det = stereographic.forward(kind)
+        s, log_det = stereographic.stereographic(kind)
         assert s.shape == (kind.shape[0], kind.shape[1] + 1)
         assert s.dtype == kind.dtype
         assert log_det.dtype == torch.promote_types(kind.dtype, torch.float32)
-    assert len(stereographic.forward.calls) == 6
+    assert len(stereographic.stereographic.calls) == 6
 
 
 def test_a_refused_call_is_refused_again() -> None:
@@ -94,24 +94,24 @@ def test_a_refused_call_is_refused_again() -> None:
     remember("stereographic")
     for _ in range(2):
         with pytest.raises(TypeError, match="stereographic"):
-            stereographic.forward(torch.ones(3, 2, dtype=torch.int64))
-    assert not stereographic.forward.calls
+            stereographic.stereographic(torch.ones(3, 2, dtype=torch.int64))
+    assert not stereographic.stereographic.calls
 
 
 def test_few_kinds_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "LIMIT", 8)
     for rows in range(30):
-        stereographic.forward(torch.rand(rows, 3))
-        assert len(stereographic.forward.calls) <= 8
+        stereographic.stereographic(torch.rand(rows, 3))
+        assert len(stereographic.stereographic.calls) <= 8
 
 
 def test_nothing_is_kept_while_tracing() -> None:
     traced: list[Any] = []
     calls.launch = lambda call, first: traced.append(call.start)
     with calls.into_graph():
-        stereographic.forward(torch.rand(2, 3))
+        stereographic.stereographic(torch.rand(2, 3))
     assert traced == [None]
-    assert not stereographic.forward.calls
+    assert not stereographic.stereographic.calls
 
 
 def test_threads_share_kinds() -> None:
@@ -122,7 +122,7 @@ def test_threads_share_kinds() -> None:
             with torch.no_grad():
                 for i in range(300):
                     rows = (i * 7 + seed) % 40
-                    s, _ = stereographic.forward(torch.rand(rows, 3))
+                    s, _ = stereographic.stereographic(torch.rand(rows, 3))
                     assert s.shape == (rows, 4)
         except BaseException as error:
             failures.append(error)
@@ -133,4 +133,4 @@ def test_threads_share_kinds() -> None:
     for thread in threads:
         thread.join()
     assert not failures
-    assert len(stereographic.forward.calls) == 40
+    assert len(stereographic.stereographic.calls) == 40

@@ -111,10 +111,10 @@ def test_pointers_elsewhere_go_through_the_launcher(gpu: Gpu) -> None:
     memory = torch.rand(33)
     aligned, beside = memory[:32].view(4, 8), memory[1:].view(4, 8)
     for z in (beside, aligned, beside, aligned):
-        stereographic.forward(z)
+        stereographic.stereographic(z)
     assert len(gpu.started) == 4
     assert len(gpu.compiled) == 2  # one for each alignment
-    (call,) = stereographic.forward.calls.values()
+    (call,) = stereographic.stereographic.calls.values()
     assert call.bound is not None
     assert call.bound.fits((aligned,) * 3)
     assert not call.bound.fits((aligned, beside, aligned))
@@ -127,8 +127,8 @@ def test_other_versions_are_left_to_the_launcher(gpu: Gpu, monkeypatch: pytest.M
     fresh(stereographic.forward_kernel)
     monkeypatch.setattr(calls, "BINDABLE", set())
     for _ in range(2):
-        stereographic.forward(torch.rand(4, 8))
-    (call,) = stereographic.forward.calls.values()
+        stereographic.stereographic(torch.rand(4, 8))
+    (call,) = stereographic.stereographic.calls.values()
     assert call.bound is None
     assert len(gpu.started) == 2
     fresh(stereographic.forward_kernel)

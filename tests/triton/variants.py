@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowkernels import _C
 from flowkernels.ops.triton.engine import calls
 
 PACKAGE = "flowkernels.ops.triton"
@@ -94,15 +95,15 @@ def _coupling(
         return (x, empty(shape[0], dtype=wide(dtype)), x, params, *options)
 
     return [
-        Variant("affine_coupling", "forward", label, lambda d: (*tensors(d), *options),
+        Variant("affine_coupling", "affine_coupling", label, lambda d: (*tensors(d), *options),
                 dtypes, quick),
-        Variant("affine_coupling", "backward", label, backward, dtypes, quick),
+        Variant("affine_coupling", "affine_coupling_backward", label, backward, dtypes, quick),
     ]  # fmt: skip
 
 
 def _couplings() -> Iterator[Variant]:
     yield from _coupling("tanh", dtypes=EVERY_DTYPE, quick=True)
-    for scale_fn in ("exp", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus"):
+    for scale_fn in (f for f in _C.options()["scale_fn"] if f != "tanh"):
         yield from _coupling(scale_fn, scale_fn=scale_fn, dtypes=(torch.float32, torch.float64))
     yield from _coupling("inverse", inverse=True)
     yield from _coupling("shift first", order="shift_then_scale")
@@ -126,14 +127,14 @@ def _log_dets() -> Iterator[Variant]:
             return empty(shape[0], dtype=wide(dtype)), empty(*shape, dtype=dtype), 1
 
         quick = label == "long rows"
-        yield Variant("log_det", "forward", label, forward, EVERY_DTYPE, quick)
-        yield Variant("log_det", "backward", label, backward, EVERY_DTYPE, quick)
+        yield Variant("log_det", "log_det_diagonal", label, forward, EVERY_DTYPE, quick)
+        yield Variant("log_det", "log_det_diagonal_backward", label, backward, EVERY_DTYPE, quick)
 
 
 def _stereographics() -> Iterator[Variant]:
     widths = {"long rows": (16384, 784), "short rows": (65536, 3), "wide rows": (64, 65536)}
     for label, (rows, d) in widths.items():
-        for prefix, extra in (("", 0), ("inverse_", 1)):
+        for op, extra in (("stereographic", 0), ("stereographic_inverse", 1)):
 
             def forward(
                 dtype: torch.dtype, rows: int = rows, width: int = d + extra
@@ -150,8 +151,8 @@ def _stereographics() -> Iterator[Variant]:
                 label == "long rows",
                 EVERY_DTYPE if label == "long rows" else PRECISIONS,
             )
-            yield Variant("stereographic", f"{prefix}forward", label, forward, dtypes, quick)
-            yield Variant("stereographic", f"{prefix}backward", label, backward, dtypes, quick)
+            yield Variant("stereographic", op, label, forward, dtypes, quick)
+            yield Variant("stereographic", f"{op}_backward", label, backward, dtypes, quick)
 
 
 def _slerps() -> Iterator[Variant]:
@@ -172,8 +173,8 @@ def _slerps() -> Iterator[Variant]:
             return empty(rows, *t, d, dtype=dtype), a, a, empty(*t, dtype=wide(dtype))
 
         dtypes = EVERY_DTYPE if label == "points" else PRECISIONS
-        yield Variant("slerp", "forward", label, forward, dtypes, label == "points")
-        yield Variant("slerp", "backward", label, backward, dtypes, label == "points")
+        yield Variant("slerp", "slerp", label, forward, dtypes, label == "points")
+        yield Variant("slerp", "slerp_backward", label, backward, dtypes, label == "points")
 
 
 def _bessels() -> Iterator[Variant]:
@@ -196,15 +197,15 @@ def _bessels() -> Iterator[Variant]:
 
             quick = name == "vmf_log_normalizer"
             dtypes = EVERY_DTYPE if quick else PRECISIONS
-            yield Variant("bessel", "forward", f"{name}, {label}", forward, dtypes, quick)
-            yield Variant("bessel", "backward", f"{name}, {label}", backward, dtypes, quick)
+            yield Variant("bessel", "bessel", f"{name}, {label}", forward, dtypes, quick)
+            yield Variant("bessel", "bessel_backward", f"{name}, {label}", backward, dtypes, quick)
 
 
 def _densities() -> Iterator[Variant]:
     shapes = {"an own loc": (16384, 785, True), "one loc": (16384, 785, False),
               "short": (65536, 4, False), "wide": (64, 65536, True)}  # fmt: skip
     for label, (rows, p, own) in shapes.items():
-        for prefix, less in (("", 0), ("latent_", 1)):
+        for op, less in (("vmf_log_prob", 0), ("stereographic_vmf_log_prob", 1)):
 
             def tensors(
                 dtype: torch.dtype, rows: int = rows, p: int = p, own: bool = own, less: int = less
@@ -223,8 +224,8 @@ def _densities() -> Iterator[Variant]:
 
             quick = label == "one loc"
             dtypes = EVERY_DTYPE if quick else PRECISIONS
-            yield Variant("vmf", f"{prefix}forward", label, forward, dtypes, quick)
-            yield Variant("vmf", f"{prefix}backward", label, backward, dtypes, quick)
+            yield Variant("vmf", op, label, forward, dtypes, quick)
+            yield Variant("vmf", f"{op}_backward", label, backward, dtypes, quick)
 
 
 def _samplers() -> Iterator[Variant]:
@@ -245,8 +246,8 @@ def _samplers() -> Iterator[Variant]:
 
         quick = label == "one loc"
         dtypes = EVERY_DTYPE if quick else PRECISIONS
-        yield Variant("tangent_normal", "forward", label, tensors, dtypes, quick)
-        yield Variant("tangent_normal", "backward", label, backward, dtypes, quick)
+        yield Variant("tangent_normal", "tangent_normal", label, tensors, dtypes, quick)
+        yield Variant("tangent_normal", "tangent_normal_backward", label, backward, dtypes, quick)
     for p in (3, 785):
         for path in (False, True):
 
@@ -254,7 +255,7 @@ def _samplers() -> Iterator[Variant]:
                 return empty(65536, dtype=dtype), empty(dtype=torch.int64), p, path
 
             label = f"p = {p}{', path' if path else ''}"
-            yield Variant("vmf_sample", "forward", label, cosines, PRECISIONS, p == 785)
+            yield Variant("vmf_sample", "vmf_sample_cosine", label, cosines, PRECISIONS, p == 785)
 
 
 def variants() -> list[Variant]:
@@ -282,7 +283,7 @@ def launches(quick: bool) -> list[Launch]:
             for dtype in variant.dtypes:
                 if quick and dtype not in (torch.float32, torch.bfloat16):
                     continue
-                label = f"{variant.module}.{variant.function} {DTYPES[dtype]}, {variant.label}"
+                label = f"{variant.function} {DTYPES[dtype]}, {variant.label}"
                 getattr(module, variant.function)(*variant.make(dtype))
     finally:
         calls.launch = launch

@@ -1,8 +1,7 @@
 // slerp: CUDA dispatch.
 #include "../../cuda/slerp.h"
 
-#include <torch/library.h>
-
+#include "../kernels.h"
 #include "../slerp.h"
 #include "queue.h"
 
@@ -22,15 +21,6 @@ Call call_of(const Tensor& a, const Tensor& b, const Tensor& t) {
   return call;
 }
 
-Tensor forward_cuda(const Tensor& a, const Tensor& b, const Tensor& t) {
-  const Device device(a);
-  Call call = call_of(a, b, t);
-  Tensor y = call.make_y(a);
-  if (call.args.points > 0) cuda::slerp_forward(call.args, device.queue());
-  device.check_launch();
-  return y;
-}
-
 // The gradient of t from those of all rows' points: summed over the rows that share t.
 Tensor reduced(const Tensor& grads, const Tensor& t) {
   // For a number that nobody asks about, the GPU is not waited for.
@@ -39,24 +29,33 @@ Tensor reduced(const Tensor& grads, const Tensor& t) {
   return sum.reshape(t.sizes()).to(t.options());
 }
 
-std::tuple<Tensor, Tensor, Tensor> backward_cuda(const Tensor& grad_y, const Tensor& a,
-                                                 const Tensor& b, const Tensor& t) {
-  const Device device(a);
-  Call call = call_of(a, b, t);
-  call.check_grad(grad_y, a);
-  if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
-  Call::Gradients grads = call.make_gradients(grad_y, a, b);
-  cuda::slerp_backward(call.args, device.queue());
-  device.check_launch();
-  return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
-}
+struct Cuda {
+  template <class>
+  static Tensor forward(const Tensor& a, const Tensor& b, const Tensor& t) {
+    const Device device(a);
+    Call call = call_of(a, b, t);
+    Tensor y = call.make_y(a);
+    if (call.args.points > 0) cuda::slerp_forward(call.args, device.queue());
+    device.check_launch();
+    return y;
+  }
+  template <class>
+  static std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad_y, const Tensor& a,
+                                                     const Tensor& b, const Tensor& t) {
+    const Device device(a);
+    Call call = call_of(a, b, t);
+    call.check_grad(grad_y, a);
+    if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
+    Call::Gradients grads = call.make_gradients(grad_y, a, b);
+    cuda::slerp_backward(call.args, device.queue());
+    device.check_launch();
+    return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
+  }
+};
 
 }  // namespace
 
-TORCH_LIBRARY_IMPL(flowkernels, FK_CUDA_KEY, m) {
-  m.impl("slerp", &forward_cuda);
-  m.impl("slerp_backward", &backward_cuda);
-}
+FK_KERNELS(Slerp, FK_CUDA_KEY, Cuda)
 
 }  // namespace bindings
 }  // namespace fk

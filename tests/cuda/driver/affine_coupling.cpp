@@ -15,9 +15,7 @@ namespace {
 using Args = fk::AffineCouplingArgs;
 using fk::ScaleFn;
 
-const std::vector<const char*> scale_names = {"exp",     "tanh",        "softclip", "atan",
-                                              "sigmoid", "inv_sigmoid", "softplus"};
-static_assert(fk::scale_fn_count == 7);
+constexpr auto& scale_names = fk::OptionNames<ScaleFn>::names;
 
 // The words of a note: a scale function, and options.
 struct Options {
@@ -29,7 +27,7 @@ struct Options {
   Options(const std::string& note, DType dtype) : params(dtype) {
     std::istringstream words(note);
     for (std::string word; words >> word;) {
-      for (size_t i = 0; i < scale_names.size(); ++i)
+      for (size_t i = 0; i < std::size(scale_names); ++i)
         if (word == scale_names[i]) scale_fn = static_cast<ScaleFn>(i);
       interleaved |= word == "interleaved";
       scale_first |= word == "scale_shift";

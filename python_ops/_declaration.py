@@ -1,0 +1,294 @@
+"""What an op is, declared once.
+
+`declare` makes an op of its kernels: it completes the dispatcher's op, whose schema is in
+csrc/bindings, by its formulas in plain torch, its shapes under torch.compile and its rule under
+torch.vmap, and returns the function through which the public ops reach it.  `public` notes what a
+public op is made of: exports, `flowkernels.backends()`, the table in the README, the cases of the
+shared checker, the checks of devices and the rows of the benchmarks follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from ._backends import FORCED
+from ._extension import _C
+from ._vmap import leading_vmap
+
+LIBRARY = torch.library.Library("flowkernels", "IMPL")
+
+Function = Callable[..., Any]
+Public = TypeVar("Public", bound=Function)
+Size = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Op:
+    """An op of the dispatcher.
+
+    call      the op, from Python: straight into C++, into the graph when compiling
+    formula   the op in plain torch, called as the dispatcher's schema says
+    kernels   whether it has kernels of its own; else it consists of torch's and our other ops
+    backward  whether there is an `<op>_backward`
+    family    the name of its file, on every floor
+    whole     whether torch.compile keeps the op in one piece: its first call makes a table in the
+              device's memory, which a graph must not make anew each time
+    """
+
+    name: str
+    call: Function
+    formula: Function
+    kernels: bool
+    backward: bool
+    family: str
+    whole: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Arguments of a public op, for tests, benchmarks and device checks.
+
+    tensors    those that gradients are taken in, in float64, for a size
+    options    further arguments by name, for a size
+    before     arguments in front of the tensors
+    arguments  what the function takes of the tensors, where that is not one by one
+    sizes      rows: (*batch, n); images: rows, or (B, C, *S); elements: any shape; matrices:
+               (*batch, n, n) of a size (*batch, n); networks: (rows, hidden)
+    dtypes     that benchmarks time, the main one first; none: the op is not timed
+    """
+
+    tensors: Callable[[Size], tuple[Tensor, ...]]
+    options: Callable[[Size], dict[str, Any]] = lambda size: {}
+    before: tuple[Any, ...] = ()
+    arguments: Callable[[tuple[Tensor, ...]], tuple[Any, ...]] = lambda tensors: tensors
+    sizes: Literal["rows", "images", "elements", "matrices", "networks"] = "rows"
+    dtypes: tuple[str, ...] = ()
+
+    def call(self, function: Function, size: Size, tensors: tuple[Any, ...]) -> Any:
+        """`function` of the tensors of a size."""
+        return function(*self.before, *self.arguments(tensors), **self.options(size))
+
+
+@dataclass(frozen=True)
+class PublicOp:
+    """A public op.
+
+    served_by  the dispatcher's ops that do its work, the main one first
+    usage      a call, for the docs
+    same       what it is in torch
+    on_gpu     what serves it on a GPU, if not kernels of ours
+    bijection  whether it maps its first tensor to the first output, whose log-det is the second
+    random     whether its results are drawn
+    """
+
+    function: Function
+    served_by: tuple[str, ...]
+    usage: str
+    same: str
+    inputs: Inputs
+    on_gpu: str = ""
+    bijection: bool = False
+    random: bool = False
+    family: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "family", family_of(self.function))
+
+    @property
+    def name(self) -> str:
+        """As users call it."""
+        return self.function.__name__
+
+
+OPS: dict[str, Op] = {}
+PUBLIC: dict[str, PublicOp] = {}
+
+
+def family_of(function: Function) -> str:
+    """The name of the file that a function is from."""
+    return function.__module__.rpartition(".")[2]
+
+
+def public(
+    *served_by: str,
+    usage: str,
+    same: str,
+    inputs: Inputs,
+    on_gpu: str = "",
+    bijection: bool = False,
+    random: bool = False,
+) -> Callable[[Public], Public]:
+    """Notes a public op; the arguments are `PublicOp`'s."""
+
+    def note(function: Public) -> Public:
+        op = PublicOp(function, served_by, usage, same, inputs, on_gpu, bijection, random)
+        PUBLIC[op.name] = op
+        return function
+
+    return note
+
+
+def dispatched(name: str) -> Any:
+    """The dispatcher's op."""
+    return getattr(torch.ops.flowkernels, name).default
+
+
+def arguments_of(name: str) -> list[tuple[str, str]]:
+    """Names and types in the dispatcher's schema."""
+    return [(a.name, str(a.type)) for a in dispatched(name)._schema.arguments]
+
+
+def as_keywords(name: str, options: tuple[Any, ...]) -> dict[str, Any]:
+    """The last arguments in the dispatcher's schema by name."""
+    names = [n for n, _ in arguments_of(name)]
+    return dict(zip(names[-len(options) :], options, strict=True))
+
+
+def gradients_of(name: str) -> list[str]:
+    """The arguments of `<op>_backward` that stand in front of the op's own."""
+    names = [n for n, _ in arguments_of(f"{name}_backward")]
+    return names[: len(names) - len(arguments_of(name))]
+
+
+def _on_one_device(name: str, fake: Function, numbers: tuple[str, ...]) -> Function:
+    """`fake`, refusing arguments that a real kernel could not read together."""
+    names = [n for n, _ in arguments_of(name)]
+
+    def checked(*args: Any) -> Any:
+        tensors = [(n, a) for n, a in zip(names, args, strict=False) if isinstance(a, Tensor)]
+        first, main = tensors[0]
+        for argument, tensor in tensors[1:]:
+            by_value = argument in numbers and tensor.ndim == 0 and tensor.is_cpu
+            if tensor.device != main.device and not by_value:
+                raise ValueError(
+                    f"{name}: `{argument}` must be on the device of `{first}` "
+                    f"({main.device}), got {tensor.device}"
+                )
+        return fake(*args)
+
+    return checked
+
+
+def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
+    """`formula` of a backward, refusing gradients that are not like the outputs of the op.
+
+    The kernels check this themselves; in plain torch a wrong shape would broadcast in silence.
+    """
+    names = gradients_of(name)
+
+    def checked(*args: Any) -> Any:
+        outputs = fake(*args[len(names) :])
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        for argument, grad, output in zip(names, args, outputs, strict=False):
+            for error, what, got, wanted in (
+                (ValueError, "be on the device", grad.device, output.device),
+                (TypeError, "have the dtype", grad.dtype, output.dtype),
+                (ValueError, "have the shape", tuple(grad.shape), tuple(output.shape)),
+            ):
+                if got != wanted:
+                    raise error(
+                        f"{name}_backward: `{argument}` must {what} of the op's output "
+                        f"({wanted}), got {got}"
+                    )
+        return formula(*args)
+
+    return checked
+
+
+def declare(
+    name: str,
+    *,
+    formula: Function,
+    backward_formula: Function | None = None,
+    fake: Function | None = None,
+    vmap: Callable[[Function], Function] = leading_vmap,
+    numbers: tuple[str, ...] = (),
+    whole: bool = False,
+) -> Function:
+    """Completes op `name`, and returns it as a function of the arguments of its schema.
+
+    formula           the op in plain torch, to be differentiated by torch
+    backward_formula  its backward, f_backward(grads..., args...), likewise
+    fake              empty results of the right shapes; left out by an op that consists of others
+    vmap              makes a vmap rule of an op: leading_vmap, folding_vmap or its own
+    numbers           arguments that may be numbers, or 0-d tensors on the CPU beside a GPU's: their
+                      values travel with the launch
+    whole             as in `Op`
+    """
+    family = family_of(fake or formula)
+    if fake is not None:
+        empties = {name: fake}
+        LIBRARY.impl(f"{name}_composite", formula, "CompositeImplicitAutograd")
+        if backward_formula is not None:
+            empties[f"{name}_backward"] = _like_the_tensors(name)
+            checked = _of_the_outputs(name, fake, backward_formula)
+            LIBRARY.impl(f"{name}_backward_composite", checked, "CompositeImplicitAutograd")
+        for op, empty in empties.items():
+            torch.library.register_fake(f"flowkernels::{op}", _on_one_device(op, empty, numbers))
+            torch.library.register_vmap(f"flowkernels::{op}", vmap(dispatched(op)))
+        plain = dispatched(f"{name}_composite")
+    else:
+        plain = formula
+    call = _entry(name, plain, numbers)
+    OPS[name] = Op(
+        name, call, formula, fake is not None, backward_formula is not None, family, whole
+    )
+    return call
+
+
+def _like_the_tensors(name: str) -> Function:
+    """The fake of `<op>_backward`: one gradient for each tensor argument."""
+    count = len(gradients_of(name))
+
+    def fake(*args: Any) -> Any:
+        grads = tuple(a.new_empty(a.shape) for a in args[count:] if isinstance(a, Tensor))
+        return grads if len(grads) > 1 else grads[0]
+
+    return fake
+
+
+def _entry(name: str, plain: Function, numbers: tuple[str, ...]) -> Function:
+    """The op as a function: into the graph when compiling, else straight into C++."""
+    graph, eager = dispatched(name), getattr(_C, name)
+    if FORCED == "reference":
+        graph = eager = plain
+
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return graph(*args)
+        try:
+            return eager(*args)
+        except TypeError:
+            _name_what_is_no_tensor(name, numbers, args)
+            raise
+
+    return call
+
+
+def _name_what_is_no_tensor(name: str, numbers: tuple[str, ...], args: tuple[Any, ...]) -> None:
+    """The error of an argument that C++ could not take as a tensor."""
+    for (argument, kind), value in zip(arguments_of(name), args, strict=False):
+        if argument in numbers:
+            continue
+        if kind == "Tensor" and not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name}: `{argument}` must be a torch.Tensor, got {type(value).__name__}"
+            ) from None
+        if kind != "List[Tensor]":
+            continue
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(value, Tensor) or not isinstance(each, Tensor):
+                raise TypeError(
+                    f"{name}: `{argument}` must be a sequence of torch.Tensors, got "
+                    f"{type(value).__name__} of {type(each).__name__}"
+                ) from None
+
+
+def call(name: str, *args: Any) -> Any:
+    """A declared op by its name: for formulas that consist of ops."""
+    return OPS[name].call(*args)

@@ -1,0 +1,25 @@
+"""Affine coupling and its network, in plain torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .affine_coupling import affine_coupling_split
+from .identity_split import identity_split
+from .mlp import mlp
+
+
+def affine_coupling_mlp(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    *,
+    transform: str = "second",
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """The kept half through the network, its output as the parameters of the coupling."""
+    kept, _ = identity_split(x, weights[-1].shape[0] // 2, transform=transform)
+    return affine_coupling_split(x, mlp(kept, weights, biases), transform=transform, **options)
