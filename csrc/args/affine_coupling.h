@@ -6,7 +6,7 @@
 
 namespace fk {
 
-// What the mathematics depends on.
+// The options that change the formulas.
 struct CouplingOptions {
   ScaleFn scale_fn = ScaleFn::tanh;
   double bound = 1.0;

@@ -1,5 +1,5 @@
-// Options that Python gives by name. A list of names is written once; the enum, the names in
-// errors, the parser (bindings/option.h) and what Python sees (`_C.options`) follow from it.
+// Options that Python passes by name. Each list of names defines the enum, the names in errors,
+// the parser (bindings/option.h) and the values that Python sees (`_C.options`).
 #pragma once
 
 namespace fk {
@@ -9,7 +9,7 @@ struct OptionNames;
 
 #define FK_OPTION_ENUMERATOR(name) name,
 #define FK_OPTION_NAME(name) #name,
-// Makes `enum class Type` of LIST(X), whose entries are X(name).
+// Defines `enum class Type` from LIST(X), whose entries are X(name).
 #define FK_OPTION(Type, LIST)                                      \
   enum class Type : int { LIST(FK_OPTION_ENUMERATOR) };            \
   template <>                                                      \
@@ -17,7 +17,7 @@ struct OptionNames;
     static constexpr const char* names[] = {LIST(FK_OPTION_NAME)}; \
   };
 
-// Where shift and raw scale lie among a coupling's parameters.
+// The layout of shift and raw scale in a coupling's parameters.
 #define FK_LAYOUTS(X) X(shift_scale) X(scale_shift) X(interleaved)
 FK_OPTION(Layout, FK_LAYOUTS)
 
@@ -25,7 +25,7 @@ FK_OPTION(Layout, FK_LAYOUTS)
 #define FK_ORDERS(X) X(scale_then_shift) X(shift_then_scale)
 FK_OPTION(Order, FK_ORDERS)
 
-// Which end of the channels is coupled.
+// Whether the first or the last channels are transformed.
 #define FK_TRANSFORMS(X) X(first) X(second)
 FK_OPTION(Transform, FK_TRANSFORMS)
 
