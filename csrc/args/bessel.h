@@ -19,11 +19,13 @@ namespace fk {
 //   concentration_complement  the same, given 1 - A
 //   log_iv                    log I_v
 //   log_iv_slope              (log I_v)'
-#define FK_BESSEL_FUNCTIONS(X)                                               \
-  X(log_normalizer)                                                          \
-  X(peak)                                                                    \
-  X(divergence) X(ratio) X(ratio_complement) X(ratio_slope) X(concentration) \
-      X(concentration_complement) X(log_iv) X(log_iv_slope)
+#define FK_BESSEL_FUNCTIONS(X) \
+  X(log_normalizer)            \
+  X(peak)                      \
+  X(divergence)                \
+  X(ratio)                     \
+  X(ratio_complement)          \
+  X(ratio_slope) X(concentration) X(concentration_complement) X(log_iv) X(log_iv_slope)
 FK_OPTION(BesselFunction, FK_BESSEL_FUNCTIONS)
 
 struct BesselArgs {
