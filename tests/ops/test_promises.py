@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from flowkernels.ops._declaration import OPS
+
 from .case import ALL_DTYPES, ULPS, Bad, Case, Sample, Trial, strided_variants
 from .cases import CASES
 
@@ -200,6 +202,27 @@ def test_opcheck(trial: Trial) -> None:
             for n, a in zip(arguments, args, strict=False)
         )
         torch.library.opcheck(func, own)
+
+
+@each_small
+def test_formulas_agree_with_the_kernels(trial: Trial) -> None:
+    """The formulas behind higher derivatives and FLOWKERNELS_BACKEND=reference."""
+    case, sample = trial.case, trial.sample
+    if case.arguments is not None:
+        calls = [(getattr(torch.ops.flowkernels, case.op).default, case.arguments(sample))]
+    else:
+        with Recorder() as recorder:
+            gradients(case, case.call, sample)
+        calls = recorder.calls
+    assert calls
+    for func, args in calls:
+        name = func.name().partition("::")[2].partition(".")[0]
+        formula = (
+            getattr(torch.ops.flowkernels, f"{name}_composite").default
+            if OPS[name.removesuffix("_backward")].kernels
+            else OPS[name].formula
+        )
+        torch.testing.assert_close(formula(*args), func(*args), rtol=1e-11, atol=1e-12)
 
 
 # The slow backend of one sample an op.
