@@ -37,60 +37,60 @@ from .vmf_concentration import vmf_concentration
 @triton.jit
 def value_of(
     plan, x, FUNCTION: tl.constexpr, DENSITY: tl.constexpr,
-    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    TERMS: tl.constexpr,
 ):  # fmt: skip
     offset = tl.load(plan + LOG_UNIFORM) if DENSITY else 0.0
     if FUNCTION == "log_normalizer":
-        return offset - log_0f1(plan, x, DEBYE, SERIES)
+        return offset - log_0f1(plan, x, TERMS)
     elif FUNCTION == "peak":
-        return offset + bessel_peak(plan, x, DEBYE, SERIES)
+        return offset + bessel_peak(plan, x, TERMS)
     elif FUNCTION == "divergence":
-        return bessel_divergence(plan, x, DEBYE, SERIES)
+        return bessel_divergence(plan, x, TERMS)
     elif FUNCTION == "ratio":
-        return bessel_ratio(plan, x, DEBYE, SERIES)
+        return bessel_ratio(plan, x, TERMS)
     elif FUNCTION == "ratio_complement":
-        return bessel_ratio_complement(plan, x, DEBYE, SERIES)
+        return bessel_ratio_complement(plan, x, TERMS)
     elif FUNCTION == "ratio_slope":
-        return bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+        return bessel_ratio_slope(plan, x, TERMS)
     elif FUNCTION == "concentration":
-        return vmf_concentration(plan, x, 1.0 - x, DEBYE, SERIES, SQUARES)
+        return vmf_concentration(plan, x, 1.0 - x, TERMS)
     elif FUNCTION == "concentration_complement":
-        return vmf_concentration(plan, 1.0 - x, x, DEBYE, SERIES, SQUARES)
+        return vmf_concentration(plan, 1.0 - x, x, TERMS)
     elif FUNCTION == "log_iv":
-        return log_iv(plan, x, DEBYE, SERIES)
+        return log_iv(plan, x, TERMS)
     else:
-        return log_iv_slope(plan, x, DEBYE, SERIES)
+        return log_iv_slope(plan, x, TERMS)
 
 
 @triton.jit
 def slope_of(
     plan, x, FUNCTION: tl.constexpr,
-    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    TERMS: tl.constexpr,
 ):  # fmt: skip
     if FUNCTION == "log_normalizer":
-        return -bessel_ratio(plan, x, DEBYE, SERIES)
+        return -bessel_ratio(plan, x, TERMS)
     elif FUNCTION == "peak":
-        return bessel_ratio_complement(plan, x, DEBYE, SERIES)
+        return bessel_ratio_complement(plan, x, TERMS)
     elif FUNCTION == "divergence":
-        return bessel_divergence_slope(plan, x, DEBYE, SERIES, SQUARES)
+        return bessel_divergence_slope(plan, x, TERMS)
     elif FUNCTION == "ratio":
-        return bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+        return bessel_ratio_slope(plan, x, TERMS)
     elif FUNCTION == "ratio_complement":
-        return -bessel_ratio_slope(plan, x, DEBYE, SERIES, SQUARES)
+        return -bessel_ratio_slope(plan, x, TERMS)
     elif FUNCTION == "ratio_slope":
-        return bessel_ratio_curvature(plan, x, DEBYE, SERIES, SQUARES)
+        return bessel_ratio_curvature(plan, x, TERMS)
     elif FUNCTION == "concentration":
-        kappa = vmf_concentration(plan, x, 1.0 - x, DEBYE, SERIES, SQUARES)
-        slope = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES)
+        kappa = vmf_concentration(plan, x, 1.0 - x, TERMS)
+        slope = bessel_ratio_slope(plan, kappa, TERMS)
         return divide(tl.zeros_like(x) + 1.0, slope)
     elif FUNCTION == "concentration_complement":
-        kappa = vmf_concentration(plan, 1.0 - x, x, DEBYE, SERIES, SQUARES)
-        slope = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES)
+        kappa = vmf_concentration(plan, 1.0 - x, x, TERMS)
+        slope = bessel_ratio_slope(plan, kappa, TERMS)
         return divide(tl.zeros_like(x) - 1.0, slope)
     elif FUNCTION == "log_iv":
-        return log_iv_slope(plan, x, DEBYE, SERIES)
+        return log_iv_slope(plan, x, TERMS)
     else:
-        return log_iv_curvature(plan, x, DEBYE, SERIES, SQUARES)
+        return log_iv_curvature(plan, x, TERMS)
 
 
 @triton.jit
@@ -105,22 +105,22 @@ def outside(x, FUNCTION: tl.constexpr):
 @triton.jit
 def forward_kernel(
     x, plan, out, n, FUNCTION: tl.constexpr, DENSITY: tl.constexpr,
-    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr, ELEMENTS: tl.constexpr,
+    TERMS: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     at = positions(tl.program_id(0), ELEMENTS)
     value = fetch(x, at, at < n)
-    result = value_of(plan, value, FUNCTION, DENSITY, DEBYE, SERIES, SQUARES)
+    result = value_of(plan, value, FUNCTION, DENSITY, TERMS)
     tl.store(out + at, tl.where(outside(value, FUNCTION), float("nan"), result), mask=at < n)
 
 
 @triton.jit
 def backward_kernel(
     grad, x, plan, out, n, FUNCTION: tl.constexpr,
-    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr, ELEMENTS: tl.constexpr,
+    TERMS: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     at = positions(tl.program_id(0), ELEMENTS)
     value = fetch(x, at, at < n)
-    slope = slope_of(plan, value, FUNCTION, DEBYE, SERIES, SQUARES)
+    slope = slope_of(plan, value, FUNCTION, TERMS)
     slope = tl.where(outside(value, FUNCTION), float("nan"), slope)
     tl.store(out + at, fetch(grad, at, at < n).to(value.dtype) * slope, mask=at < n)
 

@@ -85,10 +85,10 @@ def plan_at(order: float, double: bool, device: torch.device) -> Plan:
         for name in names:
             numbers += plan[name] + [0.0] * (place - len(plan[name]))
     series = plan["has_series"]
-    constants = {
-        "DEBYE": _step(plan, DEBYE, 4),
-        "SERIES": _step(plan, SERIES, 8) if series else 0,
-        "SQUARES": _step(plan, SQUARES, 8) if series else 0,
-    }
+    # Of Debye's polynomials and of the series.
+    terms = (
+        _step(plan, DEBYE, 4),
+        *[_step(plan, s, 8) if series else 0 for s in (SERIES, SQUARES)],
+    )
     dtype = torch.float64 if double else torch.float32
-    return Plan(make_table(numbers, dtype, device), constants)
+    return Plan(make_table(numbers, dtype, device), {"TERMS": terms})

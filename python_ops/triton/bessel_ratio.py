@@ -58,96 +58,92 @@ def frame(plan, x):
 
 
 @triton.jit
-def series_t0(plan, x, SERIES: tl.constexpr):
+def series_t0(plan, x, TERMS: tl.constexpr):
     """T0 - 1"""
     y = x * x * tl.load(plan + Y_SCALE)
-    return y * polynomial(plan, T0, y, SERIES)
+    return y * polynomial(plan, T0, y, TERMS[1])
 
 
 @triton.jit
-def series_ratio(plan, x, SERIES: tl.constexpr):
+def series_ratio(plan, x, TERMS: tl.constexpr):
     v = tl.load(plan + V)
     y = x * x * tl.load(plan + Y_SCALE)
-    t0 = y * polynomial(plan, T0, y, SERIES) + 1.0
-    return divide(x, (v + v + 2.0) * t0) * polynomial(plan, T1, y, SERIES)
+    t0 = y * polynomial(plan, T0, y, TERMS[1]) + 1.0
+    return divide(x, (v + v + 2.0) * t0) * polynomial(plan, T1, y, TERMS[1])
 
 
 @triton.jit
-def series_slope(plan, x, SERIES: tl.constexpr, SQUARES: tl.constexpr):
+def series_slope(plan, x, TERMS: tl.constexpr):
     y = x * x * tl.load(plan + Y_SCALE)
-    inverse = divide(ones_like(x), y * polynomial(plan, T0, y, SERIES) + 1.0)
-    return polynomial(plan, T2, y, SQUARES) * inverse * inverse
+    inverse = divide(ones_like(x), y * polynomial(plan, T0, y, TERMS[1]) + 1.0)
+    return polynomial(plan, T2, y, TERMS[2]) * inverse * inverse
 
 
 # ---- the functions ---------------------------------------------------------------
 
 
 @triton.jit
-def bessel_ratio(plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr):
+def bessel_ratio(plan, x, TERMS: tl.constexpr):
     """A"""
     x = below_huge(x)
     _, inv_h, inv_hv, _, s = frame(plan, x)
-    out = x * (inv_hv - inv_h * inv_h * (polynomial(plan, E, s, DEBYE) + 0.5))
-    if SERIES > 0:
+    out = x * (inv_hv - inv_h * inv_h * (polynomial(plan, E, s, TERMS[0]) + 0.5))
+    if TERMS[1] > 0:
         low = in_series(plan, x)
         if any_of(low):
-            out = tl.where(low, series_ratio(plan, tl.where(low, x, 0.0), SERIES), out)
+            out = tl.where(low, series_ratio(plan, tl.where(low, x, 0.0), TERMS), out)
     return out
 
 
 @triton.jit
-def bessel_ratio_complement(plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr):
+def bessel_ratio_complement(plan, x, TERMS: tl.constexpr):
     """1 - A"""
     past, ratio = past_huge(x)
     x = below_huge(x)
     v = tl.load(plan + V)
     h, inv_h, inv_hv, _, s = frame(plan, x)
-    rest = x * inv_h * inv_h * (polynomial(plan, E, s, DEBYE) + 0.5)
+    rest = x * inv_h * inv_h * (polynomial(plan, E, s, TERMS[0]) + 0.5)
     out = (v + v * divide(tl.zeros_like(x) + v, h + x)) * inv_hv + rest
-    if SERIES > 0:
+    if TERMS[1] > 0:
         low = in_series(plan, x)
         if any_of(low):
-            out = tl.where(low, 1.0 - series_ratio(plan, tl.where(low, x, 0.0), SERIES), out)
+            out = tl.where(low, 1.0 - series_ratio(plan, tl.where(low, x, 0.0), TERMS), out)
     return tl.where(past, out * ratio, out)
 
 
 @triton.jit
-def bessel_ratio_slope(
-    plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr
-):  # fmt: skip
+def bessel_ratio_slope(plan, x, TERMS: tl.constexpr):
     """A'"""
     past, ratio = past_huge(x)
     x = below_huge(x)
     _, inv_h, inv_hv, _, s = frame(plan, x)
     t = tl.load(plan + V) * inv_h
-    out = t * inv_hv + inv_h * inv_h * (0.5 - t * t - polynomial(plan, M, s, DEBYE))
-    if SERIES > 0:
+    out = t * inv_hv + inv_h * inv_h * (0.5 - t * t - polynomial(plan, M, s, TERMS[0]))
+    if TERMS[1] > 0:
         low = in_series(plan, x)
         if any_of(low):
-            inside = series_slope(plan, tl.where(low, x, 0.0), SERIES, SQUARES)
+            inside = series_slope(plan, tl.where(low, x, 0.0), TERMS)
             out = tl.where(low, inside, out)
     return tl.where(past, out * ratio * ratio, out)
 
 
 @triton.jit
-def series_curvature(plan, x, SERIES: tl.constexpr, SQUARES: tl.constexpr):
+def series_curvature(plan, x, TERMS: tl.constexpr):
     v = tl.load(plan + V)
     scale = tl.load(plan + Y_SCALE)
     y = x * x * scale
-    inverse = divide(ones_like(x), y * polynomial(plan, T0, y, SERIES) + 1.0)
-    t2 = polynomial(plan, T2, y, SQUARES)
+    inverse = divide(ones_like(x), y * polynomial(plan, T0, y, TERMS[1]) + 1.0)
+    t2 = polynomial(plan, T2, y, TERMS[2])
     # dT0/dy = T1 / (v + 1), with y the unscaled one
     falls = (
-        (t2 + t2) * inverse * divide(polynomial(plan, T1, y, SERIES), tl.zeros_like(x) + v + 1.0)
+        (t2 + t2) * inverse * divide(polynomial(plan, T1, y, TERMS[1]), tl.zeros_like(x) + v + 1.0)
     )
-    bracket = polynomial_slope(plan, T2, y, SQUARES) * (scale * 4.0) - falls
+    bracket = polynomial_slope(plan, T2, y, TERMS[2]) * (scale * 4.0) - falls
     return x * 0.5 * bracket * inverse * inverse
 
 
 @triton.jit
-def bessel_ratio_curvature(
-    plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr
-):  # fmt: skip
+def bessel_ratio_curvature(plan, x, TERMS: tl.constexpr):
     """A''"""
     past, ratio = past_huge(x)
     x = below_huge(x)
@@ -156,10 +152,10 @@ def bessel_ratio_curvature(
     t = v * inv_h
     s2 = inv_h * inv_h
     lead = t * inv_hv * ((h + h + v) * inv_hv)
-    out = -x * s2 * (lead + s2 * (1.0 - t * t * 4.0 - polynomial(plan, N, s, DEBYE)))
-    if SERIES > 0:
+    out = -x * s2 * (lead + s2 * (1.0 - t * t * 4.0 - polynomial(plan, N, s, TERMS[0])))
+    if TERMS[1] > 0:
         low = in_series(plan, x)
         if any_of(low):
-            inside = series_curvature(plan, tl.where(low, x, 0.0), SERIES, SQUARES)
+            inside = series_curvature(plan, tl.where(low, x, 0.0), TERMS)
             out = tl.where(low, inside, out)
     return tl.where(past, out * ratio * ratio * ratio, out)

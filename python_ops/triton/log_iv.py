@@ -48,41 +48,39 @@ def order_over(v, x):
 
 
 @triton.jit
-def log_iv(plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr):
+def log_iv(plan, x, TERMS: tl.constexpr):
     """log I_v(x)"""
     past, _ = past_huge(x)
     xc = below_huge(x)
     v = tl.zeros_like(x) + tl.load(plan + V)
     h, _, _, _, s = frame(plan, xc)
-    out = debye_log_iv(h, v, xc, polynomial(plan, P, s, DEBYE))
-    if SERIES > 0:
+    out = debye_log_iv(h, v, xc, polynomial(plan, P, s, TERMS[0]))
+    if TERMS[1] > 0:
         low = in_series(plan, xc)
         if any_of(low):
             xl = tl.where(low, xc, 0.0)
             series = log_power(v, xl) - tl.load(plan + LOG_GAMMA)
-            out = tl.where(low, series + log1p_nonnegative(series_t0(plan, xl, SERIES)), out)
+            out = tl.where(low, series + log1p_nonnegative(series_t0(plan, xl, TERMS)), out)
     return tl.where(past, x, out)
 
 
 @triton.jit
-def log_iv_slope(plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr):
+def log_iv_slope(plan, x, TERMS: tl.constexpr):
     """d/dx log I_v(x)"""
     x = below_huge(x)
     v = tl.zeros_like(x) + tl.load(plan + V)
     h, inv_h, _, _, s = frame(plan, x)
-    out = divide(h, x) - x * inv_h * inv_h * (polynomial(plan, E, s, DEBYE) + 0.5)
-    if SERIES > 0:
+    out = divide(h, x) - x * inv_h * inv_h * (polynomial(plan, E, s, TERMS[0]) + 0.5)
+    if TERMS[1] > 0:
         low = in_series(plan, x)
         if any_of(low):
             xl = tl.where(low, x, 0.0)
-            out = tl.where(low, series_ratio(plan, xl, SERIES) + order_over(v, xl), out)
+            out = tl.where(low, series_ratio(plan, xl, TERMS) + order_over(v, xl), out)
     return out
 
 
 @triton.jit
-def log_iv_curvature(
-    plan, x, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr
-):  # fmt: skip
+def log_iv_curvature(plan, x, TERMS: tl.constexpr):
     """d^2/dx^2 log I_v(x)"""
     past, ratio = past_huge(x)
     x = below_huge(x)
@@ -90,11 +88,11 @@ def log_iv_curvature(
     _, inv_h, _, _, s = frame(plan, x)
     t = v * inv_h
     r = divide(v, x)
-    out = inv_h * inv_h * (0.5 - t * t - polynomial(plan, M, s, DEBYE)) - r * (r * inv_h)
-    if SERIES > 0:
+    out = inv_h * inv_h * (0.5 - t * t - polynomial(plan, M, s, TERMS[0])) - r * (r * inv_h)
+    if TERMS[1] > 0:
         low = in_series(plan, x)
         if any_of(low):
             xl = tl.where(low, x, 0.0)
-            inside = series_slope(plan, xl, SERIES, SQUARES) - order_over(order_over(v, xl), xl)
+            inside = series_slope(plan, xl, TERMS) - order_over(order_over(v, xl), xl)
             out = tl.where(low, inside, out)
     return tl.where(past, out * ratio * ratio, out)

@@ -1,7 +1,6 @@
 """slerp in Triton: a pair is read once, its angle computed once, and every point written.
 
-The formulas are those of csrc/math/slerp.h.  A pair's first tile of a and of r, b's part
-across a, stays in registers; only pairs longer than that are read again.
+The formulas are those of csrc/math/slerp.h.
 """
 
 from __future__ import annotations
@@ -18,23 +17,62 @@ from torch import Tensor
 from .elementary import atan2_quadrant, divide, sincos, sqrt
 from .engine.calls import Call, planned, tracing
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import Rows, ceil_div, contiguous, merged, row_blocks, rows_of
-from .engine.tiles import fetch, positions, read_tile, write_tile
+from .engine.rows import Blocks, Rows, contiguous, merged, rows_of
+from .engine.tiles import (
+    block_of,
+    fetch,
+    inside,
+    map_row,
+    positions,
+    read,
+    read_all,
+    read_at,
+    sum_row,
+    write_all,
+)
 from .ranges import SLERP_ALONG, SLERP_PARALLEL
 
 # ---- r, b's part across a ----------------------------------------------------------
 
 
 @triton.jit
-def residual(a, b, k, step, refine, axis, lost, ELEMENTS: tl.constexpr):
-    """Tile k of r: b less two multiples of a; where that is `lost`, the unit vector of `axis`.
+def pairs(views, block, k, d, ELEMENTS: tl.constexpr, VECTOR: tl.constexpr):
+    """Tile k of a and of r: b less two multiples of a; where that is `lost`, `axis`' unit vector.
 
-    Each step is rounded once, so that a small difference keeps its digits.
+    Each step is rounded once, so that a small difference keeps its digits.  Behind them follow the
+    tiles of further views.
     """
+    step, refine, axis, lost = views[2]
+    a, b = read_all(views[:2], block, k, d, ELEMENTS, VECTOR)
     r = tl.fma(-step[:, None], a, b)
     r = tl.fma(-refine[:, None], a, r)
     unit = (positions(k, ELEMENTS)[None, :] == axis[:, None]).to(a.dtype)
-    return tl.where(lost[:, None], unit, r)
+    tiles = (a, tl.where(lost[:, None], unit, r))
+    for i in tl.static_range(3, len(views)):
+        more = (read(views[i], block, k, d, ELEMENTS, VECTOR),)
+        tiles = tiles + more  # type: ignore[assignment]
+    return tiles
+
+
+@triton.jit
+def first_sums(given, tiles):
+    """(x.x, x.y) of tiles x, y: (a.a, a.b)"""
+    x, y = tiles
+    return tl.sum(x * x, axis=1), tl.sum(x * y, axis=1)
+
+
+@triton.jit
+def residual_sums(given, tiles):
+    """(a.r, r.r)"""
+    a, r = tiles
+    return tl.sum(a * r, axis=1), tl.sum(r * r, axis=1)
+
+
+@triton.jit
+def gradient_sums(given, tiles):
+    """(G.a, G.r)"""
+    a, r, g = tiles
+    return tl.sum(g * a, axis=1), tl.sum(g * r, axis=1)
 
 
 @triton.jit
@@ -51,79 +89,50 @@ def is_parallel(aa, ab, ar, rr):
 
 
 @triton.jit
-def residual_sums(
-    a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step,
-    step, refine, axis, lost, ELEMENTS: tl.constexpr,
-):  # fmt: skip
-    """(a.r, r.r)"""
-    r = residual(a_tile, b_tile, 0, step, refine, axis, lost, ELEMENTS)
-    ar = tl.sum(a_tile * r, axis=1)
-    rr = tl.sum(r * r, axis=1)
-    for k in range(1, count):
-        more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
-        more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
-        more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
-        ar += tl.sum(more * more_r, axis=1)
-        rr += tl.sum(more_r * more_r, axis=1)
-    return ar, rr
-
-
-@triton.jit
-def smallest(a, a_tile, row, there, count, d, a_line, a_step, ELEMENTS: tl.constexpr):
-    """(index, value) of the first of a's smallest elements in magnitude."""
-    inside = positions(0, ELEMENTS)[None, :] < d
-    magnitude = tl.where(inside, tl.abs(a_tile), float("inf"))
-    least = tl.min(magnitude, axis=1)
-    axis = tl.argmin(magnitude, axis=1).to(tl.int64)
-    for k in range(1, count):
-        more = tl.abs(read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS))
-        more = tl.where(positions(k, ELEMENTS)[None, :] < d, more, float("inf"))
-        less = tl.min(more, axis=1)
-        axis = tl.where(less < least, tl.argmin(more, axis=1).to(tl.int64) + k * ELEMENTS, axis)
+def smallest(view, block, d, count, ELEMENTS: tl.constexpr):
+    """(index, value) of the first of a row's smallest elements in magnitude."""
+    least = tl.zeros([block[0].shape[0]], read_at(view, block, 0).dtype) + float("inf")
+    axis = block[0] * 0
+    for k in range(count):
+        own = inside(positions(k, ELEMENTS)[None, :], block, d, 1)
+        magnitude = tl.where(own, tl.abs(read(view, block, k, d, ELEMENTS, 1)), float("inf"))
+        less = tl.min(magnitude, axis=1)
+        at = tl.argmin(magnitude, axis=1).to(tl.int64) + k * ELEMENTS
+        axis = tl.where(less < least, at, axis)
         least = tl.minimum(least, less)
-    return axis, fetch(a, row * a_line + axis * a_step, there)
+    return axis, read_at(view, block, axis)
 
 
 @triton.jit
-def sums_of(
-    a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step,
-    ELEMENTS: tl.constexpr,
-):  # fmt: skip
-    """A pair's sums, and how r comes from a and b.
-
-    (aa, ab, ar, rr, antipodal, step, refine, axis, lost)
-    """
-    aa = tl.sum(a_tile * a_tile, axis=1)
-    ab = tl.sum(a_tile * b_tile, axis=1)
-    for k in range(1, count):
-        more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
-        more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
-        aa += tl.sum(more * more, axis=1)
-        ab += tl.sum(more * more_b, axis=1)
+def sums_of(both, block, d, count, ELEMENTS: tl.constexpr):
+    """(aa, ab, ar, rr, antipodal, how r comes from a and b) of the views of a and b."""
+    tiles = read_all(both, block, 0, d, ELEMENTS, 1)
+    aa, ab = sum_row(read_all, first_sums, 0, tiles, both, block, d, count, ELEMENTS, 1)
     step = divide(ab, tl.where(aa == 0.0, 1.0, aa))
     refine = tl.zeros_like(step)
-    axis = tl.zeros_like(row) - 1
+    axis = tl.zeros_like(block[0]) - 1
     lost = step != step
     lost = lost & (lost != lost)
-    ar, rr = residual_sums(a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line,
-                           b_step, step, refine, axis, lost, ELEMENTS)  # fmt: skip
+    views = (both[0], both[1], (step, refine, axis, lost))
+    tiles = pairs(views, block, 0, d, ELEMENTS, 1)
+    ar, rr = sum_row(pairs, residual_sums, 0, tiles, views, block, d, count, ELEMENTS, 1)
     # r along a: take off what is left of a, and where nothing else is left, go by an axis.
     along = across(aa, ar, rr) <= rr * SLERP_ALONG
     antipodal = lost
     if tl.max(along.to(tl.int32), axis=0) > 0:
         parallel = is_parallel(aa, ab, ar, rr)
         refine = tl.where(along & (parallel == 0), divide(ar, tl.where(aa == 0.0, 1.0, aa)), 0.0)
-        ar, rr = residual_sums(a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line,
-                               b_step, step, refine, axis, lost, ELEMENTS)  # fmt: skip
-        lost = along & (
-            parallel | is_parallel(aa, ab, ar, rr) | (across(aa, ar, rr) <= rr * SLERP_ALONG)
-        )
+        refined = (both[0], both[1], (step, refine, axis, lost))
+        tiles = pairs(refined, block, 0, d, ELEMENTS, 1)
+        ar, rr = sum_row(pairs, residual_sums, 0, tiles, refined, block, d, count, ELEMENTS, 1)
+        still = across(aa, ar, rr) <= rr * SLERP_ALONG
+        lost = along & (parallel | is_parallel(aa, ab, ar, rr) | still)
         antipodal = lost & (ab < 0.0)
-        least, value = smallest(a, a_tile, row, there, count, d, a_line, a_step, ELEMENTS)
+        least, value = smallest(both[0], block, d, count, ELEMENTS)
         axis = tl.where(antipodal, least, axis)
         ar = tl.where(lost, tl.where(antipodal, value, 0.0), ar)
-        rr = tl.where(lost, tl.where(antipodal, 1.0, 0.0), rr)
-    return aa, ab, ar, rr, antipodal, step, refine, axis, lost
+        rr = tl.where(lost, tl.where(antipodal, 1.0, tl.zeros_like(rr)), rr)
+    return aa, ab, ar, rr, antipodal, (step, refine, axis, lost)
 
 
 # ---- a pair and its points -----------------------------------------------------------
@@ -186,35 +195,33 @@ def fractions(t, number, row, j, there, t_line, t_step, like, NUMBER: tl.constex
 
 
 @triton.jit
+def combination(given, tiles):
+    """along a + across r"""
+    return (given[0][:, None] * tiles[0] + given[1][:, None] * tiles[1],)
+
+
+@triton.jit
 def forward_kernel(
     a, b, t, y, number: tl.float64, rows, d, points, count,
     a_line, a_step, b_line, b_step, t_line, t_step, y_line,
     NUMBER: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
-    row = positions(tl.program_id(0), LINES)
-    there = row < rows
-    a_tile = read_tile(a, row, there, 0, d, a_line, a_step, ELEMENTS)
-    b_tile = read_tile(b, row, there, 0, d, b_line, b_step, ELEMENTS)
-    aa, ab, ar, rr, antipodal, step, refine, axis, lost = sums_of(
-        a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step, ELEMENTS
-    )
-    r_tile = residual(a_tile, b_tile, 0, step, refine, axis, lost, ELEMENTS)
+    block = block_of(positions(tl.program_id(0), LINES), rows, d, 1)
+    both = ((a, a_line, a_step), (b, b_line, b_step))
+    aa, ab, ar, rr, antipodal, residual = sums_of(both, block, d, count, ELEMENTS)
+    views = (both[0], both[1], residual)
+    first = pairs(views, block, 0, d, ELEMENTS, 1)
     inverse_a, _, slope, inverse_n, _, _, _, omega, complement, _, _ = pair_of(
         aa, ab, ar, rr, antipodal
     )
     for j in range(points):
-        fraction = fractions(t, number, row, j, there, t_line, t_step, omega, NUMBER)
+        fraction = fractions(t, number, block[0], j, block[1], t_line, t_step, omega, NUMBER)
         sine, cosine = part_of_angle(fraction, 1.0 - fraction, omega, complement)
         across_r = sine * inverse_n
-        along_a = (cosine * inverse_a - slope * across_r)[:, None]
-        across_r = across_r[:, None]
+        given = (cosine * inverse_a - slope * across_r, across_r)
         to = y + tl.cast(j, tl.int64) * d
-        write_tile(to, row, there, 0, d, y_line, along_a * a_tile + across_r * r_tile, ELEMENTS)
-        for k in range(1, count):
-            more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
-            more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
-            more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
-            write_tile(to, row, there, k, d, y_line, along_a * more + across_r * more_r, ELEMENTS)
+        map_row(pairs, combination, given, first, views, ((to, y_line),), block, d, count,
+                ELEMENTS, 1)  # fmt: skip
 
 
 @triton.jit
@@ -223,14 +230,12 @@ def backward_kernel(
     g_line, g_point, g_step, a_line, a_step, b_line, b_step, t_line, t_step, out_line,
     NUMBER: tl.constexpr, CIRCLE: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
-    row = positions(tl.program_id(0), LINES)
-    there = row < rows
-    a_tile = read_tile(a, row, there, 0, d, a_line, a_step, ELEMENTS)
-    b_tile = read_tile(b, row, there, 0, d, b_line, b_step, ELEMENTS)
-    aa, ab, ar, rr, antipodal, step, refine, axis, lost = sums_of(
-        a, b, a_tile, b_tile, row, there, count, d, a_line, a_step, b_line, b_step, ELEMENTS
-    )
-    r_tile = residual(a_tile, b_tile, 0, step, refine, axis, lost, ELEMENTS)
+    block = block_of(positions(tl.program_id(0), LINES), rows, d, 1)
+    row, there = block[0], block[1]
+    both = ((a, a_line, a_step), (b, b_line, b_step))
+    aa, ab, ar, rr, antipodal, residual = sums_of(both, block, d, count, ELEMENTS)
+    views = (both[0], both[1], residual)
+    a_tile, r_tile = pairs(views, block, 0, d, ELEMENTS, 1)
     (inverse_a, inverse_b, slope, inverse_n, sine_b, cosine_b, inverse_sine, omega, complement,
      tilt, parallel) = pair_of(aa, ab, ar, rr, antipodal)  # fmt: skip
     a_out = tl.zeros_like(a_tile)
@@ -242,17 +247,12 @@ def backward_kernel(
     for j in range(points):
         fraction = fractions(t, number, row, j, there, t_line, t_step, omega, NUMBER)
         rest = 1.0 - fraction
-        source = grad_y + tl.cast(j, tl.int64) * g_point
-        grad = read_tile(source, row, there, 0, d, g_line, g_step, ELEMENTS)
-        ga = tl.sum(grad * a_tile, axis=1)
-        gr = tl.sum(grad * r_tile, axis=1)
-        for k in range(1, count):
-            more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
-            more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
-            more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
-            more_grad = read_tile(source, row, there, k, d, g_line, g_step, ELEMENTS)
-            ga += tl.sum(more_grad * more, axis=1)
-            gr += tl.sum(more_grad * more_r, axis=1)
+        grads = (grad_y + tl.cast(j, tl.int64) * g_point, g_line, g_step)
+        grad = read(grads, block, 0, d, ELEMENTS, 1)
+        ga, gr = sum_row(
+            pairs, gradient_sums, 0, (a_tile, r_tile, grad), (both[0], both[1], residual, grads),
+            block, d, count, ELEMENTS, 1,
+        )  # fmt: skip
         sine, cosine = part_of_angle(fraction, rest, omega, complement)
         rest_sine, _ = part_of_angle(rest, fraction, omega, complement)
         w0 = rest_sine * inverse_sine
@@ -282,26 +282,23 @@ def backward_kernel(
         if count > 1:
             tl.store(weights + (row * points + j) * 2, weight_a, mask=there)
             tl.store(weights + (row * points + j) * 2 + 1, weight_b, mask=there)
-    a_out += along_a[:, None] * a_tile + across_a[:, None] * r_tile
-    b_out += along_b[:, None] * a_tile + across_b[:, None] * r_tile
-    write_tile(grad_a, row, there, 0, d, out_line, a_out, ELEMENTS)
-    write_tile(grad_b, row, there, 0, d, out_line, b_out, ELEMENTS)
+    a_out += combination((along_a, across_a), (a_tile, r_tile))[0]
+    b_out += combination((along_b, across_b), (a_tile, r_tile))[0]
+    outputs = ((grad_a, out_line), (grad_b, out_line))
+    write_all(outputs, block, 0, d, (a_out, b_out), ELEMENTS, 1)
     if count > 1:
         tl.debug_barrier()  # the weights are written
         for k in range(1, count):
-            more = read_tile(a, row, there, k, d, a_line, a_step, ELEMENTS)
-            more_b = read_tile(b, row, there, k, d, b_line, b_step, ELEMENTS)
-            more_r = residual(more, more_b, k, step, refine, axis, lost, ELEMENTS)
-            a_more = along_a[:, None] * more + across_a[:, None] * more_r
-            b_more = along_b[:, None] * more + across_b[:, None] * more_r
+            tiles = pairs(views, block, k, d, ELEMENTS, 1)
+            a_more = combination((along_a, across_a), tiles)[0]
+            b_more = combination((along_b, across_b), tiles)[0]
             for j in range(points):
                 source = grad_y + tl.cast(j, tl.int64) * g_point
-                grad = read_tile(source, row, there, k, d, g_line, g_step, ELEMENTS)
+                grad = read((source, g_line, g_step), block, k, d, ELEMENTS, 1)
                 at = weights + (row * points + j) * 2
                 a_more += fetch(at, 0, there)[:, None] * grad
                 b_more += fetch(at, 1, there)[:, None] * grad
-            write_tile(grad_a, row, there, k, d, out_line, a_more, ELEMENTS)
-            write_tile(grad_b, row, there, k, d, out_line, b_more, ELEMENTS)
+            write_all(outputs, block, k, d, (a_more, b_more), ELEMENTS, 1)
 
 
 # ---- the op ----------------------------------------------------------------------
@@ -342,10 +339,10 @@ class _Pairs:
             self.t = Rows(0, t.stride(0) if t.ndim == 1 else 0)
         else:
             self.t = rows_of(t, batch)
-        blocks = row_blocks(self.rows, self.d, a.dtype == torch.float64)
-        self.count = ceil_div(self.d, blocks["ELEMENTS"])
-        self.programs = ceil_div(self.rows, blocks["LINES"]) if self.points != 0 else 0
-        self.constants: dict[str, Any] = {"NUMBER": number, **blocks}
+        blocks = Blocks(batch, self.d, a.dtype, light=False)
+        self.count = blocks.count
+        self.programs = blocks.programs if self.points != 0 else 0
+        self.constants: dict[str, Any] = {"NUMBER": number, **blocks.constants}
         self.value = () if number else (0.0,)
         self.sizes = (self.rows, self.d, self.points, self.count)
         self.strides = (*self.a.strides, *self.b.strides, *self.t.strides)

@@ -1,8 +1,7 @@
 """stereographic and stereographic_inverse in Triton: a row is read once and written once.
 
 The formulas are those of csrc/math/stereographic.h: out_i = gain g_i + slope (scale x_i), with
-coefficients from a row's sums |scale x|^2 and (scale x).g.  A row's first tile stays in
-registers from the sums to the result; only rows longer than that are read again.
+coefficients from a row's sums |scale x|^2 and (scale x).g.
 
 |x|^2 is summed in float64, one multiplication an element: |x|^2 - 1 keeps its digits
 next to the equator, and no float32 row overflows.
@@ -10,7 +9,7 @@ next to the equator, and no float32 row overflows.
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,10 +18,10 @@ import triton.language as tl
 from torch import Tensor
 
 from .elementary import divide, log1p, ones_like, sqrt
-from .engine.calls import Call, planned
+from .engine.calls import Call, Planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import ceil_div, row_blocks, rows_of
-from .engine.tiles import fetch, positions, read_tile, write_tile
+from .engine.rows import Blocks, rows_of
+from .engine.tiles import block_of, fetch, map_row, positions, read_all, read_at, sum_row
 from .ranges import LARGEST, PROJECTION_LARGEST, PROJECTION_LIFT, PROJECTION_SQUARE
 
 # ---- sums ------------------------------------------------------------------------
@@ -103,28 +102,49 @@ def inverse_log_rho(scale, square, last, length):
     return tl.where(polar, near_pole, log1p(-tl.where(polar, 0.0, cosine)))
 
 
-# ---- kernels ---------------------------------------------------------------------
+# ---- rows ------------------------------------------------------------------------
 
 
 @triton.jit
-def row_sums(
-    x, value, row, there, count, d, x_line, x_step,
-    INVERSE: tl.constexpr, ELEMENTS: tl.constexpr,
-):  # fmt: skip
-    """`scale_of` rows whose first tile is `value`."""
+def largest_of(given, tiles):
+    return (tl.max(tl.abs(tiles[0]), axis=1),)
+
+
+@triton.jit
+def squares(lift, tiles):
+    lifted = tiles[0].to(tl.float64) * lift[:, None]
+    return (tl.sum(lifted * lifted, axis=1),)
+
+
+@triton.jit
+def products(scale, tiles):
+    return (tl.sum(scale[:, None] * tiles[0] * tiles[1], axis=1),)
+
+
+@triton.jit
+def image(given, tiles):
+    slope, scale = given
+    return (slope[:, None] * (scale[:, None] * tiles[0]),)
+
+
+@triton.jit
+def gradient(given, tiles):
+    gain, slope, scale = given
+    return (gain[:, None] * tiles[1] + slope[:, None] * (scale[:, None] * tiles[0]),)
+
+
+@triton.jit
+def scaled(first, views, block, d, count, INVERSE: tl.constexpr, ELEMENTS: tl.constexpr):
+    """`scale_of` rows, the first of `views`."""
+    value = first[0]
     lift = tl.zeros([value.shape[0]], tl.float64) + 1.0
     if value.dtype == tl.float64:
-        largest = tl.max(tl.abs(value), axis=1)
+        largest = largest_of(lift, first)[0]
         for k in range(1, count):
-            more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-            largest = tl.maximum(largest, tl.max(tl.abs(more), axis=1))
+            more = read_all(views, block, k, d, ELEMENTS, 1)
+            largest = tl.maximum(largest, largest_of(lift, more)[0])
         lift = lift_of(largest, INVERSE)
-    lifted = value.to(tl.float64) * lift[:, None]
-    square = tl.sum(lifted * lifted, axis=1)
-    for k in range(1, count):
-        more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-        more = more.to(tl.float64) * lift[:, None]
-        square += tl.sum(more * more, axis=1)
+    square = sum_row(read_all, squares, lift, first, views, block, d, count, ELEMENTS, 1)[0]
     return scale_of(square, lift, value.dtype, INVERSE)
 
 
@@ -133,47 +153,41 @@ def forward_kernel(
     x, out, log_det, rows, d, count, x_line, x_step, out_line,
     INVERSE: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
-    row = positions(tl.program_id(0), LINES)
-    there = row < rows
-    value = read_tile(x, row, there, 0, d, x_line, x_step, ELEMENTS)
-    scale, square = row_sums(x, value, row, there, count, d, x_line, x_step, INVERSE, ELEMENTS)
+    block = block_of(positions(tl.program_id(0), LINES), rows, d, 1)
+    row, there = block[0], block[1]
+    views = ((x, x_line, x_step),)
+    first = read_all(views, block, 0, d, ELEMENTS, 1)
+    scale, square = scaled(first, views, block, d, count, INVERSE, ELEMENTS)
     if INVERSE:
-        last = fetch(x, row * x_line + d * x_step, there)
+        last = read_at(views[0], block, d)
         length, slope, _, _ = preimage(scale, square, last)
         log_rho = -inverse_log_rho(scale, square, last, length)
     else:
         slope, _, last, log_rho = point(scale, square)
         tl.store(out + (row * out_line + d), last, mask=there)
     tl.store(log_det + row, log_rho * tl.cast(d, scale.dtype), mask=there)
-    slope, scale = slope[:, None], scale[:, None]
-    write_tile(out, row, there, 0, d, out_line, slope * (scale * value), ELEMENTS)
-    for k in range(1, count):
-        more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-        write_tile(out, row, there, k, d, out_line, slope * (scale * more), ELEMENTS)
+    map_row(read_all, image, (slope, scale), first, views, ((out, out_line),), block, d, count,
+            ELEMENTS, 1)  # fmt: skip
 
 
 @triton.jit
 def backward_kernel(
     grad_out, grad_log_det, x, grad_x, rows, d, count,
-    g_line, g_step, log_det_step, x_line, x_step, out_line,
+    g_line, g_step, log_det_line, x_line, x_step, out_line,
     INVERSE: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
-    row = positions(tl.program_id(0), LINES)
-    there = row < rows
-    value = read_tile(x, row, there, 0, d, x_line, x_step, ELEMENTS)
-    grad = read_tile(grad_out, row, there, 0, d, g_line, g_step, ELEMENTS)
-    scale, square = row_sums(x, value, row, there, count, d, x_line, x_step, INVERSE, ELEMENTS)
-    dot = tl.sum(scale[:, None] * value * grad, axis=1)
-    for k in range(1, count):
-        more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-        more_grad = read_tile(grad_out, row, there, k, d, g_line, g_step, ELEMENTS)
-        dot += tl.sum(scale[:, None] * more * more_grad, axis=1)
-    log_det = fetch(grad_log_det, row * log_det_step, there) * tl.cast(d, value.dtype)
+    block = block_of(positions(tl.program_id(0), LINES), rows, d, 1)
+    row, there = block[0], block[1]
+    views = ((x, x_line, x_step), (grad_out, g_line, g_step))
+    first = read_all(views, block, 0, d, ELEMENTS, 1)
+    scale, square = scaled(first, views, block, d, count, INVERSE, ELEMENTS)
+    dot = sum_row(read_all, products, scale, first, views, block, d, count, ELEMENTS, 1)[0]
+    log_det = fetch(grad_log_det, row * log_det_line, there) * tl.cast(d, scale.dtype)
     if INVERSE:
         # grad_h = g / (N - l) - z (z.g) / N - z d (l / N^2) g_logdet
-        last = fetch(x, row * x_line + d * x_step, there)
+        last = read_at(views[0], block, d)
         length, factor, gain, turn = preimage(scale, square, last)
-        per_length = divide(1.0 + length * 0.0, length)
+        per_length = divide(ones_like(length), length)
         log_det *= per_length
         cosine = last * per_length
         slope = -(gain * (dot * turn * per_length)) - factor * (log_det * cosine)
@@ -186,81 +200,49 @@ def backward_kernel(
     else:
         # grad_z = rho g + z rho (rho g_last - (z rho).g - d g_logdet)
         factor, gain, _, _ = point(scale, square)
-        grad_last = fetch(grad_out, row * g_line + d * g_step, there)
-        slope = factor * (gain * grad_last - factor * dot - log_det)
-    gain, slope, scale = gain[:, None], slope[:, None], scale[:, None]
-    write_tile(grad_x, row, there, 0, d, out_line, gain * grad + slope * (scale * value), ELEMENTS)
-    for k in range(1, count):
-        more = read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
-        more_grad = read_tile(grad_out, row, there, k, d, g_line, g_step, ELEMENTS)
-        out = gain * more_grad + slope * (scale * more)
-        write_tile(grad_x, row, there, k, d, out_line, out, ELEMENTS)
+        slope = factor * (gain * read_at(views[1], block, d) - factor * dot - log_det)
+    map_row(read_all, gradient, (gain, slope, scale), first, views, ((grad_x, out_line),), block, d,
+            count, ELEMENTS, 1)  # fmt: skip
 
 
 # ---- the ops -----------------------------------------------------------------------
 
 
-def _rows(op: str, x: Tensor, inverse: bool) -> tuple[torch.Size, Any, Any, Any, dict[str, Any]]:
-    """(batch, rows, d, (programs, tiles of a row), constants)."""
+def _checked(op: str, x: Tensor, inverse: bool) -> tuple[Blocks, list[tuple[Any, torch.dtype]]]:
+    """Blocks of x's rows; shapes and dtypes of the image and its log-det."""
     extra = 1 if inverse else 0
     if x.dtype not in FLOATING or x.ndim < 1 or x.shape[-1] <= extra:
         refuse(op, x)
     batch, d = x.shape[:-1], x.shape[-1] - extra
-    rows = math.prod(batch)
-    blocks = row_blocks(rows, d, x.dtype == torch.float64)
-    tiles = ceil_div(rows, blocks["LINES"]), ceil_div(d, blocks["ELEMENTS"])
-    return batch, rows, d, tiles, {"INVERSE": inverse, **blocks}
+    image = (*batch, d if inverse else d + 1)
+    return Blocks(batch, d, x.dtype, light=True), [(image, x.dtype), (batch, wide_of(x.dtype))]
 
 
-def _images(x: Tensor, inverse: bool) -> list[tuple[Any, torch.dtype]]:
-    """Shapes and dtypes of the image and its log-det."""
-    width = x.shape[-1] + (-1 if inverse else 1)
-    return [((*x.shape[:-1], width), x.dtype), (x.shape[:-1], wide_of(x.dtype))]
-
-
-def _forward(op: str, x: Tensor, inverse: bool) -> Call:
-    batch, rows, d, (programs, count), constants = _rows(op, x, inverse)
-    source, outputs = rows_of(x, batch), _images(x, inverse)
+def _forward(op: str, inverse: bool, x: Tensor) -> Call:
+    blocks, outputs = _checked(op, x, inverse)
+    source = rows_of(x, x.shape[:-1])
     return Call(
-        forward_kernel, programs, x,
-        inputs=[source], outputs=outputs, constants=constants,
-        numbers=(rows, d, count, *source.strides, outputs[0][0][-1]),
+        forward_kernel, blocks.programs, x,
+        inputs=[source], outputs=outputs, constants={"INVERSE": inverse, **blocks.constants},
+        numbers=(*blocks.sizes, *source.strides, outputs[0][0][-1]),
     )  # fmt: skip
 
 
-def _backward(op: str, grad: Tensor, grad_log_det: Tensor, x: Tensor, inverse: bool) -> Call:
-    batch, rows, d, (programs, count), constants = _rows(op, x, inverse)
-    check_gradients(op, (grad, grad_log_det), _images(x, inverse), x)
-    grads, log_dets = rows_of(grad, batch), rows_of(grad_log_det, batch, 0)
-    source = rows_of(x, batch)
+def _backward(op: str, inverse: bool, grad: Tensor, grad_log_det: Tensor, x: Tensor) -> Call:
+    blocks, outputs = _checked(op, x, inverse)
+    check_gradients(op, (grad, grad_log_det), outputs, x)
+    batch = x.shape[:-1]
+    inputs = [rows_of(grad, batch), rows_of(grad_log_det, batch, 0), rows_of(x, batch)]
+    grads, log_dets, source = inputs
     return Call(
-        backward_kernel, programs, x,
-        inputs=[grads, log_dets, source], outputs=[(x.shape, x.dtype)], constants=constants,
-        numbers=(
-            rows, d, count, *grads.strides, log_dets.line, *source.strides, x.shape[-1],
-        ),
+        backward_kernel, blocks.programs, x, inputs=inputs, outputs=[(x.shape, x.dtype)],
+        constants={"INVERSE": inverse, **blocks.constants},
+        numbers=(*blocks.sizes, *grads.strides, log_dets.line, *source.strides, x.shape[-1]),
     )  # fmt: skip
 
 
-@planned(tensors=1)
-def stereographic(z: Tensor) -> Call:
-    """(s, log_det)."""
-    return _forward("stereographic", z, False)
-
-
-@planned(tensors=3)
-def stereographic_backward(grad_s: Tensor, grad_log_det: Tensor, z: Tensor) -> Call:
-    """The gradient of z."""
-    return _backward("stereographic", grad_s, grad_log_det, z, False)
-
-
-@planned(tensors=1)
-def stereographic_inverse(s: Tensor) -> Call:
-    """(z, log_det)."""
-    return _forward("stereographic_inverse", s, True)
-
-
-@planned(tensors=3)
-def stereographic_inverse_backward(grad_z: Tensor, grad_log_det: Tensor, s: Tensor) -> Call:
-    """The gradient of s."""
-    return _backward("stereographic_inverse", grad_z, grad_log_det, s, True)
+# (s, log_det) of z, the gradient of z; (z, log_det) of s, the gradient of s.
+stereographic = Planned(partial(_forward, "stereographic", False), 1)
+stereographic_backward = Planned(partial(_backward, "stereographic", False), 3)
+stereographic_inverse = Planned(partial(_forward, "stereographic_inverse", True), 1)
+stereographic_inverse_backward = Planned(partial(_backward, "stereographic_inverse", True), 3)

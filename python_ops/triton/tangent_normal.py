@@ -1,8 +1,8 @@
 """tangent_normal in Triton: points at given angles from an axis, in random directions across it.
 
 The formulas are those of csrc/cpu/tangent_normal.cpp, the random numbers those of philox.py:
-made on the fly, so that a point is written once and nothing else is.  A row's first tile of
-numbers stays in registers; those of longer rows are made twice.
+made on the fly, so that a point is written once and nothing else is.  The numbers of rows longer
+than a tile are made twice.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .elementary import divide, sqrt
+from .elementary import divide, ones_like, sqrt
 from .engine.calls import Call, planned, sum_of_programs, sum_to
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import PROGRAMS, ceil_div, contiguous, row_blocks, rows_of
-from .engine.tiles import fetch, positions, read_tile, write_tile
+from .engine.rows import PROGRAMS, Blocks, ceil_div, contiguous, rows_of
+from .engine.tiles import block_of, fetch, map_row, positions, read, read_at, sum_row
 from .philox import normal_tile, row_keys
 
 # ---- kernels ---------------------------------------------------------------------
@@ -28,8 +28,48 @@ from .philox import normal_tile, row_keys
 @triton.jit
 def axis(first):
     """(sign(m), sign(m) / (1 + |m|)) of the axis' first coordinate."""
-    sign = tl.where(first < 0.0, -1.0, tl.zeros_like(first) + 1.0)
+    sign = tl.where(first < 0.0, -1.0, ones_like(first))
     return sign, divide(sign, tl.abs(first) + 1.0)
+
+
+@triton.jit
+def tiles_of(views, block, k, n, ELEMENTS: tl.constexpr, VECTOR: tl.constexpr):
+    """Tile k of the normal numbers, of the axes, and of the gradient where there is one."""
+    around = views[2]
+    mean = read(views[3], around, k, n, ELEMENTS, VECTOR)
+    value = normal_tile(views[0], views[1], k, n, mean.dtype, block[0].shape[0], ELEMENTS)
+    tiles = (value, mean)
+    for i in tl.static_range(4, len(views)):
+        more = (read(views[i], block, k, n, ELEMENTS, VECTOR),)
+        tiles = tiles + more  # type: ignore[assignment]
+    return tiles
+
+
+@triton.jit
+def sums(given, tiles):
+    """(v.v, v.m)"""
+    value, mean = tiles
+    return tl.sum(value * value, axis=1), tl.sum(value * mean, axis=1)
+
+
+@triton.jit
+def gradient_sums(given, tiles):
+    """(v.v, v.m, v.g, m.g)"""
+    value, mean, g = tiles
+    square, dot = sums(given, (value, mean))
+    return square, dot, tl.sum(value * g, axis=1), tl.sum(mean * g, axis=1)
+
+
+@triton.jit
+def points(given, tiles):
+    gain, across = given
+    return (tiles[1] * gain[:, None] + across[:, None] * tiles[0],)
+
+
+@triton.jit
+def gradients(given, tiles):
+    of_normal, of_grad = given
+    return (of_normal[:, None] * tiles[0] + of_grad[:, None] * tiles[2],)
 
 
 @triton.jit
@@ -38,32 +78,21 @@ def forward_kernel(
     loc_line, loc_step, cosine_step, sine_step,
     LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
-    row = positions(tl.program_id(0), LINES)
-    there = row < rows
+    block = block_of(positions(tl.program_id(0), LINES), rows, n, 1)
+    row, there = block[0], block[1]
     key, number = row_keys(seeds, row, there, rows_per_seed)
-    line = row % loc_rows
-    rest = loc + loc_step
-    mean = read_tile(rest, line, there, 0, n, loc_line, loc_step, ELEMENTS)
-    value = normal_tile(key, number, 0, n, mean.dtype, LINES, ELEMENTS)
-    square = tl.sum(value * value, axis=1)
-    dot = tl.sum(value * mean, axis=1)
-    for k in range(1, count):
-        more = normal_tile(key, number, k, n, mean.dtype, LINES, ELEMENTS)
-        square += tl.sum(more * more, axis=1)
-        more_mean = read_tile(rest, line, there, k, n, loc_line, loc_step, ELEMENTS)
-        dot += tl.sum(more * more_mean, axis=1)
-    first = fetch(loc, line * loc_line, there)
-    sign, c = axis(first)
-    cosines = fetch(cosine, row * cosine_step, there).to(first.dtype)
-    length = divide(fetch(sine, row * sine_step, there).to(first.dtype), sqrt(square))
+    around = (row % loc_rows, there, row, row, rows)
+    views = (key, number, around, (loc + loc_step, loc_line, loc_step))
+    first = tiles_of(views, block, 0, n, ELEMENTS, 1)
+    square, dot = sum_row(tiles_of, sums, row, first, views, block, n, count, ELEMENTS, 1)
+    head = read_at((loc, loc_line, loc_step), around, 0)
+    sign, c = axis(head)
+    cosines = fetch(cosine, row * cosine_step, there).to(head.dtype)
+    length = divide(fetch(sine, row * sine_step, there).to(head.dtype), sqrt(square))
     along = dot * length
-    gain, across = (cosines + c * along)[:, None], (-sign * length)[:, None]
-    tl.store(out + row * (n + 1), first * cosines + along, mask=there)
-    write_tile(out + 1, row, there, 0, n, n + 1, mean * gain + across * value, ELEMENTS)
-    for k in range(1, count):
-        more = normal_tile(key, number, k, n, mean.dtype, LINES, ELEMENTS)
-        more_mean = read_tile(rest, line, there, k, n, loc_line, loc_step, ELEMENTS)
-        write_tile(out + 1, row, there, k, n, n + 1, more_mean * gain + across * more, ELEMENTS)
+    tl.store(out + row * (n + 1), head * cosines + along, mask=there)
+    map_row(tiles_of, points, (cosines + c * along, -sign * length), first, views,
+            ((out + 1, n + 1),), block, n, count, ELEMENTS, 1)  # fmt: skip
 
 
 @triton.jit
@@ -76,53 +105,36 @@ def backward_kernel(
     """SUM: loc's gradient is summed over a program's rows (count is 1), not that of each row."""
     total = tl.zeros([ELEMENTS], grad_loc.dtype.element_ty)
     total_head = tl.zeros([1], grad_loc.dtype.element_ty)
-    rest = loc + loc_step
     for i in range(repeat):
-        row = positions(tl.program_id(0) * repeat + i, LINES)
-        there = row < rows
+        block = block_of(positions(tl.program_id(0) * repeat + i, LINES), rows, n, 1)
+        row, there = block[0], block[1]
         key, number = row_keys(seeds, row, there, rows_per_seed)
-        line = row % loc_rows
-        g = read_tile(grad + grad_step, row, there, 0, n, grad_line, grad_step, ELEMENTS)
-        mean = read_tile(rest, line, there, 0, n, loc_line, loc_step, ELEMENTS)
-        value = normal_tile(key, number, 0, n, mean.dtype, LINES, ELEMENTS)
-        square = tl.sum(value * value, axis=1)
-        dot = tl.sum(value * mean, axis=1)
-        grad_dot = tl.sum(value * g, axis=1)
-        loc_dot = tl.sum(mean * g, axis=1)
-        for k in range(1, count):
-            more = normal_tile(key, number, k, n, mean.dtype, LINES, ELEMENTS)
-            more_mean = read_tile(rest, line, there, k, n, loc_line, loc_step, ELEMENTS)
-            more_g = read_tile(grad + grad_step, row, there, k, n, grad_line, grad_step, ELEMENTS)
-            square += tl.sum(more * more, axis=1)
-            dot += tl.sum(more * more_mean, axis=1)
-            grad_dot += tl.sum(more * more_g, axis=1)
-            loc_dot += tl.sum(more_mean * more_g, axis=1)
-        first = fetch(loc, line * loc_line, there)
+        around = (row % loc_rows, there, row, row, rows)
+        views = (key, number, around, (loc + loc_step, loc_line, loc_step),
+                 (grad + grad_step, grad_line, grad_step))  # fmt: skip
+        first = tiles_of(views, block, 0, n, ELEMENTS, 1)
+        square, dot, grad_dot, loc_dot = sum_row(
+            tiles_of, gradient_sums, row, first, views, block, n, count, ELEMENTS, 1
+        )
+        head = read_at((loc, loc_line, loc_step), around, 0)
         g0 = fetch(grad, row * grad_line, there)
-        sign, c = axis(first)
-        inverse = divide(tl.zeros_like(square) + 1.0, sqrt(square))
-        length = fetch(sine, row * sine_step, there).to(first.dtype) * inverse
+        sign, c = axis(head)
+        inverse = divide(ones_like(square), sqrt(square))
+        length = fetch(sine, row * sine_step, there).to(head.dtype) * inverse
         along = dot * length
         turned = g0 + c * loc_dot
-        cosines = fetch(cosine, row * cosine_step, there).to(first.dtype)
-        tl.store(grad_cosine + row, first * g0 + loc_dot, mask=there)
+        cosines = fetch(cosine, row * cosine_step, there).to(head.dtype)
+        tl.store(grad_cosine + row, head * g0 + loc_dot, mask=there)
         tl.store(grad_sine + row, inverse * (dot * turned - sign * grad_dot), mask=there)
-        head = g0 * cosines - loc_dot * along * c * c
-        of_normal, of_grad = (length * turned)[:, None], (cosines + c * along)[:, None]
-        gradient = of_normal * value + of_grad * g
+        grad_head = g0 * cosines - loc_dot * along * c * c
+        given = (length * turned, cosines + c * along)
         if SUM:
-            total += tl.sum(gradient, axis=0)
-            total_head += tl.sum(head, axis=0)
+            total += tl.sum(gradients(given, first)[0], axis=0)
+            total_head += tl.sum(grad_head, axis=0)
         else:
-            tl.store(grad_loc + row * (n + 1), head, mask=there)
-            write_tile(grad_loc + 1, row, there, 0, n, n + 1, gradient, ELEMENTS)
-            for k in range(1, count):
-                more = normal_tile(key, number, k, n, mean.dtype, LINES, ELEMENTS)
-                more_g = read_tile(
-                    grad + grad_step, row, there, k, n, grad_line, grad_step, ELEMENTS
-                )
-                more = of_normal * more + of_grad * more_g
-                write_tile(grad_loc + 1, row, there, k, n, n + 1, more, ELEMENTS)
+            tl.store(grad_loc + row * (n + 1), grad_head, mask=there)
+            map_row(tiles_of, gradients, given, first, views, ((grad_loc + 1, n + 1),), block, n,
+                    count, ELEMENTS, 1)  # fmt: skip
     if SUM:
         to = grad_loc + tl.program_id(0).to(tl.int64) * (n + 1)
         tl.store(to + tl.arange(0, 1), total_head)
@@ -173,16 +185,15 @@ class _Points:
         self.axes = math.prod(own)
         around = rows_of(loc, (*loc.shape[:lacks], *own))
         cosines, sines = rows_of(cosine, shape, 0), rows_of(sine, shape, 0)
-        blocks = row_blocks(self.rows, self.n, self.wide == torch.float64)
-        blocks["ELEMENTS"] = max(blocks["ELEMENTS"], 2)  # numbers are made in pairs
+        blocks = Blocks(shape, self.n, self.wide, light=False)
+        self.constants = blocks.constants
+        self.constants["ELEMENTS"] = max(self.constants["ELEMENTS"], 2)  # numbers come in pairs
         if self.wide == torch.float64:  # whose random numbers take twice the registers
-            blocks["num_warps"] = min(2 * blocks["num_warps"], 16)
-        self.count = ceil_div(self.n, blocks["ELEMENTS"])
-        self.blocks = ceil_div(self.rows, blocks["LINES"])
+            self.constants["num_warps"] = min(2 * self.constants["num_warps"], 16)
+        self.count, self.blocks = blocks.count, blocks.programs
         self.inputs = [around, cosines, sines, contiguous(seed)]
         self.counts = (self.axes, math.prod(shape[seed.ndim :]))
         self.strides = (*around.strides, cosines.line, sines.line)
-        self.constants: dict[str, Any] = blocks
 
 
 @planned(tensors=4)

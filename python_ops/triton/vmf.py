@@ -5,12 +5,12 @@ The formulas are those of csrc/cpu/vmf.cpp and the headers it names:
   log p(x) = log C_p(0) + M(kappa) - kappa |x - loc|^2 / 2
   log p(z) = log p(psi(z)) + d log rho
 
-A row's first tile of the point and of loc stays in registers.  A loc that all rows share
-gets its gradient as sums over the rows of a program, which a second kernel adds up.
+A loc that all rows share gets its gradient as sums over the rows of a program, which a second
+kernel adds up.
 
 Points on the sphere are rows of d + 1 elements: where those start anywhere in 16 bytes, they are
-taken from their bodies (body.py).  A program's rows then lie VECTOR rows apart, all of them shifted
-by the same number of elements, so that their gradients can be added.
+taken from their bodies (engine/tiles.py).  A program's rows then lie VECTOR rows apart, all of them
+shifted by the same number of elements, so that their gradients can be added.
 
 A negative concentration gives NaN: to raise, the host would have to wait for the device.
 """
@@ -18,6 +18,7 @@ A negative concentration gives NaN: to raise, the host would have to wait for th
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,115 +28,88 @@ from torch import Tensor
 
 from .bessel_plan import LOG_UNIFORM, plan_at
 from .bessel_ratio import bessel_ratio_complement
-from .engine.body import body_of, read_beside, read_body, write_body
-from .engine.calls import Call, Step, planned, sum_of_programs, sum_to
+from .engine.calls import Call, Planned, Step, sum_of_programs, sum_to
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import PROGRAMS, ceil_div, contiguous, row_blocks, rows_of
-from .engine.tiles import fetch, positions, read_tile, write_tile
+from .engine.rows import PROGRAMS, Blocks, Rows, ceil_div, contiguous, rows_of
+from .engine.tiles import block_of, fetch, map_row, positions, read_all, read_at, sum_row
 from .log_0f1 import bessel_peak
-from .stereographic import point, row_sums
+from .stereographic import point, scaled
 
-# ---- kernels ---------------------------------------------------------------------
+# ---- rows ------------------------------------------------------------------------
 
 
 @triton.jit
 def projection(
-    x, value, row, there, count, d, x_line, x_step, LATENT: tl.constexpr, ELEMENTS: tl.constexpr
+    first, views, block, d, count, LATENT: tl.constexpr, ELEMENTS: tl.constexpr
 ):  # fmt: skip
     """(scale, factor, rho, last, log rho): s = factor (scale x), the identity for a point of S."""
-    one = tl.zeros([value.shape[0]], value.dtype) + 1.0
     if LATENT:
-        scale, square = row_sums(x, value, row, there, count, d, x_line, x_step, False, ELEMENTS)
+        scale, square = scaled(first, views, block, d, count, False, ELEMENTS)
         factor, rho, last, log_rho = point(scale, square)
-        return scale[:, None], factor[:, None], rho, last, log_rho
+        return scale, factor, rho, last, log_rho
     else:
-        return one[:, None], one[:, None], one, one, one
+        one = tl.zeros([first[0].shape[0]], first[0].dtype) + 1.0
+        return one, one, one, one, one
 
 
 @triton.jit
-def on_sphere(value, scale, factor, LATENT: tl.constexpr):
-    """A tile of the point of the sphere."""
-    if LATENT:
-        return factor * (scale * value)
-    else:
-        return value
+def apart(given, tiles):
+    """A tile of the point of the sphere, and its difference from loc."""
+    s = given[1][:, None] * (given[0][:, None] * tiles[0])
+    return s, s - tiles[1].to(s.dtype)
 
 
 @triton.jit
-def program_rows(i, repeat, LINES: tl.constexpr, VECTOR: tl.constexpr):
-    """The rows of a program's i-th turn."""
-    tile = tl.program_id(0) // VECTOR * repeat + i
-    return positions(tile, LINES) * VECTOR + tl.program_id(0) % VECTOR
+def distances(given, tiles):
+    """(|s - loc|^2, s.(s - loc))"""
+    s, difference = apart(given, tiles)
+    return tl.sum(difference * difference, axis=1), tl.sum(s * difference, axis=1)
 
 
 @triton.jit
-def read_points(
-    x, row, there, k, d, rows, x_line, x_step, VECTOR: tl.constexpr, ELEMENTS: tl.constexpr
+def gradients(given, tiles):
+    """Of the point and of loc."""
+    _, _, gain, slope, c = given
+    s, difference = apart(given, tiles)
+    return gain[:, None] * difference + slope[:, None] * s, c[:, None] * difference
+
+
+@triton.jit
+def views_of(
+    x, loc, x_line, x_step, loc_line, loc_step, BESIDE: tl.constexpr, VECTOR: tl.constexpr
 ):  # fmt: skip
-    """Tile k of the points, from where `write_points` would have it."""
+    """The points and their locs; BESIDE: locs do not lie as the points do."""
     if VECTOR == 1:
-        return read_tile(x, row, there, k, d, x_line, x_step, ELEMENTS)
+        return (x, x_line, x_step), (loc, loc_line, loc_step)
+    elif BESIDE:
+        return (x, None, None), (loc, loc_line, loc_step)
     else:
-        body, shift = body_of(row, d, VECTOR)
-        return read_body(x, body, shift, there, k, d, rows * d, ELEMENTS, VECTOR)
-
-
-@triton.jit
-def read_means(
-    loc, row, there, k, d, rows, loc_line, loc_step,
-    BESIDE: tl.constexpr, VECTOR: tl.constexpr, ELEMENTS: tl.constexpr,
-):  # fmt: skip
-    """The same places of loc; BESIDE: its rows do not lie as the points do."""
-    if VECTOR == 1 or not BESIDE:
-        return read_points(loc, row, there, k, d, rows, loc_line, loc_step, VECTOR, ELEMENTS)
-    else:
-        _, shift = body_of(row, d, VECTOR)
-        return read_beside(loc, row, shift, there, k, d, loc_line, loc_step, ELEMENTS, VECTOR)
-
-
-@triton.jit
-def write_points(out, row, there, k, d, width, value, VECTOR: tl.constexpr, ELEMENTS: tl.constexpr):
-    """Tile k of rows of `width` elements, of which there are d."""
-    if VECTOR == 1:
-        write_tile(out, row, there, k, d, width, value, ELEMENTS)
-    else:
-        body, shift = body_of(row, d, VECTOR)
-        write_body(out, body, shift, there, k, d, value, ELEMENTS, VECTOR)
+        return (x, None, None), (loc, None, None)
 
 
 @triton.jit
 def forward_kernel(
     x, loc, kappa, plan, out, rows, d, count,
     x_line, x_step, loc_line, loc_step, kappa_line,
-    LATENT: tl.constexpr, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    LATENT: tl.constexpr, TERMS: tl.constexpr,
     BESIDE: tl.constexpr, VECTOR: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
-    row = positions(tl.program_id(0), LINES)
-    there = row < rows
-    value = read_points(x, row, there, 0, d, rows, x_line, x_step, VECTOR, ELEMENTS)
-    mean = read_means(
-        loc, row, there, 0, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
-    ).to(value.dtype)  # fmt: skip
-    scale, factor, _, last, log_rho = projection(
-        x, value, row, there, count, d, x_line, x_step, LATENT, ELEMENTS
+    block = block_of(positions(tl.program_id(0), LINES), rows, d, VECTOR)
+    row, there = block[0], block[1]
+    views = views_of(x, loc, x_line, x_step, loc_line, loc_step, BESIDE, VECTOR)
+    first = read_all(views, block, 0, d, ELEMENTS, VECTOR)
+    scale, factor, _, last, log_rho = projection(first, views, block, d, count, LATENT, ELEMENTS)
+    square, _ = sum_row(
+        read_all, distances, (scale, factor), first, views, block, d, count, ELEMENTS, VECTOR
     )
-    difference = on_sphere(value, scale, factor, LATENT) - mean
-    square = tl.sum(difference * difference, axis=1)
-    for k in range(1, count):
-        more = read_points(x, row, there, k, d, rows, x_line, x_step, VECTOR, ELEMENTS)
-        more_mean = read_means(
-            loc, row, there, k, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
-        )
-        more = on_sphere(more, scale, factor, LATENT) - more_mean.to(value.dtype)
-        square += tl.sum(more * more, axis=1)
-    k = fetch(kappa, row * kappa_line, there).to(value.dtype)
-    peak = bessel_peak(plan, k, DEBYE, SERIES)
+    k = fetch(kappa, row * kappa_line, there).to(square.dtype)
+    peak = bessel_peak(plan, k, TERMS)
     if LATENT:
-        rest = last - fetch(loc, row * loc_line + d * loc_step, there).to(value.dtype)
+        rest = last - read_at((loc, loc_line, loc_step), block, d).to(square.dtype)
         square += rest * rest
     density = tl.load(plan + LOG_UNIFORM) + (peak - k * (square * 0.5))
     if LATENT:
-        density += log_rho * tl.cast(d, value.dtype)
+        density += log_rho * tl.cast(d, square.dtype)
     tl.store(out + row, tl.where(k < 0.0, float("nan"), density), mask=there)
 
 
@@ -144,78 +118,53 @@ def backward_kernel(
     grad, x, loc, kappa, plan, grad_x, grad_loc, grad_kappa, rows, d, count, repeat,
     x_line, x_step, loc_line, loc_step, kappa_line,
     LATENT: tl.constexpr, LOC: tl.constexpr,
-    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    TERMS: tl.constexpr,
     BESIDE: tl.constexpr, VECTOR: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     """LOC: whether loc's gradient is of each row, the sum over a program's rows, or not wanted."""
+    views = views_of(x, loc, x_line, x_step, loc_line, loc_step, BESIDE, VECTOR)
+    width = d + 1 if LATENT else d
+    outputs = ((grad_x, d), (grad_loc, width)) if LOC == "each" else ((grad_x, d),)
     total = tl.zeros([ELEMENTS], grad_kappa.dtype.element_ty)
     total_last = tl.zeros([1], grad_kappa.dtype.element_ty)
     for i in range(repeat):
-        row = program_rows(i, repeat, LINES, VECTOR)
-        there = row < rows
-        value = read_points(x, row, there, 0, d, rows, x_line, x_step, VECTOR, ELEMENTS)
-        mean = read_means(
-            loc, row, there, 0, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
-        ).to(value.dtype)  # fmt: skip
-        scale, factor, rho, last, _ = projection(
-            x, value, row, there, count, d, x_line, x_step, LATENT, ELEMENTS
+        tile = tl.program_id(0) // VECTOR * repeat + i
+        # Rows with the same shift, so that their gradients can be added.
+        row = positions(tile, LINES) * VECTOR + tl.program_id(0) % VECTOR
+        block = block_of(row, rows, d, VECTOR)
+        there = block[1]
+        first = read_all(views, block, 0, d, ELEMENTS, VECTOR)
+        scale, factor, rho, last, _ = projection(first, views, block, d, count, LATENT, ELEMENTS)
+        square, dot = sum_row(
+            read_all, distances, (scale, factor), first, views, block, d, count, ELEMENTS, VECTOR
         )
-        s = on_sphere(value, scale, factor, LATENT)
-        difference = tl.where(there[:, None], s - mean, 0.0)
-        square = tl.sum(difference * difference, axis=1)
-        dot = tl.sum(s * difference, axis=1)
-        for k in range(1, count):
-            more = read_points(x, row, there, k, d, rows, x_line, x_step, VECTOR, ELEMENTS)
-            more_mean = read_means(
-                loc, row, there, k, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
-            )
-            more = on_sphere(more, scale, factor, LATENT)
-            difference_more = more - more_mean.to(value.dtype)
-            square += tl.sum(difference_more * difference_more, axis=1)
-            dot += tl.sum(more * difference_more, axis=1)
-        k_ = fetch(kappa, row * kappa_line, there).to(value.dtype)
-        g = fetch(grad, row, there).to(value.dtype)
-        c = g * k_
+        k = fetch(kappa, row * kappa_line, there).to(square.dtype)
+        g = fetch(grad, row, there).to(square.dtype)
+        c = g * k
         gain = -c
         slope = tl.zeros_like(c)
-        width = d
         if LATENT:
             # rho G + s (rho G_last - s.G - d g) with G = -c (s - loc)
-            rest = last - fetch(loc, row * loc_line + d * loc_step, there).to(value.dtype)
-            slope = c * dot - c * rho * rest - tl.cast(d, value.dtype) * g
+            rest = last - read_at((loc, loc_line, loc_step), block, d).to(square.dtype)
+            slope = c * dot - c * rho * rest - tl.cast(d, square.dtype) * g
             gain = -c * rho
             square += rest * rest
-            width = d + 1
             if LOC == "each":
                 tl.store(grad_loc + (row * width + d), c * rest, mask=there)
             if LOC == "sum":
                 total_last += tl.sum(tl.where(there, c * rest, 0.0), axis=0)
-        complement = bessel_ratio_complement(plan, k_, DEBYE, SERIES)
-        complement = tl.where(k_ < 0.0, float("nan"), complement)
+        complement = bessel_ratio_complement(plan, k, TERMS)
+        complement = tl.where(k < 0.0, float("nan"), complement)
         tl.store(grad_kappa + row, g * (complement - square * 0.5), mask=there)
-        gain, slope, c = gain[:, None], slope[:, None], c[:, None]
-        gradient = gain * difference + slope * s
-        write_points(grad_x, row, there, 0, d, d, gradient, VECTOR, ELEMENTS)
-        if LOC == "each":
-            write_points(grad_loc, row, there, 0, d, width, c * difference, VECTOR, ELEMENTS)
+        given = (scale, factor, gain, slope, c)
+        map_row(
+            read_all, gradients, given, first, views, outputs, block, d, count, ELEMENTS, VECTOR
+        )
         if LOC == "sum":
-            total += tl.sum(c * difference, axis=0)
-        for k in range(1, count):
-            more = read_points(x, row, there, k, d, rows, x_line, x_step, VECTOR, ELEMENTS)
-            more_mean = read_means(
-                loc, row, there, k, d, rows, loc_line, loc_step, BESIDE, VECTOR, ELEMENTS
-            )
-            more = on_sphere(more, scale, factor, LATENT)
-            difference_more = more - more_mean.to(value.dtype)
-            gradient = gain * difference_more + slope * more
-            write_points(grad_x, row, there, k, d, d, gradient, VECTOR, ELEMENTS)
-            if LOC == "each":
-                gradient = c * difference_more
-                write_points(grad_loc, row, there, k, d, width, gradient, VECTOR, ELEMENTS)
+            total += tl.sum(gradients(given, first)[1], axis=0)
     if LOC == "sum":
-        width = d + 1 if LATENT else d
         to = grad_loc + tl.program_id(0).to(tl.int64) * width
-        _, shift = body_of(tl.program_id(0).to(tl.int64) % VECTOR, d, VECTOR)
+        shift = tl.program_id(0).to(tl.int64) % VECTOR * d % VECTOR
         element = tl.arange(0, ELEMENTS) - shift
         tl.store(to + element, total, mask=(element >= 0) & (element < d))
         if LATENT:
@@ -250,20 +199,22 @@ def _check(op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> torc
     refuse(op, x, loc, kappa, True)
 
 
-def _vector(x: Tensor, rows: int) -> int:
+def _vector(points: Rows, rows: Any, n: Any, size: int) -> int:
     """Elements of 16 bytes where rows, one after the other, start anywhere in them; else 1.
 
     Short rows are not worth it: their tiles would grow by as much as they hold.
     """
-    if x.ndim < 2 or rows < 2 or x.shape[-1] < 64 or x.stride() != (x.shape[-1], 1):
+    if rows < 2 or n < 64 or points.strides != (n, 1):
         return 1
-    return 1 if x.shape[-1] % 16 == 0 else 16 // x.element_size()
+    return 1 if n % 16 == 0 else 16 // size
 
 
 class _Densities:
     """A call's arguments as rows, and their tiles."""
 
-    def __init__(self, op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> None:
+    def __init__(
+        self, op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool, *, light: bool
+    ) -> None:
         self.batch = _check(op, x, loc, kappa, latent)
         self.rows, self.d = math.prod(self.batch), x.shape[-1]
         self.wide = wide_of(x.dtype)
@@ -271,39 +222,40 @@ class _Densities:
         points, locs = rows_of(x, self.batch), rows_of(loc, self.batch)
         kappas = rows_of(kappa, self.batch, 0)
         plan = plan_at(loc.shape[-1] / 2 - 1, double, x.device)
-        vector = 1 if latent else _vector(x, self.rows)
-        blocks = row_blocks(self.rows, self.d + vector - 1, double)
-        beside = loc.dtype != x.dtype or loc.stride() != x.stride()
-        self.count = ceil_div(self.d + vector - 1, blocks["ELEMENTS"])
-        self.blocks = ceil_div(self.rows, blocks["LINES"])
-        self.groups = vector  # of rows with the same shift
-        self.group_blocks = ceil_div(ceil_div(self.rows, vector), blocks["LINES"])
+        self.vector = 1
+        if not latent:
+            self.vector = _vector(points, self.rows, self.d, x.element_size())
+        self.blocks = Blocks(self.batch, self.d, x.dtype, light=light, shift=self.vector - 1)
+        beside = loc.dtype != x.dtype or locs.strides != points.strides
         self.inputs, self.tables = [points, locs, kappas], (plan.memory,)
         self.strides = (*points.strides, *locs.strides, kappas.line)
         self.constants = {
-            "LATENT": latent, **plan.constants, **blocks, "VECTOR": vector, "BESIDE": beside
+            "LATENT": latent, "VECTOR": self.vector, "BESIDE": beside,
+            **plan.constants, **self.blocks.constants,
         }  # fmt: skip
 
 
-def _forward(op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool) -> Call:
-    call = _Densities(op, x, loc, kappa, latent)
+def _forward(op: str, latent: bool, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
+    call = _Densities(op, x, loc, kappa, latent, light=True)
     return Call(
-        forward_kernel, call.blocks, x,
+        forward_kernel, call.blocks.programs, x,
         inputs=call.inputs, tables=call.tables, outputs=[(call.batch, call.wide)],
-        numbers=(call.rows, call.d, call.count, *call.strides), constants=call.constants,
+        numbers=(*call.blocks.sizes, *call.strides), constants=call.constants,
     )  # fmt: skip
 
 
 def _backward(
-    op: str, grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool, latent: bool
+    op: str, latent: bool, grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
 ) -> Call:
-    call = _Densities(op, x, loc, kappa, latent)
+    call = _Densities(op, x, loc, kappa, latent, light=False)
     check_gradients(op, (grad,), [(call.batch, call.wide)], x, loc, kappa, want_loc)
     width = loc.shape[-1]
-    shared = loc.numel() == width and call.count == 1
+    shared = loc.numel() == width and call.blocks.count == 1
     of_loc = ("sum" if shared else "each") if want_loc else "none"
-    repeat = ceil_div(call.group_blocks * call.groups, PROGRAMS) if of_loc == "sum" else 1
-    programs = call.groups * ceil_div(call.group_blocks, repeat) if call.blocks != 0 else 0
+    # Groups of rows with the same shift, each in blocks of its own.
+    groups = ceil_div(ceil_div(call.rows, call.vector), call.constants["LINES"])
+    repeat = ceil_div(groups * call.vector, PROGRAMS) if of_loc == "sum" else 1
+    programs = call.vector * ceil_div(groups, repeat) if call.rows != 0 else 0
     of_points, of_rows = (*call.batch, call.d), (call.batch, call.wide)
     shape, dtype = loc.shape, loc.dtype
     locs: Any = (0,)
@@ -318,35 +270,17 @@ def _backward(
         backward_kernel, programs, x,
         inputs=[contiguous(grad), *call.inputs], tables=call.tables,
         outputs=[(of_points, x.dtype), (locs, call.wide), of_rows],
-        numbers=(call.rows, call.d, call.count, repeat, *call.strides),
+        numbers=(*call.blocks.sizes, repeat, *call.strides),
         constants={"LOC": of_loc, **call.constants},
         finish=[sum_to(of_points, x.dtype, x), finish_loc, sum_to(*of_rows, kappa)],
     )  # fmt: skip
 
 
-@planned(tensors=3)
-def vmf_log_prob(x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
-    """The log density of points on the sphere."""
-    return _forward("vmf_log_prob", x, loc, kappa, False)
-
-
-@planned(tensors=4)
-def vmf_log_prob_backward(
-    grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
-) -> Call:
-    """The gradients of x, loc (zeros where not wanted) and kappa."""
-    return _backward("vmf_log_prob", grad, x, loc, kappa, want_loc, False)
-
-
-@planned(tensors=3)
-def stereographic_vmf_log_prob(z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
-    """The log density of latents in R^d."""
-    return _forward("stereographic_vmf_log_prob", z, loc, kappa, True)
-
-
-@planned(tensors=4)
-def stereographic_vmf_log_prob_backward(
-    grad: Tensor, z: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
-) -> Call:
-    """The gradients of z, loc (zeros where not wanted) and kappa."""
-    return _backward("stereographic_vmf_log_prob", grad, z, loc, kappa, want_loc, True)
+# (x, loc, kappa, whether loc's gradient is wanted): the log density of points on the sphere or of
+# latents in R^d; the gradients of x, loc (zeros where not wanted) and kappa.
+vmf_log_prob = Planned(partial(_forward, "vmf_log_prob", False), 3)
+vmf_log_prob_backward = Planned(partial(_backward, "vmf_log_prob", False), 4)
+stereographic_vmf_log_prob = Planned(partial(_forward, "stereographic_vmf_log_prob", True), 3)
+stereographic_vmf_log_prob_backward = Planned(
+    partial(_backward, "stereographic_vmf_log_prob", True), 4
+)

@@ -80,14 +80,14 @@ def draw(kappa, n, key, row, there):
 @triton.jit
 def path(
     plan, nodes, kappa, n, below, above,
-    DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    TERMS: tl.constexpr,
 ):  # fmt: skip
     """(dw/dkappa) / s^2 and (d^2w/dkappa^2) / s^2 at a fixed quantile, by quadrature."""
     w = (above - below) * 0.5
     s = tl.sqrt(below * above)
     s = tl.where(s < SAMPLE_SMALLEST, SAMPLE_SMALLEST, s)
-    complement = bessel_ratio_complement(plan, kappa, DEBYE, SERIES)
-    rate = bessel_ratio_slope(plan, kappa, DEBYE, SERIES, SQUARES)
+    complement = bessel_ratio_complement(plan, kappa, TERMS)
+    rate = bessel_ratio_slope(plan, kappa, TERMS)
     inner = below < complement
     side = tl.where(inner, -1.0, tl.zeros_like(w) + 1.0)
     cotangent = w / s
@@ -120,7 +120,7 @@ def path(
 @triton.jit
 def cosine_kernel(
     kappa, seeds, plan, nodes, cosine, sine, slope, bend, rows, dim, rows_per_seed, kappa_step,
-    PATH: tl.constexpr, DEBYE: tl.constexpr, SERIES: tl.constexpr, SQUARES: tl.constexpr,
+    PATH: tl.constexpr, TERMS: tl.constexpr,
     LINES: tl.constexpr,
 ):  # fmt: skip
     row = positions(tl.program_id(0), LINES)
@@ -133,7 +133,7 @@ def cosine_kernel(
     tl.store(cosine + row, (above - below) * 0.5, mask=there)
     tl.store(sine + row, tl.sqrt(above * below), mask=there)
     if PATH:
-        to_slope, to_bend = path(plan, nodes, k, n, below, above, DEBYE, SERIES, SQUARES)
+        to_slope, to_bend = path(plan, nodes, k, n, below, above, TERMS)
         tl.store(slope + row, to_slope, mask=there)
         tl.store(bend + row, to_bend, mask=there)
 
@@ -165,7 +165,7 @@ def vmf_sample_cosine(concentration: Tensor, seed: Tensor, dim: int, slopes: boo
         refuse("vmf_sample_cosine", concentration, seed, dim, slopes)
     rows, kappas = math.prod(shape), rows_of(concentration, shape, 0)
     device, wide = concentration.device, wide_of(concentration.dtype)
-    constants = {"DEBYE": 0, "SERIES": 0, "SQUARES": 0}
+    constants = {"TERMS": (0, 0, 0)}
     tables: tuple[Tensor | None, ...] = (None, None)  # only paths read them
     if slopes:
         made = plan_at(dim / 2 - 1, True, device)
