@@ -339,7 +339,7 @@ class _Pairs:
             self.t = Rows(0, t.stride(0) if t.ndim == 1 else 0)
         else:
             self.t = rows_of(t, batch)
-        blocks = Blocks(batch, self.d, a.dtype, light=False)
+        blocks = Blocks(batch, self.d, a.dtype, each=16)
         self.count = blocks.count
         self.programs = blocks.programs if self.points != 0 else 0
         self.constants: dict[str, Any] = {"NUMBER": number, **blocks.constants}

@@ -215,7 +215,7 @@ def _checked(op: str, x: Tensor, inverse: bool) -> tuple[Blocks, list[tuple[Any,
         refuse(op, x)
     batch, d = x.shape[:-1], x.shape[-1] - extra
     image = (*batch, d if inverse else d + 1)
-    return Blocks(batch, d, x.dtype, light=True), [(image, x.dtype), (batch, wide_of(x.dtype))]
+    return Blocks(batch, d, x.dtype, each=32), [(image, x.dtype), (batch, wide_of(x.dtype))]
 
 
 def _forward(op: str, inverse: bool, x: Tensor) -> Call:

@@ -185,7 +185,7 @@ class _Points:
         self.axes = math.prod(own)
         around = rows_of(loc, (*loc.shape[:lacks], *own))
         cosines, sines = rows_of(cosine, shape, 0), rows_of(sine, shape, 0)
-        blocks = Blocks(shape, self.n, self.wide, light=False)
+        blocks = Blocks(shape, self.n, self.wide, each=16)
         self.constants = blocks.constants
         self.constants["ELEMENTS"] = max(self.constants["ELEMENTS"], 2)  # numbers come in pairs
         if self.wide == torch.float64:  # whose random numbers take twice the registers

@@ -213,7 +213,7 @@ class _Densities:
     """A call's arguments as rows, and their tiles."""
 
     def __init__(
-        self, op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool, *, light: bool
+        self, op: str, x: Tensor, loc: Tensor, kappa: Tensor, latent: bool, *, each: int
     ) -> None:
         self.batch = _check(op, x, loc, kappa, latent)
         self.rows, self.d = math.prod(self.batch), x.shape[-1]
@@ -225,7 +225,7 @@ class _Densities:
         self.vector = 1
         if not latent:
             self.vector = _vector(points, self.rows, self.d, x.element_size())
-        self.blocks = Blocks(self.batch, self.d, x.dtype, light=light, shift=self.vector - 1)
+        self.blocks = Blocks(self.batch, self.d, x.dtype, each=each, shift=self.vector - 1)
         beside = loc.dtype != x.dtype or locs.strides != points.strides
         self.inputs, self.tables = [points, locs, kappas], (plan.memory,)
         self.strides = (*points.strides, *locs.strides, kappas.line)
@@ -236,7 +236,7 @@ class _Densities:
 
 
 def _forward(op: str, latent: bool, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool) -> Call:
-    call = _Densities(op, x, loc, kappa, latent, light=True)
+    call = _Densities(op, x, loc, kappa, latent, each=32)
     return Call(
         forward_kernel, call.blocks.programs, x,
         inputs=call.inputs, tables=call.tables, outputs=[(call.batch, call.wide)],
@@ -247,7 +247,7 @@ def _forward(op: str, latent: bool, x: Tensor, loc: Tensor, kappa: Tensor, want_
 def _backward(
     op: str, latent: bool, grad: Tensor, x: Tensor, loc: Tensor, kappa: Tensor, want_loc: bool
 ) -> Call:
-    call = _Densities(op, x, loc, kappa, latent, light=False)
+    call = _Densities(op, x, loc, kappa, latent, each=16 if latent else 8)
     check_gradients(op, (grad,), [(call.batch, call.wide)], x, loc, kappa, want_loc)
     width = loc.shape[-1]
     shared = loc.numel() == width and call.blocks.count == 1

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowkernels.ops._library import LIBRARY  # noqa: F401  (registers the ops)
+import flowkernels.ops  # noqa: F401  (registers the ops)
 from flowkernels.ops.triton.bessel import ENTRIES
 from flowkernels.ops.triton.bessel_order import DERIVATIVES
 from flowkernels.ops.triton.engine.refuse import compiled

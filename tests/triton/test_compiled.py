@@ -22,7 +22,7 @@ def _fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Kernels whose widest access is narrower, and why.  Rows of d + 1 elements start at any element, so
 # that 16 bytes of one are not 16 bytes of memory.  Where all that a kernel touches lies like that,
-# it works in those places (engine/tiles.py); but a tile cannot be moved from there by a few elements:
+# it works in those places (engine/tiles.py); but a tile cannot be moved by a few elements:
 # `tl.gather`, Triton's only means, becomes 1029 shuffles a thread for a row of 1024 (Triton 3.7).
 NARROW = {
     "stereographic_inverse ": "rows of d + 1 become rows of d, whose writes are aligned",

@@ -95,25 +95,23 @@ def parts_of(units: Any, tiles: Any) -> Any:
     return parts if parts * 4 < tiles else tiles // 4
 
 
-def row_blocks(rows: Any, n: Any, double: bool, light: bool) -> dict[str, int]:
+def row_blocks(rows: Any, n: Any, double: bool, each: int) -> dict[str, int]:
     """Blocks of whole rows of n elements, for kernels with much to compute for each row.
 
     A row's first `ELEMENTS` stay in registers: less of them in float64, and few rows a thread.
     Every warp of a row computes the row's scalars, and sums over several warps go through shared
-    memory; so where rows are many a float32 row of 1024 elements is one warp's (`light`: kernels
-    that hold a tile or two) or two warps'.
+    memory: so where rows are many, a thread takes `each` elements, 32 in kernels that hold a tile
+    or two (a float32 row of 1024 is then one warp's).  In float64 it takes half as many.
     """
     limit = 2048 if double else 4096
     elements = power_of_two(n, limit)
     lines = power_of_two(rows, max(min(TILE // elements, 64 if double else 128), 1))
-    count = warps(lines * elements)
-    if rows >= PROGRAMS and n <= limit:
-        # 32 or 16 elements a thread, half of that in float64
-        count = max(count // (4 if light else 2) * (2 if double else 1), 1)
+    many = rows >= PROGRAMS and n <= limit
+    thread = max(each // (2 if double else 1), 8) if many else 8
     return {
         "LINES": lines,
         "ELEMENTS": elements,
-        "num_warps": max(count, power_of_two(lines // 32, 4)),
+        "num_warps": max(warps(lines * elements, thread), power_of_two(lines // 32, 4)),
     }
 
 
@@ -121,10 +119,10 @@ class Blocks:
     """Blocks of rows of n elements, and the tiles of a row."""
 
     def __init__(
-        self, batch: Sequence[Any], n: Any, dtype: torch.dtype, *, light: bool, shift: int = 0
+        self, batch: Sequence[Any], n: Any, dtype: torch.dtype, *, each: int, shift: int = 0
     ) -> None:
         self.rows, self.n = math.prod(batch), n
-        self.constants = row_blocks(self.rows, n + shift, dtype == torch.float64, light)
+        self.constants = row_blocks(self.rows, n + shift, dtype == torch.float64, each)
         self.count = ceil_div(n + shift, self.constants["ELEMENTS"])
 
     @property
@@ -138,6 +136,6 @@ class Blocks:
         return self.rows, self.n, self.count
 
 
-def warps(elements: int) -> int:
-    """Warps for a tile: 8 elements a thread, at least one warp."""
-    return power_of_two(elements // 256, 16)
+def warps(elements: int, thread: int = 8) -> int:
+    """Warps for a tile of which a thread takes 8 elements: at least one, at most 16."""
+    return power_of_two(elements // (32 * thread), 16)
