@@ -1,4 +1,4 @@
-"""Random numbers of the Triton floor beside the reference's; run by test_interpreted."""
+"""Random numbers of the Triton floor beside the plain ones; run by test_interpreted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from flowkernels.ops.reference import philox as reference
+from flowkernels.ops.composite import philox as reference
 from flowkernels.ops.triton import philox
 
 ROWS = 4
