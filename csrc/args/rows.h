@@ -12,6 +12,11 @@ struct RowView {
   int64_t row_stride = 0, stride = 1;
 };
 
+// Points of rows: the points of one row are `point_stride` apart.
+struct PointView : RowView {
+  int64_t point_stride = 0;
+};
+
 // `rows` rows of n[0] x n[1] x n[2] elements each (leading dimensions are padded with ones).
 // Strides are in elements; stride[0] is that of the rows.
 struct RowShape {

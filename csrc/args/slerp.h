@@ -5,11 +5,6 @@
 
 namespace fk {
 
-// Rows of points: those on the arc of one pair are `point_stride` apart.
-struct PointView : RowView {
-  int64_t point_stride = 0;
-};
-
 // `rows` pairs of vectors of d elements, `points` >= 1 fractions t each.
 struct SlerpArgs {
   int64_t rows = 0, points = 0, d = 0;

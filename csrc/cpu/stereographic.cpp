@@ -350,9 +350,10 @@ FK_END
 namespace fk {
 namespace cpu {
 namespace impl = fk::FK_ISA::loops;
-FK_REGISTER_KERNEL(stereographic_forward, (impl::run<StereographicForward, false, false>));
+FK_REGISTER_KERNEL(stereographic_forward, (impl::run<StereographicMap, false, false>));
 FK_REGISTER_KERNEL(stereographic_backward, (impl::run<StereographicPullback, false, true>));
-FK_REGISTER_KERNEL(stereographic_inverse_forward, (impl::run<StereographicInverse, true, false>));
+FK_REGISTER_KERNEL(stereographic_inverse_forward,
+                   (impl::run<StereographicInverseMap, true, false>));
 FK_REGISTER_KERNEL(stereographic_inverse_backward,
                    (impl::run<StereographicInversePullback, true, true>));
 }  // namespace cpu

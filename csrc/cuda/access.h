@@ -1,12 +1,14 @@
-// Walking over a row: a loop nest of up to three dimensions, shared by a team, through
+// Walking over a row: a loop nest of up to three dimensions, shared by a thread group, through
 // packs of 16 bytes, through strides of any kind, or in a tile in shared memory.
 //
 // An access names a Place (the N elements that a thread handles at once) and how an
 // operand's elements at a place are loaded and stored.
 #pragma once
 
+#include <type_traits>
+
 #include "../args/rows.h"
-#include "device.h"
+#include "../engine/cuda/group.h"
 
 namespace fk {
 namespace cuda {
@@ -50,13 +52,25 @@ struct Cursor {
   }
 };
 
-// One pack of N neighbours along the innermost dimension, which is counted in packs.
-template <int Elements>
+// In rows of one dimension.
+template <class I>
+struct FlatCursor {
+  I k;
+
+  FK_DEVICE FlatCursor() {}
+  FK_DEVICE FlatCursor(const Nest<I>&, I e) : k(e) {}
+  FK_DEVICE void advance(const FlatCursor& step, const Nest<I>&) { k += step.k; }
+};
+
+// One pack of N neighbours along the innermost dimension, which is counted in packs; Flat, in rows
+// of that dimension alone.
+template <int Elements, bool Flat = false>
 struct PackAccess {
   static constexpr int N = Elements;
   using Index = int32_t;
+  using At = std::conditional_t<Flat, FlatCursor<Index>, Cursor<Index>>;
   struct Place {
-    Cursor<Index> at;
+    At at;
     FK_DEVICE bool holds(int) const { return true; }
   };
 
@@ -67,7 +81,9 @@ struct PackAccess {
     Index stride[2];  // in packs: see packs_fit
 
     FK_DEVICE S* at(const Place& p) const {
-      return row + int64_t(p.at.i * stride[0] + p.at.j * stride[1] + p.at.k) * N;
+      if constexpr (Flat) return row + int64_t(p.at.k) * N;
+      if constexpr (!Flat)
+        return row + int64_t(p.at.i * stride[0] + p.at.j * stride[1] + p.at.k) * N;
     }
     FK_DEVICE Loaded load(const Place& p) const {
       Loaded v;
@@ -82,38 +98,19 @@ struct PackAccess {
             {static_cast<Index>(o.stride[1] / N), static_cast<Index>(o.stride[2] / N)}};
   }
 
-  // Calls body(place, ...): places by fours, then one by one, so that four loads can be on
-  // their way at once.
   template <class Body>
-  static FK_DEVICE void walk_by_four(const Nest<Index>& nest, Index begin, Index end,
-                                     const Team& team, Body body) {
-    Place p{Cursor<Index>(nest, begin + team.lane)};
-    const Cursor<Index> step(nest, team.size);
-    const auto next = [&] {
-      const Place here = p;
-      p.at.advance(step, nest);
-      return here;
-    };
-    Index e = begin + team.lane;
-    for (; e + 3 * team.size < end; e += 4 * team.size) {
-      const Place a = next(), b = next(), c = next(), d = next();
-      body(a, b, c, d);
-    }
-    for (; e < end; e += team.size) body(next());
-  }
-  template <class Body>
-  static FK_DEVICE void walk(const Nest<Index>& nest, Index begin, Index end, const Team& team,
-                             Body body) {
-    Place p{Cursor<Index>(nest, begin + team.lane)};
-    const Cursor<Index> step(nest, team.size);
-    for (Index e = begin + team.lane; e < end; e += team.size) {
+  static FK_DEVICE void walk(const Nest<Index>& nest, Index begin, Index end,
+                             const ThreadGroup& threads, Body body) {
+    Place p{At(nest, begin + threads.lane)};
+    const At step(nest, threads.size);
+    for (Index e = begin + threads.lane; e < end; e += threads.size) {
       body(p);
       p.at.advance(step, nest);
     }
   }
 };
 
-// N elements, a team's width apart, so that neighbouring threads meet neighbours.
+// N elements, a thread group's width apart, so that neighbouring threads meet neighbours.
 template <class I, int Elements>
 struct ScatterAccess {
   static constexpr int N = Elements;
@@ -124,24 +121,18 @@ struct ScatterAccess {
     FK_DEVICE bool holds(int m) const { return m < count; }
   };
 
-  // An access has N loads on their way as it is.
   template <class Body>
-  static FK_DEVICE void walk_by_four(const Nest<Index>& nest, Index begin, Index end,
-                                     const Team& team, Body body) {
-    walk(nest, begin, end, team, body);
-  }
-  template <class Body>
-  static FK_DEVICE void walk(const Nest<Index>& nest, Index begin, Index end, const Team& team,
-                             Body body) {
-    Cursor<Index> next(nest, begin + team.lane);
-    const Cursor<Index> step(nest, team.size);
-    for (Index e = begin + team.lane; e < end; e += N * team.size) {
+  static FK_DEVICE void walk(const Nest<Index>& nest, Index begin, Index end,
+                             const ThreadGroup& threads, Body body) {
+    Cursor<Index> next(nest, begin + threads.lane);
+    const Cursor<Index> step(nest, threads.size);
+    for (Index e = begin + threads.lane; e < end; e += N * threads.size) {
       Place p;
       p.count = 0;
 #pragma unroll
       for (int m = 0; m < N; ++m) {
         p.at[m] = next;
-        p.count += e + m * team.size < end;
+        p.count += e + m * threads.size < end;
         next.advance(step, nest);
       }
       body(p);

@@ -1,9 +1,9 @@
 // Affine coupling: one pass over memory in each direction.
 #include "affine_coupling.h"
 
+#include "../engine/cuda/sum_parts.h"
 #include "affine_coupling_stream.h"
 #include "affine_coupling_tiles.h"
-#include "sum_parts.h"
 
 namespace fk {
 namespace cuda {
@@ -44,20 +44,19 @@ bool all_fit_packs(const AffineCouplingArgs& a, bool backward) {
 }
 
 template <bool Backward>
-void run(const AffineCouplingArgs& a, const Queue& queue) {
+void run(const AffineCouplingArgs& a, const LaunchContext& context) {
   if (a.coupled.rows == 0) return;
   const bool packs = all_fit_packs(a, Backward);
   // Runs too short for packs do better in tiles.
   const bool long_runs = packs && a.coupled.n[2] * size_of(a.x.dtype) >= 128;
   if (!long_runs && a.parts == 1) {
-    const TileLaunch tiles = tile_launch(a, queue, Backward);
+    const TileLaunch tiles = tile_launch(a, context, Backward);
     if (tiles.possible && with_storage(a.x.dtype, a.shift.dtype, [&](auto x, auto params) {
           using X = typename decltype(x)::type;
           using P = typename decltype(params)::type;
-          const Grid grid{persistent_blocks(queue, tiles.args.tiles), tiles.shared_bytes};
-          launch(
-              Backward ? affine_coupling_backward_tiles<X, P> : affine_coupling_forward_tiles<X, P>,
-              queue, grid, tiles.args);
+          launch<Backward ? affine_coupling_backward_tiles<X, P>
+                          : affine_coupling_forward_tiles<X, P>>(context, tiles.args.tiles,
+                                                                 tiles.shared_bytes, tiles.args);
           return true;
         }))
       return;
@@ -65,35 +64,39 @@ void run(const AffineCouplingArgs& a, const Queue& queue) {
   if (packs && with_storage(a.x.dtype, a.shift.dtype, [&](auto x, auto params) {
         using X = typename decltype(x)::type;
         using P = typename decltype(params)::type;
-        launch_stream<PackAccess<pack_elements<X>>, X, P, Backward>(a, queue, pack_elements<X>);
+        constexpr int n = pack_elements<X>;
+        const auto is_flat = [](const CouplingShape& s) { return s.n[0] * s.n[1] == 1; };
+        if (is_flat(a.coupled) && (is_flat(a.kept) || row_elements(a.kept) == 0)) {
+          launch_stream<PackAccess<n, true>, X, P, Backward>(a, context, n);
+        } else {
+          launch_stream<PackAccess<n>, X, P, Backward>(a, context, n);
+        }
         return true;
       }))
     return;
   if (a.float64) {
-    launch_strided<double, Backward>(a, queue);
+    launch_strided<double, Backward>(a, context);
   } else {
-    launch_strided<float, Backward>(a, queue);
+    launch_strided<float, Backward>(a, context);
   }
 }
 
 }  // namespace
 
-int64_t affine_coupling_parts(const AffineCouplingArgs& a, const Queue& queue) {
-  return parts_for(queue, a.coupled.rows, row_elements(a.coupled));
+int64_t affine_coupling_parts(const AffineCouplingArgs& a, const LaunchContext& context) {
+  return parts_for(context, a.coupled.rows, row_elements(a.coupled));
 }
 
-void affine_coupling_forward(const AffineCouplingArgs& a, void* log_det, const Queue& queue) {
-  run<false>(a, queue);
+void affine_coupling_forward(const AffineCouplingArgs& a, void* log_det,
+                             const LaunchContext& context) {
+  run<false>(a, context);
   if (a.parts == 1) return;
-  if (a.float64) {
-    launch_sum_parts<double>(queue, a.log_det.base, a.coupled.rows, a.parts, log_det);
-  } else {
-    launch_sum_parts<float>(queue, a.log_det.base, a.coupled.rows, a.parts, log_det);
-  }
+  launch_sum_parts(context, a.float64 ? DType::f64 : DType::f32, a.log_det.base, a.coupled.rows,
+                   a.parts, log_det);
 }
 
-void affine_coupling_backward(const AffineCouplingArgs& a, const Queue& queue) {
-  run<true>(a, queue);
+void affine_coupling_backward(const AffineCouplingArgs& a, const LaunchContext& context) {
+  run<true>(a, context);
 }
 
 }  // namespace cuda

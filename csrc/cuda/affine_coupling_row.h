@@ -43,11 +43,11 @@ FK_DEVICE void scales(const Coupling<T>& c, const T (&raw)[N], CouplingScale<T> 
 // Writes this thread's share of y and returns its share of the log-det.
 template <class A, class T, class X, class P>
 FK_DEVICE T forward_row(const Coupling<T>& c, const Nest<typename A::Index>& nest,
-                        typename A::Index begin, typename A::Index end, const Team& team,
+                        typename A::Index begin, typename A::Index end, const ThreadGroup& threads,
                         const X& x, const P& shift, const P& raw, const X& y) {
   constexpr int G = X::Loaded::G;
   T total = 0;
-  A::walk(nest, begin, end, team, [&](const typename A::Place& place) {
+  A::walk(nest, begin, end, threads, [&](const typename A::Place& place) {
     auto x_y = x.load(place);
     const auto t = shift.load(place), r = raw.load(place);
 #pragma unroll
@@ -75,12 +75,12 @@ FK_DEVICE T forward_row(const Coupling<T>& c, const Nest<typename A::Index>& nes
 template <class A, class T, class X, class P>
 FK_DEVICE void backward_row(const Coupling<T>& c, T grad_log_det,
                             const Nest<typename A::Index>& nest, typename A::Index begin,
-                            typename A::Index end, const Team& team, const X& x, const P& shift,
-                            const P& raw, const X& grad_y, const X& grad_x, const P& grad_shift,
-                            const P& grad_raw) {
+                            typename A::Index end, const ThreadGroup& threads, const X& x,
+                            const P& shift, const P& raw, const X& grad_y, const X& grad_x,
+                            const P& grad_shift, const P& grad_raw) {
   constexpr int G = X::Loaded::G;
   const bool needs_shift = coupling_pullback_needs_shift(c.shift_first, c.inverse);
-  A::walk(nest, begin, end, team, [&](const typename A::Place& place) {
+  A::walk(nest, begin, end, threads, [&](const typename A::Place& place) {
     const auto vx = x.load(place);
     auto t = typename P::Loaded{}, r = raw.load(place);
     auto g = grad_y.load(place);
@@ -114,8 +114,9 @@ FK_DEVICE void backward_row(const Coupling<T>& c, T grad_log_det,
 
 template <class A, class X>
 FK_DEVICE void copy_row(const Nest<typename A::Index>& nest, typename A::Index begin,
-                        typename A::Index end, const Team& team, const X& from, const X& to) {
-  A::walk(nest, begin, end, team,
+                        typename A::Index end, const ThreadGroup& threads, const X& from,
+                        const X& to) {
+  A::walk(nest, begin, end, threads,
           [&](const typename A::Place& place) { to.store(place, from.load(place)); });
 }
 

@@ -14,7 +14,7 @@ struct StreamArgs {
   AffineCouplingArgs a;
   Nest<I> coupled, kept;      // in units of the access
   I coupled_part, kept_part;  // units a part
-  int team;
+  int group_size;
 };
 
 template <class A, class X, class P>
@@ -22,22 +22,24 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     affine_coupling_forward_stream(const __grid_constant__ StreamArgs<typename A::Index> s) {
   using T = compute_t<X>;
   const AffineCouplingArgs& a = s.a;
-  const Team team = team_of(s.team);
+  const ThreadGroup threads = thread_group(s.group_size);
   const Coupling<T> c = coupling_of<T>(a);
-  for_items(a.coupled.rows, a.parts, team, [&](bool mine, int64_t item, int64_t row, int64_t part) {
-    T sum = 0;
-    if (mine) {
-      const Range coupled(s.coupled.size(), s.coupled_part, part);
-      sum = forward_row<A>(c, s.coupled, coupled.begin, coupled.end, team,
-                           A::template operand<X>(a.x, row), A::template operand<P>(a.shift, row),
-                           A::template operand<P>(a.raw, row), A::template operand<X>(a.y, row));
-      const Range kept(s.kept.size(), s.kept_part, part);
-      copy_row<A>(s.kept, kept.begin, kept.end, team, A::template operand<X>(a.kept_x, row),
-                  A::template operand<X>(a.kept_y, row));
-    }
-    sum = team_sum(sum, team);
-    if (mine && team.lane == 0) static_cast<T*>(a.log_det.base)[item] = sum;
-  });
+  for_items(
+      a.coupled.rows, a.parts, threads, [&](bool mine, int64_t item, int64_t row, int64_t part) {
+        T sum = 0;
+        if (mine) {
+          const Range coupled(s.coupled.size(), s.coupled_part, part);
+          sum =
+              forward_row<A>(c, s.coupled, coupled.begin, coupled.end, threads,
+                             A::template operand<X>(a.x, row), A::template operand<P>(a.shift, row),
+                             A::template operand<P>(a.raw, row), A::template operand<X>(a.y, row));
+          const Range kept(s.kept.size(), s.kept_part, part);
+          copy_row<A>(s.kept, kept.begin, kept.end, threads, A::template operand<X>(a.kept_x, row),
+                      A::template operand<X>(a.kept_y, row));
+        }
+        sum = group_sum(sum, threads);
+        if (mine && threads.lane == 0) static_cast<T*>(a.log_det.base)[item] = sum;
+      });
 }
 
 template <class A, class X, class P>
@@ -45,21 +47,21 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     affine_coupling_backward_stream(const __grid_constant__ StreamArgs<typename A::Index> s) {
   using T = compute_t<X>;
   const AffineCouplingArgs& a = s.a;
-  const Team team = team_of(s.team);
+  const ThreadGroup threads = thread_group(s.group_size);
   const Coupling<T> c = coupling_of<T>(a);
-  for_items(a.coupled.rows, a.parts, team, [&](bool mine, int64_t, int64_t row, int64_t part) {
+  for_items(a.coupled.rows, a.parts, threads, [&](bool mine, int64_t, int64_t row, int64_t part) {
     if (!mine) return;
     const T grad_log_det =
         static_cast<const T*>(a.grad_log_det.base)[row * a.grad_log_det.stride[0]];
     const Range coupled(s.coupled.size(), s.coupled_part, part);
-    backward_row<A>(c, grad_log_det, s.coupled, coupled.begin, coupled.end, team,
+    backward_row<A>(c, grad_log_det, s.coupled, coupled.begin, coupled.end, threads,
                     A::template operand<X>(a.x, row), A::template operand<P>(a.shift, row),
                     A::template operand<P>(a.raw, row), A::template operand<X>(a.grad_y, row),
                     A::template operand<X>(a.grad_x, row),
                     A::template operand<P>(a.grad_shift, row),
                     A::template operand<P>(a.grad_raw, row));
     const Range kept(s.kept.size(), s.kept_part, part);
-    copy_row<A>(s.kept, kept.begin, kept.end, team, A::template operand<X>(a.kept_x, row),
+    copy_row<A>(s.kept, kept.begin, kept.end, threads, A::template operand<X>(a.kept_x, row),
                 A::template operand<X>(a.kept_y, row));
   });
 }
@@ -67,7 +69,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
 // ---- on the host -------------------------------------------------------------------
 
 template <class A, class X, class P, bool Backward>
-void launch_stream(const AffineCouplingArgs& a, const Queue& queue, int64_t unit) {
+void launch_stream(const AffineCouplingArgs& a, const LaunchContext& context, int64_t unit) {
   using I = typename A::Index;
   StreamArgs<I> s{a,
                   nest_of<I>(a.coupled, unit),
@@ -76,18 +78,18 @@ void launch_stream(const AffineCouplingArgs& a, const Queue& queue, int64_t unit
                   units_a_part<I>(a.kept, unit, a.parts),
                   1};
   const int64_t items = a.coupled.rows * a.parts;
-  s.team = stream_team(queue, s.coupled_part, items);
-  launch(
-      Backward ? affine_coupling_backward_stream<A, X, P> : affine_coupling_forward_stream<A, X, P>,
-      queue, grid_of_teams(queue, s.team, items), s);
+  s.group_size = stream_group(context, s.coupled_part, items);
+  launch<Backward ? affine_coupling_backward_stream<A, X, P>
+                  : affine_coupling_forward_stream<A, X, P>>(
+      context, blocks_of_groups(s.group_size, items), scratch_bytes, s);
 }
 
 template <class T, bool Backward>
-void launch_strided(const AffineCouplingArgs& a, const Queue& queue) {
+void launch_strided(const AffineCouplingArgs& a, const LaunchContext& context) {
   if (row_elements(a.coupled) < FK_SHORT_INDEX && row_elements(a.kept) < FK_SHORT_INDEX) {
-    launch_stream<StridedAccess<int32_t, T>, T, T, Backward>(a, queue, 1);
+    launch_stream<StridedAccess<int32_t, T>, T, T, Backward>(a, context, 1);
   } else {
-    launch_stream<StridedAccess<int64_t, T>, T, T, Backward>(a, queue, 1);
+    launch_stream<StridedAccess<int64_t, T>, T, T, Backward>(a, context, 1);
   }
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 struct TileArgs {
   int64_t rows, tiles;
-  int tile_rows, team;
+  int tile_rows, group_size;
   bool in_place;  // results take the place of what they are computed from
   ScaleFn scale_fn;
   bool shift_first, inverse;
@@ -29,7 +29,7 @@ template <class X, class P>
 __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     affine_coupling_forward_tiles(const __grid_constant__ TileArgs t) {
   using T = compute_t<X>;
-  const Team team = team_of(t.team);
+  const ThreadGroup threads = thread_group(t.group_size);
   const Coupling<T> c{t.scale_fn, t.shift_first, t.inverse, static_cast<T>(t.bound),
                       T(1) / static_cast<T>(t.bound)};
   const int32_t n = t.coupled.size(), kept = t.kept.size();
@@ -39,19 +39,19 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     X* y = t.in_place ? x : place_rows<X>(t.out, first);
     wait_for_copies();
     __syncthreads();
-    for_tile_rows(rows, team, [&](int row, bool mine) {
+    for_tile_rows(rows, threads, [&](int row, bool mine) {
       T sum = 0;
       if (mine) {
-        sum = forward_row<TileAccess>(c, t.coupled, 0, n, team, in_row(x, t.x, t.at_x, row),
+        sum = forward_row<TileAccess>(c, t.coupled, 0, n, threads, in_row(x, t.x, t.at_x, row),
                                       in_row(params, t.params, t.at_shift, row),
                                       in_row(params, t.params, t.at_raw, row),
                                       in_row(y, t.out, t.at_out, row));
         if (!t.in_place)
-          copy_row<TileAccess>(t.kept, 0, kept, team, in_row(x, t.x, t.at_kept_x, row),
+          copy_row<TileAccess>(t.kept, 0, kept, threads, in_row(x, t.x, t.at_kept_x, row),
                                in_row(y, t.out, t.at_kept_out, row));
       }
-      sum = team_sum(sum, team);
-      if (mine && team.lane == 0) static_cast<T*>(t.log_det)[first + row] = sum;
+      sum = group_sum(sum, threads);
+      if (mine && threads.lane == 0) static_cast<T*>(t.log_det)[first + row] = sum;
     });
     __syncthreads();
     store_rows(t.out, first, rows, y);
@@ -63,7 +63,7 @@ template <class X, class P>
 __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     affine_coupling_backward_tiles(const __grid_constant__ TileArgs t) {
   using T = compute_t<X>;
-  const Team team = team_of(t.team);
+  const ThreadGroup threads = thread_group(t.group_size);
   const Coupling<T> c{t.scale_fn, t.shift_first, t.inverse, static_cast<T>(t.bound),
                       T(1) / static_cast<T>(t.bound)};
   const int32_t n = t.coupled.size(), kept = t.kept.size();
@@ -75,18 +75,18 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     P* grad_params = t.in_place ? params : place_rows<P>(t.out_params, first);
     wait_for_copies();
     __syncthreads();
-    for_tile_rows(rows, team, [&](int row, bool mine) {
+    for_tile_rows(rows, threads, [&](int row, bool mine) {
       if (!mine) return;
       const T grad_log_det =
           static_cast<const T*>(t.grad_log_det)[(first + row) * t.grad_log_det_stride];
       backward_row<TileAccess>(
-          c, grad_log_det, t.coupled, 0, n, team, in_row(x, t.x, t.at_x, row),
+          c, grad_log_det, t.coupled, 0, n, threads, in_row(x, t.x, t.at_x, row),
           in_row(params, t.params, t.at_shift, row), in_row(params, t.params, t.at_raw, row),
           in_row(grad_y, t.grad_y, t.at_grad_y, row), in_row(grad_x, t.out, t.at_out, row),
           in_row(grad_params, t.out_params, t.at_out_shift, row),
           in_row(grad_params, t.out_params, t.at_out_raw, row));
       if (!t.in_place)
-        copy_row<TileAccess>(t.kept, 0, kept, team, in_row(grad_y, t.grad_y, t.at_kept_x, row),
+        copy_row<TileAccess>(t.kept, 0, kept, threads, in_row(grad_y, t.grad_y, t.at_kept_x, row),
                              in_row(grad_x, t.out, t.at_kept_out, row));
     });
     __syncthreads();
@@ -104,7 +104,8 @@ struct TileLaunch {
   bool possible = false;
 };
 
-inline TileLaunch tile_launch(const AffineCouplingArgs& a, const Queue& queue, bool backward) {
+inline TileLaunch tile_launch(const AffineCouplingArgs& a, const LaunchContext& context,
+                              bool backward) {
   TileLaunch launch;
   TileArgs& t = launch.args;
   const CouplingOperand& out = backward ? a.grad_x : a.y;
@@ -131,7 +132,7 @@ inline TileLaunch tile_launch(const AffineCouplingArgs& a, const Queue& queue, b
   int64_t row_bytes = x.row_bytes() + params.row_bytes() + grad_y.row_bytes();
   if (!t.in_place) row_bytes += to.row_bytes() + to_params.row_bytes();
   const int64_t n = row_elements(a.coupled);
-  const TilePlan plan = plan_tiles(queue, a.coupled.rows, row_bytes, 5, n);
+  const TilePlan plan = plan_tiles(context, a.coupled.rows, row_bytes, 5, n);
   if (plan.rows == 0) return launch;
 
   const auto place = [&](const RowLayout& layout, bool in_shared) {
@@ -142,7 +143,7 @@ inline TileLaunch tile_launch(const AffineCouplingArgs& a, const Queue& queue, b
   t.rows = a.coupled.rows;
   t.tiles = plan.tiles;
   t.tile_rows = plan.rows;
-  t.team = plan.team;
+  t.group_size = plan.group_size;
   t.scale_fn = a.scale_fn;
   t.shift_first = a.shift_first;
   t.inverse = a.inverse;

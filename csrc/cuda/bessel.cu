@@ -4,8 +4,8 @@
 // coefficients at the same time, which is what constant memory is made for.
 #include "bessel.h"
 
+#include "../engine/cuda/launch.h"
 #include "../math/bessel_functions.h"
-#include "launch.h"
 
 namespace fk {
 namespace cuda {
@@ -57,12 +57,12 @@ FK_DEVICE void map(const Elements& e, T upper, Function function) {
   }
 }
 
-// Left free, the compiler gives these 42 registers, which five blocks have; six have 40, and
+// Left free, the compiler gives these 42 registers, which ten blocks have; twelve have 40, and
 // none spills.
 template <BesselFunction F, class T>
 constexpr int planned_blocks =
     sizeof(T) == 4 && (F == BesselFunction::peak || F == BesselFunction::ratio_complement)
-        ? 6
+        ? 12
         : resident_blocks<T>;
 
 template <BesselFunction F, bool Backward, class T>
@@ -85,31 +85,32 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<T>)
 }
 
 template <bool Backward, class T>
-void run(const BesselArgs& a, int64_t n, const Queue& queue) {
+void run(const BesselArgs& a, int64_t n, const LaunchContext& context) {
   Elements e{n, a.x, a.grad, a.order, a.out, a.dtype, Backward ? a.dtype : a.wide, false};
   const auto aligned = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
   e.packs =
       a.dtype == a.wide && aligned(a.x) && aligned(a.grad) && aligned(a.order) && aligned(a.out);
   const int64_t per_block = int64_t(block_threads) * (e.packs ? pack_elements<T> : 1);
-  const Grid grid{persistent_blocks(queue, (n + per_block - 1) / per_block), 0};
+  const int64_t blocks = (n + per_block - 1) / per_block;
   with_function(a.function, [&](auto function) {
     constexpr BesselFunction F = decltype(function)::value;
     if (a.plan != nullptr) {
-      launch(bessel_planned<F, Backward, T>, queue, grid, e,
-             *static_cast<const BesselPlan<T>*>(a.plan), static_cast<T>(a.offset));
+      launch<bessel_planned<F, Backward, T>>(context, blocks, 0, e,
+                                             *static_cast<const BesselPlan<T>*>(a.plan),
+                                             static_cast<T>(a.offset));
     } else if constexpr (knows_each_order(F)) {
-      launch(bessel_each_order<F, Backward, T>, queue, grid, e);
+      launch<bessel_each_order<F, Backward, T>>(context, blocks, 0, e);
     }
   });
 }
 
 }  // namespace
 
-void bessel_forward(const BesselArgs& a, int64_t n, const Queue& queue) {
-  a.wide == DType::f64 ? run<false, double>(a, n, queue) : run<false, float>(a, n, queue);
+void bessel_forward(const BesselArgs& a, int64_t n, const LaunchContext& context) {
+  a.wide == DType::f64 ? run<false, double>(a, n, context) : run<false, float>(a, n, context);
 }
-void bessel_backward(const BesselArgs& a, int64_t n, const Queue& queue) {
-  a.wide == DType::f64 ? run<true, double>(a, n, queue) : run<true, float>(a, n, queue);
+void bessel_backward(const BesselArgs& a, int64_t n, const LaunchContext& context) {
+  a.wide == DType::f64 ? run<true, double>(a, n, context) : run<true, float>(a, n, context);
 }
 
 }  // namespace cuda

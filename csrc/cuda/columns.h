@@ -72,8 +72,8 @@ inline int loc_region(const RowView& loc, int64_t loc_bytes, size_t& offset) {
 
 // How many rows' gradients to add up in one piece: pieces for every multiprocessor, before
 // pieces of many rows, and whole tiles of `tile_rows` rows, where there are tiles.
-inline int64_t rows_to_sum(const Queue& queue, int64_t rows, int64_t tile_rows) {
-  int64_t wanted = rows / (4 * queue.multiprocessors);
+inline int64_t rows_to_sum(const LaunchContext& context, int64_t rows, int64_t tile_rows) {
+  int64_t wanted = rows / (4 * context.multiprocessors);
   wanted = wanted < 1 ? 1 : wanted > vmf_block_rows ? vmf_block_rows : wanted;
   return tile_rows == 0 ? wanted : (wanted + tile_rows - 1) / tile_rows * tile_rows;
 }

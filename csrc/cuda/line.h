@@ -1,7 +1,7 @@
-// Walking over a row without inner dimensions, in groups of elements a team's width apart.
+// Walking over a row without inner dimensions, in groups of elements a thread group's width apart.
 #pragma once
 
-#include "device.h"
+#include "../engine/cuda/group.h"
 
 namespace fk {
 namespace cuda {
@@ -19,11 +19,11 @@ struct LinePlace {
 
 // Calls body(place) for a thread's share of n elements.
 template <class I, class Body>
-FK_DEVICE void walk_line(I n, const Team& team, Body body) {
-  for (I i = team.lane; i < n; i += line_group * team.size) {
-    LinePlace<I> p{i, team.size, 0};
+FK_DEVICE void walk_line(I n, const ThreadGroup& threads, Body body) {
+  for (I i = threads.lane; i < n; i += line_group * threads.size) {
+    LinePlace<I> p{i, threads.size, 0};
 #pragma unroll
-    for (int m = 0; m < line_group; ++m) p.count += i + m * team.size < n;
+    for (int m = 0; m < line_group; ++m) p.count += i + m * threads.size < n;
     body(p);
   }
 }

@@ -1,20 +1,20 @@
-// Rows in global memory, divided among teams: a work item is a row or a part of one.
+// Rows in global memory, divided among groups: a work item is a row or a part of one.
 #pragma once
 
+#include "../engine/cuda/launch.h"
 #include "access.h"
-#include "launch.h"
 
 namespace fk {
 namespace cuda {
 
-// Calls body(item, row, part) for the work items of a team.
+// Calls body(item, row, part) for the work items of a thread group.
 template <class Body>
-FK_DEVICE void for_items(int64_t rows, int64_t parts, const Team& team, Body body) {
+FK_DEVICE void for_items(int64_t rows, int64_t parts, const ThreadGroup& threads, Body body) {
   const int64_t items = rows * parts;
-  const int64_t step = int64_t(gridDim.x) * team.count;
+  const int64_t step = int64_t(gridDim.x) * threads.count;
   // All threads take part in each round, with or without an item.
-  for (int64_t first = int64_t(blockIdx.x) * team.count; first < items; first += step) {
-    const int64_t item = first + team.index;
+  for (int64_t first = int64_t(blockIdx.x) * threads.count; first < items; first += step) {
+    const int64_t item = first + threads.index;
     const int64_t row = parts == 1 ? item : item / parts;
     body(item < items, item, row, item - row * parts);
   }
@@ -77,14 +77,14 @@ inline bool packs_fit(const RowOperand& o, const RowShape& shape, int elements) 
 }
 
 // As many threads a row as leave each several units, but no fewer than fill the device.
-inline int stream_team(const Queue& queue, int64_t units, int64_t items) {
-  int team = 1;
-  while (team < warp_threads && team < units) team *= 2;
-  const int64_t enough = int64_t(queue.multiprocessors) * 32;
-  while (team < block_threads && team * 2 <= units &&
-         (units > int64_t(team) * 32 || items * (team / warp_threads) < enough))
-    team *= 2;
-  return team;
+inline int stream_group(const LaunchContext& context, int64_t units, int64_t items) {
+  int size = 1;
+  while (size < warp_threads && size < units) size *= 2;
+  const int64_t enough = int64_t(context.multiprocessors) * 32;
+  while (size < block_threads && size * 2 <= units &&
+         (units > int64_t(size) * 32 || items * (size / warp_threads) < enough))
+    size *= 2;
+  return size;
 }
 
 // The nest of a row in units of `unit` elements, and the units that each part gets.
@@ -98,10 +98,10 @@ I units_a_part(const RowShape& s, int64_t unit, int64_t parts) {
   return static_cast<I>((row_elements(s) / unit + parts - 1) / parts);
 }
 
-// A grid of teams for `items` work items.
-inline Grid grid_of_teams(const Queue& queue, int team, int64_t items) {
-  const int64_t teams = block_threads / team;
-  return {persistent_blocks(queue, (items + teams - 1) / teams), scratch_bytes};
+// Blocks of thread groups for `items` work items.
+inline int64_t blocks_of_groups(int group_size, int64_t items) {
+  const int64_t groups = block_threads / group_size;
+  return (items + groups - 1) / groups;
 }
 
 }  // namespace cuda

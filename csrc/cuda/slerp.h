@@ -2,14 +2,14 @@
 #pragma once
 
 #include "../args/slerp.h"
-#include "queue.h"
+#include "../engine/cuda/context.h"
 
 namespace fk {
 namespace cuda {
 
 // Of at least one point a pair.
-void slerp_forward(const SlerpArgs& a, const Queue& queue);
-void slerp_backward(const SlerpArgs& a, const Queue& queue);
+void slerp_forward(const SlerpArgs& a, const LaunchContext& context);
+void slerp_backward(const SlerpArgs& a, const LaunchContext& context);
 
 }  // namespace cuda
 }  // namespace fk

@@ -2,15 +2,15 @@
 #pragma once
 
 #include "../args/stereographic.h"
-#include "queue.h"
+#include "../engine/cuda/context.h"
 
 namespace fk {
 namespace cuda {
 
-void stereographic_forward(const StereographicArgs& a, const Queue& queue);
-void stereographic_backward(const StereographicArgs& a, const Queue& queue);
-void stereographic_inverse_forward(const StereographicArgs& a, const Queue& queue);
-void stereographic_inverse_backward(const StereographicArgs& a, const Queue& queue);
+void stereographic_forward(const StereographicArgs& a, const LaunchContext& context);
+void stereographic_backward(const StereographicArgs& a, const LaunchContext& context);
+void stereographic_inverse_forward(const StereographicArgs& a, const LaunchContext& context);
+void stereographic_inverse_backward(const StereographicArgs& a, const LaunchContext& context);
 
 }  // namespace cuda
 }  // namespace fk

@@ -34,10 +34,10 @@ struct NormalPlace {
 
 // Calls body(place) for a thread's share of the counters of n numbers.
 template <class T, class I, class Body>
-FK_DEVICE void walk_counters(I n, const Team& team, Body body) {
+FK_DEVICE void walk_counters(I n, const ThreadGroup& threads, Body body) {
   const I rest = n % 32;
   const I counters = n / 32 * 8 + (rest < 16 ? (rest + 1) / 2 : I(8));
-  for (I j = team.lane; j < counters; j += team.size) body(NormalPlace<T, I>(j), j);
+  for (I j = threads.lane; j < counters; j += threads.size) body(NormalPlace<T, I>(j), j);
 }
 
 template <class T>
@@ -89,12 +89,12 @@ struct Axis {
       : first(m), sign(m < T(0) ? T(-1) : T(1)), c(sign / (T(1) + abs(m))) {}
 };
 
-// All of a team calls it, with n = 0 where there is no row; writes x.
+// All of a thread group calls it, with n = 0 where there is no row; writes x.
 template <class T, class I, class N, class L, class X>
-FK_DEVICE void forward_row(I n, const Team& team, const N& normals, const L& loc, T cosine, T sine,
-                           const X& x) {
+FK_DEVICE void forward_row(I n, const ThreadGroup& threads, const N& normals, const L& loc,
+                           T cosine, T sine, const X& x) {
   T sums[2] = {T(0), T(0)};
-  walk_counters<T>(n, team, [&](const NormalPlace<T, I>& p, I j) {
+  walk_counters<T>(n, threads, [&](const NormalPlace<T, I>& p, I j) {
     T v[4];
     normals.make(p, j, n, v);
 #pragma unroll
@@ -104,19 +104,19 @@ FK_DEVICE void forward_row(I n, const Team& team, const N& normals, const L& loc
       sums[1] = fma(v[m], loc.get(p.at(m) + 1), sums[1]);
     }
   });
-  team_sum(sums, team);
+  group_sum(sums, threads);
   if (n == 0) return;
   const Axis<T> axis(loc.get(0));
   const T length = sine / sqrt(sums[0]), along = sums[1] * length;
   const T gain = cosine + axis.c * along, across = -axis.sign * length;
-  walk_counters<T>(n, team, [&](const NormalPlace<T, I>& p, I j) {
+  walk_counters<T>(n, threads, [&](const NormalPlace<T, I>& p, I j) {
     T v[4];
     normals.again(p, j, n, v);
 #pragma unroll
     for (int m = 0; m < 4; ++m)
       if (p.at(m) < n) x.set(p.at(m) + 1, fma(loc.get(p.at(m) + 1), gain, across * v[m]));
   });
-  if (team.lane == 0) x.set(0, fma(axis.first, cosine, along));
+  if (threads.lane == 0) x.set(0, fma(axis.first, cosine, along));
 }
 
 // What a row's gradients are made of: grad_loc = [head, of_normal v + of_grad g_r].
@@ -127,10 +127,10 @@ struct TangentGradients {
 };
 
 template <class T, class I, class N, class L, class G>
-FK_DEVICE TangentGradients<T> backward_row(I n, const Team& team, const N& normals, const L& loc,
-                                           T cosine, T sine, const G& grad) {
+FK_DEVICE TangentGradients<T> backward_row(I n, const ThreadGroup& threads, const N& normals,
+                                           const L& loc, T cosine, T sine, const G& grad) {
   T sums[4] = {T(0), T(0), T(0), T(0)};  // v.v, v.l, v.g, l.g
-  walk_counters<T>(n, team, [&](const NormalPlace<T, I>& p, I j) {
+  walk_counters<T>(n, threads, [&](const NormalPlace<T, I>& p, I j) {
     T v[4];
     normals.make(p, j, n, v);
 #pragma unroll
@@ -143,7 +143,7 @@ FK_DEVICE TangentGradients<T> backward_row(I n, const Team& team, const N& norma
       sums[3] = fma(l, g, sums[3]);
     }
   });
-  team_sum(sums, team);
+  group_sum(sums, threads);
   TangentGradients<T> out = {};
   if (n == 0) return out;
   const Axis<T> axis(loc.get(0));
@@ -159,9 +159,9 @@ FK_DEVICE TangentGradients<T> backward_row(I n, const Team& team, const N& norma
 
 // A thread's share of a row's gradient in loc: put(index, value).
 template <class T, class I, class N, class G, class Put>
-FK_DEVICE void write_grad_loc(I n, const Team& team, const TangentGradients<T>& grads,
+FK_DEVICE void write_grad_loc(I n, const ThreadGroup& threads, const TangentGradients<T>& grads,
                               const N& normals, const G& grad, Put put) {
-  walk_counters<T>(n, team, [&](const NormalPlace<T, I>& p, I j) {
+  walk_counters<T>(n, threads, [&](const NormalPlace<T, I>& p, I j) {
     T v[4];
     normals.again(p, j, n, v);
 #pragma unroll
@@ -169,7 +169,7 @@ FK_DEVICE void write_grad_loc(I n, const Team& team, const TangentGradients<T>& 
       if (p.at(m) < n)
         put(p.at(m) + 1, fma(grads.of_normal, v[m], grads.of_grad * grad.get(p.at(m) + 1)));
   });
-  if (team.lane == 0) put(I(0), grads.head);
+  if (threads.lane == 0) put(I(0), grads.head);
 }
 
 }  // namespace cuda

@@ -6,8 +6,8 @@
 // ends are moved by elements.
 #pragma once
 
-#include "device.h"
-#include "launch.h"
+#include "../engine/cuda/device.h"
+#include "../engine/cuda/launch.h"
 
 namespace fk {
 namespace cuda {
@@ -83,18 +83,18 @@ FK_DEVICE void tile_out(S* to, const S* tile, int n) {
 // ---- planning, on the host -------------------------------------------------------
 
 // Shared memory that leaves room for several blocks at once, and the most a block may ask for.
-constexpr size_t tile_bytes_wanted = 24 * 1024;
+constexpr size_t tile_bytes_wanted = 12 * 1024;
 constexpr size_t tile_bytes_limit = 48 * 1024 - scratch_bytes;
 
 struct TilePlan {
   int rows = 0;  // a tile; 0 where not even one row fits
-  int team = 0;
+  int group_size = 0;
   int64_t tiles = 0;
 };
 
 // Tiles of rows that take `row_bytes` in `regions` regions; `n` elements of work a row.
-inline TilePlan plan_tiles(const Queue& queue, int64_t rows, int64_t row_bytes, int regions,
-                           int64_t n) {
+inline TilePlan plan_tiles(const LaunchContext& context, int64_t rows, int64_t row_bytes,
+                           int regions, int64_t n) {
   const int64_t overhead = 32 * regions;
   if (row_bytes + overhead > static_cast<int64_t>(tile_bytes_limit)) return {};
   const auto clamped = [](int64_t v, int64_t low, int64_t high) {
@@ -103,14 +103,15 @@ inline TilePlan plan_tiles(const Queue& queue, int64_t rows, int64_t row_bytes, 
   int64_t fitting =
       clamped((static_cast<int64_t>(tile_bytes_wanted) - overhead) / (row_bytes + 1), 1, 1024);
   // Tiles for every multiprocessor, before tiles of many rows.
-  fitting = clamped(rows / (4 * queue.multiprocessors), 1, fitting);
+  fitting = clamped(rows / (4 * context.multiprocessors), 1, fitting);
   TilePlan plan;
-  plan.team = 1;
-  while (plan.team < warp_threads && plan.team * 4 < n) plan.team *= 2;
-  while (plan.team < block_threads && plan.team < n && block_threads / plan.team > fitting)
-    plan.team *= 2;
-  const int64_t teams = block_threads / plan.team;
-  if (fitting > teams) fitting -= fitting % teams;
+  plan.group_size = 1;
+  while (plan.group_size < warp_threads && plan.group_size * 4 < n) plan.group_size *= 2;
+  while (plan.group_size < block_threads && plan.group_size < n &&
+         block_threads / plan.group_size > fitting)
+    plan.group_size *= 2;
+  const int64_t groups = block_threads / plan.group_size;
+  if (fitting > groups) fitting -= fitting % groups;
   plan.rows = static_cast<int>(clamped(rows, 1, fitting));
   plan.tiles = (rows + plan.rows - 1) / plan.rows;
   return plan;

@@ -61,11 +61,11 @@ FK_DEVICE void for_blocks(int64_t blocks, int block_rows, int tile_rows, int64_t
   }
 }
 
-// Calls body(row, mine) for the rows of a tile, a row to a team.
+// Calls body(row, mine) for the rows of a tile, a row to a thread group.
 template <class Body>
-FK_DEVICE void for_tile_rows(int rows, const Team& team, Body body) {
-  for (int first = 0; first < rows; first += team.count)
-    body(first + team.index, first + team.index < rows);
+FK_DEVICE void for_tile_rows(int rows, const ThreadGroup& threads, Body body) {
+  for (int first = 0; first < rows; first += threads.count)
+    body(first + threads.index, first + threads.index < rows);
 }
 
 // ---- on the host -------------------------------------------------------------------

@@ -1,8 +1,8 @@
 // Cosines of von Mises-Fisher points, and their paths: a row a thread, in float64.
 #include "vmf_sample.h"
 
+#include "../engine/cuda/launch.h"
 #include "../math/vmf_sample.h"
-#include "launch.h"
 
 namespace fk {
 namespace cuda {
@@ -22,7 +22,7 @@ FK_DEVICE void store_wide(void* to, DType wide, int64_t row, double v) {
 }
 
 template <bool Path>
-__global__ void __launch_bounds__(block_threads, 2)
+__global__ void __launch_bounds__(block_threads, 4)
     vmf_cosines(const __grid_constant__ VmfSampleCosineArgs a,
                 const __grid_constant__ BesselPlan<double> plan) {
   const double n = static_cast<double>(a.dim - 1);
@@ -49,12 +49,13 @@ __global__ void __launch_bounds__(block_threads, 2)
 
 }  // namespace
 
-void vmf_sample_cosine(const VmfSampleCosineArgs& a, const Queue& queue) {
-  const Grid grid{persistent_blocks(queue, (a.rows + block_threads - 1) / block_threads), 0};
+void vmf_sample_cosine(const VmfSampleCosineArgs& a, const LaunchContext& context) {
+  const int64_t blocks = (a.rows + block_threads - 1) / block_threads;
   if (a.plan != nullptr) {
-    launch(vmf_cosines<true>, queue, grid, a, *static_cast<const BesselPlan<double>*>(a.plan));
+    launch<vmf_cosines<true>>(context, blocks, 0, a,
+                              *static_cast<const BesselPlan<double>*>(a.plan));
   } else {
-    launch(vmf_cosines<false>, queue, grid, a, BesselPlan<double>{});
+    launch<vmf_cosines<false>>(context, blocks, 0, a, BesselPlan<double>{});
   }
 }
 

@@ -2,13 +2,13 @@
 #pragma once
 
 #include "../args/vmf_sample.h"
-#include "queue.h"
+#include "../engine/cuda/context.h"
 
 namespace fk {
 namespace cuda {
 
 // NaN where a concentration is negative: a GPU cannot raise without being waited for.
-void vmf_sample_cosine(const VmfSampleCosineArgs& a, const Queue& queue);
+void vmf_sample_cosine(const VmfSampleCosineArgs& a, const LaunchContext& context);
 
 }  // namespace cuda
 }  // namespace fk

@@ -9,12 +9,12 @@
 //   template <class T>                       // the type it computes in: float or double
 //   struct Program {
 //     using Args = ...;                      // csrc/args: plain pointers, strides and options
-//     using Table = ...;                     // what is computed from elsewhere: NoTable, BesselPlan<T>
-//     static constexpr int inputs, outputs;  // rows read and written, element by element
-//     static PointView input(const Args&, int), output(const Args&, int);
-//     static int64_t elements(const Args&);  // n, of a row
-//     Program(const Args&, const Table&);    // what all rows share is computed here
-//     template <class Rows> void run(Rows&); // the program, for the rows in hand
+//     using Table = ...;                     // what is computed from elsewhere: NoTable,
+//     BesselPlan<T> static constexpr int inputs, outputs;  // rows read and written, element by
+//     element static FK_HD PointView input(const Args&, int), output(const Args&, int); static
+//     FK_HD int64_t elements(const Args&);  // n, of a row Program(const Args&, const Table&); //
+//     what all rows share is computed here template <class Rows> void run(Rows&); // the program,
+//     for the rows in hand
 //   };
 //
 // `run` sees one row or several at once: `Value` holds a number for each of them.  Elements
@@ -49,6 +49,12 @@
 #include "../math/elementary.h"
 
 FK_BEGIN
+
+#if defined(__CUDACC__)
+#define FK_INLINE_LAMBDA
+#else
+#define FK_INLINE_LAMBDA __attribute__((always_inline))
+#endif
 
 struct NoTable {};
 

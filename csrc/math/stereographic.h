@@ -46,6 +46,28 @@ struct StereographicCoefficients {
   V log_det;  // forward maps only
 };
 
+// Whether products of rho and |x| leave the normal numbers.  Beside 1 a short z is nothing, but
+// a short s has a direction.
+template <bool Inverse, class V>
+FK_HD mask_t<V> stereographic_needs_scale(V square) {
+  const V limit = real<V>(is_single<V> ? 1e16 : 1e100);
+  return Inverse ? square < real<V>(1.0) / limit : square > limit;
+}
+
+// The power of two that brings the largest |x_i| into [1, 2); 1 where none does.
+template <class V>
+FK_HD V stereographic_scale(V largest) {
+  using T = scalar_t<V>;
+  constexpr int mantissa = is_single<V> ? 23 : 52;
+  const V most = real<V>(is_single<V> ? 0x1p126 : 0x1p1022);
+  const V least = real<V>(is_single<V> ? 0x1p-126 : 0x1p-1022);
+  const auto exponent = as_int(min(max(largest, least), most)) >> mantissa;
+  const auto two_biases = as_int(T(1)) >> (mantissa - 1);
+  const V scale = as_float((two_biases - exponent) << mantissa);
+  const mask_t<V> usual = (largest > real<V>(0.0)) & (largest < V(T(INFINITY)));
+  return select(usual, scale, real<V>(1.0));
+}
+
 // ---- R^d -> S^d ----------------------------------------------------------------
 
 // z rho = factor (scale z); rho itself may underflow where factor does not.
@@ -71,7 +93,7 @@ FK_HD StereographicPoint<V> stereographic_point(const StereographicRow<V>& row) 
   return p;
 }
 
-struct StereographicForward {
+struct StereographicMap {
   template <class V>
   static FK_HD StereographicCoefficients<V> coefficients(const StereographicRow<V>& row) {
     const StereographicPoint<V> p = stereographic_point(row);
@@ -118,7 +140,7 @@ FK_HD StereographicPreimage<V> stereographic_preimage(const StereographicRow<V>&
 }
 
 // log det = -d log(1 - l / N).
-struct StereographicInverse {
+struct StereographicInverseMap {
   template <class V>
   static FK_HD StereographicCoefficients<V> coefficients(const StereographicRow<V>& row) {
     const StereographicPreimage<V> p = stereographic_preimage(row);

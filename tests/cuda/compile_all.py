@@ -26,7 +26,7 @@ from pathlib import Path
 
 import tomllib
 
-from . import machine_code, widths
+from . import machine_code, slots, widths
 from .kernels import ROOT, SOURCES, short_name
 from .machine_code import Code
 
@@ -115,7 +115,7 @@ def compile_kernels(nvcc: str, source: Path, arch: str, flags: list[str]) -> lis
     command = [nvcc, *flags, f"-arch={arch}", "-Xptxas", "-v", "-cubin", str(source)]
     cache = BUILD / f"{source.stem}.{arch}.json"
     key = digest(command, (".cu", ".h"))
-    output = BUILD / f"{source.stem}.{arch}.cubin"
+    output = cubin_of(source, arch)
     stored = json.loads(cache.read_text()) if cache.exists() and output.exists() else {}
     if stored.get("key") == key:
         return [Kernel(**k) for k in stored["kernels"]]
@@ -129,9 +129,32 @@ def compile_kernels(nvcc: str, source: Path, arch: str, flags: list[str]) -> lis
     return kernels
 
 
+def cubin_of(source: Path, arch: str) -> Path:
+    """Where a compiled file is."""
+    return BUILD / f"{source.stem}.{arch}.cubin"
+
+
+def compile_sources(
+    nvcc: str, architectures: tuple[str, ...], jobs: int = 2
+) -> list[tuple[Path, list[Kernel]]]:
+    """Compiles every source; raises RuntimeError with nvcc's message where one does not."""
+    sys.path.insert(0, str(ROOT))
+    import setup as build  # the flags that an installation compiles with
+
+    BUILD.mkdir(parents=True, exist_ok=True)
+    flags = [f for f in build.NVCC_FLAGS if f != "-lineinfo"]
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [
+            (source, pool.submit(compile_kernels, nvcc, source, arch, flags))
+            for source in SOURCES
+            for arch in architectures
+        ]
+        return [(source, future.result()) for source, future in waiting]
+
+
 def read_code(tool: str, source: Path, arch: str) -> dict[str, Code]:
     """The machine code of one compiled file, by mangled names."""
-    cubin = BUILD / f"{source.stem}.{arch}.cubin"
+    cubin = cubin_of(source, arch)
     cache = BUILD / f"{source.stem}.{arch}.code.json"
     value = hashlib.sha256(Path(machine_code.__file__).read_bytes())
     value.update(tool.encode() + cubin.read_bytes())
@@ -241,7 +264,13 @@ def check_widths(kernels: list[Kernel]) -> list[str]:
             shown.append((kernel, code))
     print(f"\nmachine code for {SHOWN}; accesses as bits x number of instructions")
     print(width_table(shown))
-    return problems
+    programs = {
+        source.name: slots.disassembled(cubin_of(source, SHOWN), tool)
+        for source in SOURCES
+        if (source.name, SHOWN) in files
+    }
+    counted = [(k.name, programs[k.file][k.symbol], k.registers) for k, _ in shown]
+    return problems + slots.report(counted)
 
 
 def main() -> int:

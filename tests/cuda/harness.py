@@ -77,7 +77,14 @@ def locked() -> Iterator[None]:
 
 def _headers() -> bytes:
     value = hashlib.sha256()
-    for folder in ("csrc/args", "csrc/math", "csrc/cuda", "csrc/bindings"):
+    for folder in (
+        "csrc/args",
+        "csrc/math",
+        "csrc/engine",
+        "csrc/ops",
+        "csrc/cuda",
+        "csrc/bindings",
+    ):
         for path in sorted((ROOT / folder).rglob("*.h")):
             value.update(path.read_bytes())
     for path in sorted(EMULATOR.glob("*.h")):
@@ -108,7 +115,7 @@ def compile_kernel(source: Path, library: Path) -> None:
     """Builds one free-standing kernel source with the emulator."""
     with locked():
         emulator = _compile(EMULATOR / "emulator.cpp", KERNEL, _headers())
-    command = ["g++", *KERNEL, f"-I{ROOT / 'csrc/cuda'}", "-shared", str(source)]
+    command = ["g++", *KERNEL, f"-I{ROOT / 'csrc/engine/cuda'}", "-shared", str(source)]
     subprocess.run([*command, "-xnone", str(emulator), "-o", str(library)], check=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted((ROOT / "csrc/cuda").glob("*.cu"))
-HEADERS = sorted((ROOT / "csrc/cuda").glob("*.h"))
+HEADERS = sorted(p for d in ("cuda", "engine/cuda") for p in (ROOT / "csrc" / d).glob("*.h"))
 
 _KERNEL = re.compile(
     r"__global__\s+void\s+(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s+)?(\w+)\("
@@ -37,13 +37,15 @@ def short_name(symbol: str) -> str:
     """`symbol` without namespaces and arguments."""
     for noise in ("fk::cuda::", "fk::baseline::", "fk::", "(anonymous namespace)::", "void "):
         symbol = symbol.replace(noise, "")
-    symbol = re.sub(r"\((\w+)\)(\d+)", _enumerator, symbol)
+    symbol = re.sub(r"\((\w+)\)(-?\d+)", _enumerator, symbol).replace("> >", ">>")
     return symbol[: symbol.index("(")] if "(" in symbol else symbol
 
 
 def _enumerator(match: re.Match[str]) -> str:
     """``(BesselFunction)3`` by name."""
     name, number = match.groups()
+    if name == "int":
+        return number
     if name == "bool":
         return "true" if int(number) else "false"
     for header in (ROOT / "csrc/args").glob("*.h"):

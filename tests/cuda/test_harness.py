@@ -76,7 +76,7 @@ __global__ void broken(float* out) {{
   {body}
 }}
 extern "C" void launch_broken(float* out) {{
-  launch(broken, Queue{{}}, Grid{{1, sizeof(float) * block_threads}}, out);
+  launch<broken>(LaunchContext{{}}, 1, sizeof(float) * block_threads, out);
 }}
 }}
 """

@@ -21,7 +21,16 @@ from tests.ops.test_promises import assert_near, cotangents, wide
 from tests.ops.vmf import VMF_CASES
 
 DEVICE = os.environ.get("FLOWKERNELS_TEST_DEVICE", "cpu")
-SHAPES = [(2, 128), (1, 20480), (3, 16411), (300, 3), (70, 24), (2, 4, 16, 16), (3, 2056)]
+SHAPES = [
+    (2, 128),
+    (1, 20480),
+    (3, 16411),
+    (300, 3),
+    (70, 24),
+    (2, 4, 16, 16),
+    (3, 2056),
+    (9, 1100),
+]
 
 
 def _random(*shape: int) -> Tensor:
@@ -56,8 +65,8 @@ def _split(shape: tuple[int, ...]) -> list[Sample]:
     ]  # fmt: skip
 
 
-# Rows of a sphere or a plane: they fit into a tile many at a time, a few, or not at all.
-ROWS = [(300, 3), (70, 24), (2, 2056), (2, 12300)]
+# Rows of a sphere or a plane: a thread each, a few threads, a warp, a block, longer than that.
+ROWS = [(300, 3), (70, 24), (40, 130), (9, 1100), (2, 2056), (2, 12300)]
 
 
 def _plane(*shape: int) -> Tensor:

@@ -116,7 +116,7 @@ def test_the_reader_tells_wide_from_narrow(
         pytest.skip("nvdisasm was not found: machine code cannot be read")
     source, cubin = tmp_path / "move.cu", tmp_path / "move.cubin"
     source.write_text(MOVE.format(store=store))
-    command = [nvcc, "-std=c++20", "-O3", "-arch=sm_90", f"-I{ROOT / 'csrc/cuda'}", "-cubin"]
+    command = [nvcc, "-std=c++20", "-O3", "-arch=sm_90", f"-I{ROOT / 'csrc/engine/cuda'}", "-cubin"]
     subprocess.run([*command, str(source), "-o", str(cubin)], check=True)
     code = machine_code.read(cubin, tool)["move"]
     assert code.accesses == {"LDG": {128: 1}, "STG": widths_of_stores}

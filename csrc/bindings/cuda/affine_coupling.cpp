@@ -3,7 +3,7 @@
 
 #include "../affine_coupling.h"
 #include "../kernels.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
@@ -15,14 +15,14 @@ struct Cuda {
     const Device device(x);
     coupling::Forward call = coupling::forward(x, params, coupling::parse(options...));
     AffineCouplingArgs& a = call.args;
-    const cuda::Queue queue = device.queue();
-    a.parts = cuda::affine_coupling_parts(a, queue);
+    const cuda::LaunchContext context = device.context();
+    a.parts = cuda::affine_coupling_parts(a, context);
     Tensor sums;
     if (a.parts > 1) {
       sums = at::empty({a.coupled.rows, a.parts}, call.log_det.options());
       a.log_det.base = sums.data_ptr();
     }
-    cuda::affine_coupling_forward(a, call.log_det.data_ptr(), queue);
+    cuda::affine_coupling_forward(a, call.log_det.data_ptr(), context);
     device.check_launch();
     return {std::move(call.y), std::move(call.log_det)};
   }
@@ -32,9 +32,9 @@ struct Cuda {
     const Device device(x);
     coupling::Backward call =
         coupling::backward(grad_y, grad_log_det, x, params, coupling::parse(options...));
-    const cuda::Queue queue = device.queue();
-    call.args.parts = cuda::affine_coupling_parts(call.args, queue);
-    cuda::affine_coupling_backward(call.args, queue);
+    const cuda::LaunchContext context = device.context();
+    call.args.parts = cuda::affine_coupling_parts(call.args, context);
+    cuda::affine_coupling_backward(call.args, context);
     device.check_launch();
     return {std::move(call.grad_x), std::move(call.grad_params)};
   }

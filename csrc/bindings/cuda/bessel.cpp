@@ -3,7 +3,7 @@
 
 #include "../bessel.h"
 #include "../kernels.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
@@ -19,7 +19,7 @@ struct Cuda {
     Call call(x, function);
     call.set_order(order);
     call.prepare_forward();
-    cuda::bessel_forward(call.args, call.x.numel(), device.queue());
+    cuda::bessel_forward(call.args, call.x.numel(), device.context());
     device.check_launch();
     return std::move(call.result);
   }
@@ -30,7 +30,7 @@ struct Cuda {
     Call call(x, function);
     call.set_order(order);
     call.prepare_backward(grad);
-    cuda::bessel_backward(call.args, call.x.numel(), device.queue());
+    cuda::bessel_backward(call.args, call.x.numel(), device.context());
     device.check_launch();
     return bessel::gradients(std::move(call.result), order);
   }

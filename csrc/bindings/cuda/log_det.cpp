@@ -3,7 +3,7 @@
 
 #include "../kernels.h"
 #include "../log_det.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
@@ -14,11 +14,11 @@ struct Cuda {
   static Tensor forward(const Tensor& diag, int64_t event_ndim) {
     const Device device(diag);
     log_det::Call call = log_det::forward(diag, event_ndim);
-    const cuda::Queue queue = device.queue();
-    const int64_t parts = cuda::log_det_parts(call.args, queue);
+    const cuda::LaunchContext context = device.context();
+    const int64_t parts = cuda::log_det_parts(call.args, context);
     Tensor sums;
     if (parts > 1) sums = at::empty({call.args.rows, parts}, call.result.options());
-    cuda::log_det_forward(call.args, parts, parts > 1 ? sums.data_ptr() : nullptr, queue);
+    cuda::log_det_forward(call.args, parts, parts > 1 ? sums.data_ptr() : nullptr, context);
     device.check_launch();
     return std::move(call.result);
   }
@@ -26,8 +26,8 @@ struct Cuda {
   static Tensor backward(const Tensor& grad_log_det, const Tensor& diag, int64_t event_ndim) {
     const Device device(diag);
     log_det::Call call = log_det::backward(grad_log_det, diag, event_ndim);
-    const cuda::Queue queue = device.queue();
-    cuda::log_det_backward(call.args, cuda::log_det_parts(call.args, queue), queue);
+    const cuda::LaunchContext context = device.context();
+    cuda::log_det_backward(call.args, cuda::log_det_parts(call.args, context), context);
     device.check_launch();
     return std::move(call.result);
   }

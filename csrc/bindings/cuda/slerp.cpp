@@ -3,7 +3,7 @@
 
 #include "../kernels.h"
 #include "../slerp.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
@@ -35,7 +35,7 @@ struct Cuda {
     const Device device(a);
     Call call = call_of(a, b, t);
     Tensor y = call.make_y(a);
-    if (call.args.points > 0) cuda::slerp_forward(call.args, device.queue());
+    if (call.args.points > 0) cuda::slerp_forward(call.args, device.context());
     device.check_launch();
     return y;
   }
@@ -47,7 +47,7 @@ struct Cuda {
     call.check_grad(grad_y, a);
     if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
     Call::Gradients grads = call.make_gradients(grad_y, a, b);
-    cuda::slerp_backward(call.args, device.queue());
+    cuda::slerp_backward(call.args, device.context());
     device.check_launch();
     return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
   }

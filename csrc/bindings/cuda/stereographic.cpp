@@ -3,13 +3,13 @@
 
 #include "../kernels.h"
 #include "../stereographic.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
 namespace {
 
-using Kernel = void(const StereographicArgs&, const cuda::Queue&);
+using Kernel = void(const StereographicArgs&, const cuda::LaunchContext&);
 
 // The kernels of an op: those of the two maps differ in nothing else.
 template <Kernel* forward_kernel, Kernel* backward_kernel>
@@ -18,7 +18,7 @@ struct Cuda {
   static std::tuple<Tensor, Tensor> forward(const Tensor& x) {
     const Device device(x);
     stereographic::Forward call = stereographic::forward<Spec>(x);
-    forward_kernel(call.args, device.queue());
+    forward_kernel(call.args, device.context());
     device.check_launch();
     return {std::move(call.out), std::move(call.log_det)};
   }
@@ -26,7 +26,7 @@ struct Cuda {
   static Tensor backward(const Tensor& grad_out, const Tensor& grad_log_det, const Tensor& x) {
     const Device device(x);
     stereographic::Backward call = stereographic::backward<Spec>(grad_out, grad_log_det, x);
-    backward_kernel(call.args, device.queue());
+    backward_kernel(call.args, device.context());
     device.check_launch();
     return std::move(call.grad);
   }

@@ -3,7 +3,7 @@
 
 #include "../kernels.h"
 #include "../tangent_normal.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
@@ -18,7 +18,7 @@ struct Cuda {
     const Device device(loc);
     Call call(loc, cosine, sine, seed);
     call.prepare_forward(loc, cosine);
-    cuda::tangent_normal_forward(call.args, device.queue());
+    cuda::tangent_normal_forward(call.args, device.context());
     device.check_launch();
     return std::move(call.result);
   }
@@ -30,9 +30,9 @@ struct Cuda {
     const Device device(loc);
     Call call(loc, cosine, sine, seed);
     call.set_grad(grad, loc, cosine);
-    call.args.block_rows = cuda::tangent_normal_block(call.args, device.queue());
+    call.args.block_rows = cuda::tangent_normal_block(call.args, device.context());
     call.prepare_backward(loc, cosine);
-    cuda::tangent_normal_backward(call.args, device.queue());
+    cuda::tangent_normal_backward(call.args, device.context());
     device.check_launch();
     return call.gradients(loc, cosine, sine, seed);
   }

@@ -3,7 +3,7 @@
 
 #include "../kernels.h"
 #include "../vmf.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
@@ -15,7 +15,7 @@ struct Cuda {
     const Device device(x);
     vmf::Call<Spec> call(x, loc, kappa);
     call.prepare_forward(x);
-    cuda::vmf_forward(call.args, device.queue());
+    cuda::vmf_forward(call.args, device.context());
     device.check_launch();
     return std::move(call.result);
   }
@@ -25,9 +25,9 @@ struct Cuda {
                                                      bool grad_loc) {
     const Device device(x);
     vmf::Call<Spec> call(x, loc, kappa);
-    call.args.block_rows = cuda::vmf_block(call.args, device.queue());
+    call.args.block_rows = cuda::vmf_block(call.args, device.context());
     call.prepare_backward(grad, x, loc, grad_loc);
-    cuda::vmf_backward(call.args, device.queue());
+    cuda::vmf_backward(call.args, device.context());
     device.check_launch();
     return call.gradients(x, loc, kappa);
   }

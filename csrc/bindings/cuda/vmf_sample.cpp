@@ -4,7 +4,7 @@
 #include <torch/library.h>
 
 #include "../vmf_sample.h"
-#include "queue.h"
+#include "device.h"
 
 namespace fk {
 namespace bindings {
@@ -15,7 +15,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cosine_cuda(const Tensor& concentrati
                                                        bool slopes) {
   const Device device(concentration);
   vmf_sample::Call call(concentration, seed, dim, slopes);
-  cuda::vmf_sample_cosine(call.args, device.queue());
+  cuda::vmf_sample_cosine(call.args, device.context());
   device.check_launch();
   return {call.cosine, call.sine, call.slope, call.bend};
 }

@@ -121,13 +121,13 @@ std::unique_ptr<Case> make(const Spec& spec) {
       a.log_det.dtype = log_det.at(where).dtype;
       return a;
     };
-    c.launch = [&c, &log_det, whole,
-                sums = static_cast<Matrix*>(nullptr)](const fk::cuda::Queue& queue) mutable {
+    c.launch = [&c, &log_det, whole, sums = static_cast<Matrix*>(nullptr)](
+                   const fk::cuda::LaunchContext& context) mutable {
       Args a = whole(Where::device);
-      a.parts = fk::cuda::affine_coupling_parts(a, queue);
+      a.parts = fk::cuda::affine_coupling_parts(a, context);
       if (a.parts > 1 && sums == nullptr) sums = &c.scratch(c.wide(), a.coupled.rows, a.parts);
       if (a.parts > 1) a.log_det.base = sums->at(Where::device).base;
-      fk::cuda::affine_coupling_forward(a, log_det.at(Where::device).base, queue);
+      fk::cuda::affine_coupling_forward(a, log_det.at(Where::device).base, context);
     };
     c.reference = [whole] {
       const Args a = whole(Where::host);
@@ -151,10 +151,10 @@ std::unique_ptr<Case> make(const Spec& spec) {
     a.grad_log_det = Image(1, 1).part(grad_log_det.at(where), 0);
     return a;
   };
-  c.launch = [whole](const fk::cuda::Queue& queue) {
+  c.launch = [whole](const fk::cuda::LaunchContext& context) {
     Args a = whole(Where::device);
-    a.parts = fk::cuda::affine_coupling_parts(a, queue);
-    fk::cuda::affine_coupling_backward(a, queue);
+    a.parts = fk::cuda::affine_coupling_parts(a, context);
+    fk::cuda::affine_coupling_backward(a, context);
   };
   c.reference = [whole] {
     const Args a = whole(Where::host);

@@ -77,10 +77,10 @@ std::unique_ptr<Case> make(const Spec& spec) {
     return a;
   };
   const bool backward = c.is_backward();
-  c.launch = [&c, arguments, backward](const fk::cuda::Queue& queue) {
+  c.launch = [&c, arguments, backward](const fk::cuda::LaunchContext& context) {
     const fk::BesselArgs a = arguments(Where::device);
-    backward ? fk::cuda::bessel_backward(a, c.spec.rows, queue)
-             : fk::cuda::bessel_forward(a, c.spec.rows, queue);
+    backward ? fk::cuda::bessel_backward(a, c.spec.rows, context)
+             : fk::cuda::bessel_forward(a, c.spec.rows, context);
   };
   c.reference = [&c, arguments, backward] {
     const fk::BesselArgs a = arguments(Where::host);

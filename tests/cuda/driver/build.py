@@ -29,7 +29,10 @@ NVCC = ["-std=c++20", "-O3", "-lineinfo", "-Xcompiler", "-fPIC"]
 
 def _headers() -> bytes:
     value = hashlib.sha256()
-    folders = [HERE, *(ROOT / "csrc" / n for n in ("args", "math", "cpu", "cuda", "bindings"))]
+    folders = [
+        HERE,
+        *(ROOT / "csrc" / n for n in ("args", "math", "engine", "ops", "cpu", "cuda", "bindings")),
+    ]
     for folder in folders:
         for path in sorted(folder.rglob("*.h")):
             value.update(path.read_bytes())

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "../../../csrc/cuda/queue.h"
+#include "../../../csrc/engine/cuda/context.h"
 #include "matrix.h"
 
 namespace driver {
@@ -47,7 +47,7 @@ class Case {
   int64_t rows(Where where) const { return where == Where::device ? spec.rows : sample().count(); }
 
   void poison();
-  void run() { launch(queue); }
+  void run() { launch(context); }
   // What is wrong after a run, if anything; the largest error and what is allowed.
   std::string problem(double& error, double& allowed);
   size_t bytes() const;  // of all inputs and outputs once
@@ -55,8 +55,8 @@ class Case {
 
   Spec spec;
   bool with_tail = true;  // the sample: the last rows as well as the first
-  fk::cuda::Queue queue;
-  std::function<void(const fk::cuda::Queue&)> launch;
+  fk::cuda::LaunchContext context;
+  std::function<void(const fk::cuda::LaunchContext&)> launch;
   std::function<void()> reference;
 
  private:

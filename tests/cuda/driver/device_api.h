@@ -8,7 +8,7 @@
 
 #include <string>
 
-#include "../../../csrc/cuda/queue.h"
+#include "../../../csrc/engine/cuda/context.h"
 
 namespace driver {
 namespace device {
@@ -27,7 +27,7 @@ struct Facts {
 };
 // Chooses the first device.
 Facts open();
-fk::cuda::Queue queue();
+fk::cuda::LaunchContext context();
 
 // Whether an allocation ends where the memory asked for does, and something watches its end.
 constexpr bool has_exact_allocations =
@@ -46,7 +46,7 @@ void fill(void* memory, int byte, size_t bytes);      // asynchronous
 void check_launch(const char* what);
 void synchronize();
 
-// Seconds between two points of the queue.
+// Seconds between two points of the context.
 class Timer {
  public:
   Timer();

@@ -37,7 +37,7 @@ Facts open() {
   atexit(note_executed);
   return {"a CPU", 2, 1 << 10};
 }
-fk::cuda::Queue queue() { return {nullptr, 2}; }
+fk::cuda::LaunchContext context() { return {nullptr, 2}; }
 void* allocate(size_t bytes) { return malloc(bytes); }
 void release(void* memory) { free(memory); }
 void upload(void* to, const void* from, size_t bytes) { memcpy(to, from, bytes); }

@@ -28,7 +28,7 @@ Facts open() {
   return {properties.name, properties.multiProcessorCount, properties.l2CacheSize};
 }
 
-fk::cuda::Queue queue() {
+fk::cuda::LaunchContext context() {
   static const int count = [] {
     int n = 0;
     check(cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");

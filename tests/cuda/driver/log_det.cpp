@@ -41,9 +41,9 @@ std::unique_ptr<Case> make(const Spec& spec) {
       a.grad_diag = out.at(where).base;
       return a;
     };
-    c.launch = [whole](const fk::cuda::Queue& queue) {
+    c.launch = [whole](const fk::cuda::LaunchContext& context) {
       const fk::LogDetArgs a = whole(Where::device);
-      fk::cuda::log_det_backward(a, fk::cuda::log_det_parts(a, queue), queue);
+      fk::cuda::log_det_backward(a, fk::cuda::log_det_parts(a, context), context);
     };
     c.reference = [whole] {
       const fk::LogDetArgs a = whole(Where::host);
@@ -58,12 +58,13 @@ std::unique_ptr<Case> make(const Spec& spec) {
     a.log_det = out.at(where).base;
     return a;
   };
-  c.launch = [&c, whole,
-              sums = static_cast<Matrix*>(nullptr)](const fk::cuda::Queue& queue) mutable {
+  c.launch = [&c, whole, sums = static_cast<Matrix*>(nullptr)](
+                 const fk::cuda::LaunchContext& context) mutable {
     const fk::LogDetArgs a = whole(Where::device);
-    const int64_t parts = fk::cuda::log_det_parts(a, queue);
+    const int64_t parts = fk::cuda::log_det_parts(a, context);
     if (parts > 1 && sums == nullptr) sums = &c.scratch(c.wide(), a.rows, parts);
-    fk::cuda::log_det_forward(a, parts, parts > 1 ? sums->at(Where::device).base : nullptr, queue);
+    fk::cuda::log_det_forward(a, parts, parts > 1 ? sums->at(Where::device).base : nullptr,
+                              context);
   };
   c.reference = [whole] {
     const fk::LogDetArgs a = whole(Where::host);

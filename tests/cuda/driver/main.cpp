@@ -80,7 +80,7 @@ void plant(const std::string& kind, Case& c) {
 // Checks a case; `says` prints a line for what passes, too.
 bool check(const Op& op, const Spec& spec, const Choice& choice, Tally& tally) {
   const std::unique_ptr<Case> c = op.make(spec);
-  c->queue = device::queue();
+  c->context = device::context();
   c->poison();
   c->run();
   plant(choice.plant, *c);
@@ -102,8 +102,8 @@ struct Shape {
 // starts that no pack fits; gaps and strides; nothing.
 std::vector<Shape> shapes(const Choice& choice) {
   if (choice.sizes == "tiny")
-    return {{5, 6, {}},         {70, 24, {}},   {2, 2056, {}}, {3, 132, {1, 3, 1}},
-            {4, 40, {0, 0, 2}}, {1, 20480, {}}, {0, 8, {}}};
+    return {{5, 6, {}},     {70, 24, {}},  {2, 2056, {}}, {3, 132, {1, 3, 1}}, {4, 40, {0, 0, 2}},
+            {1, 20480, {}}, {9, 1100, {}}, {40, 130, {}}, {2, 2061, {}},       {0, 8, {}}};
   return {{64, 8, {}},          {300, 3, {}},        {70, 24, {}},         {2, 128, {}},
           {33, 784, {}},        {5, 1024, {}},       {2, 2056, {}},        {3, 16411, {}},
           {1, 20480, {}},       {1, 200000, {}},     {2000, 6, {}},        {70, 24, {1, 0, 1}},
@@ -216,7 +216,7 @@ void time_row(const Op& op, Spec spec, double copy, int64_t cache, bool once, Ta
   spec.most = 64;
   std::vector<std::unique_ptr<Case>> cases;
   cases.push_back(op.make(spec));
-  cases[0]->queue = device::queue();
+  cases[0]->context = device::context();
   const size_t bytes = cases[0]->bytes();
   cases[0]->poison();
   cases[0]->run();
@@ -229,7 +229,7 @@ void time_row(const Op& op, Spec spec, double copy, int64_t cache, bool once, Ta
     const int64_t wanted = bytes > 0 ? 4 * cache / int64_t(bytes) + 1 : 1;
     while (int64_t(cases.size()) < std::clamp<int64_t>(wanted, 1, 32)) {
       cases.push_back(op.make(spec));
-      cases.back()->queue = device::queue();
+      cases.back()->context = device::context();
     }
     seconds = median_seconds(cases, 0.12);
     ++tally.timed;

@@ -66,8 +66,8 @@ std::unique_ptr<Case> make_tangent_normal(const Spec& spec) {
       a.out = operand(out.at(where));
       return a;
     };
-    c.launch = [whole](const fk::cuda::Queue& queue) {
-      fk::cuda::tangent_normal_forward(whole(Where::device), queue);
+    c.launch = [whole](const fk::cuda::LaunchContext& context) {
+      fk::cuda::tangent_normal_forward(whole(Where::device), context);
     };
     c.reference = [whole] {
       const fk::TangentNormalArgs a = whole(Where::host);
@@ -80,7 +80,7 @@ std::unique_ptr<Case> make_tangent_normal(const Spec& spec) {
   fk::TangentNormalArgs shape = arguments(Where::device);
   shape.grad = operand(grad.at(Where::device));
   shape.sum_grad_loc = loc_rows == 1;
-  const int64_t block = fk::cuda::tangent_normal_block(shape, device::queue());
+  const int64_t block = fk::cuda::tangent_normal_block(shape, device::context());
   const bool is_summed = loc_rows == 1;
   const int64_t sums = blocks_of(spec.rows, block);
   Matrix& grad_cosine = c.output("grad_cosine", c.wide(), 1);
@@ -102,8 +102,8 @@ std::unique_ptr<Case> make_tangent_normal(const Spec& spec) {
     if (where == Where::device) a.block_rows = block;
     return a;
   };
-  c.launch = [whole](const fk::cuda::Queue& queue) {
-    fk::cuda::tangent_normal_backward(whole(Where::device), queue);
+  c.launch = [whole](const fk::cuda::LaunchContext& context) {
+    fk::cuda::tangent_normal_backward(whole(Where::device), context);
   };
   c.reference = [=] {
     const fk::TangentNormalArgs a = whole(Where::host);
@@ -142,8 +142,8 @@ std::unique_ptr<Case> make_cosine(const Spec& spec) {
     }
     return a;
   };
-  c.launch = [arguments](const fk::cuda::Queue& queue) {
-    fk::cuda::vmf_sample_cosine(arguments(Where::device), queue);
+  c.launch = [arguments](const fk::cuda::LaunchContext& context) {
+    fk::cuda::vmf_sample_cosine(arguments(Where::device), context);
   };
   c.reference = [arguments] {
     const fk::VmfSampleCosineArgs a = arguments(Where::host);

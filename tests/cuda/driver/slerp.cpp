@@ -49,8 +49,8 @@ std::unique_ptr<Case> make(const Spec& spec) {
       s.y = results(y, where);
       return s;
     };
-    c.launch = [whole](const fk::cuda::Queue& queue) {
-      fk::cuda::slerp_forward(whole(Where::device), queue);
+    c.launch = [whole](const fk::cuda::LaunchContext& context) {
+      fk::cuda::slerp_forward(whole(Where::device), context);
     };
     c.reference = [whole] {
       const fk::SlerpArgs s = whole(Where::host);
@@ -71,8 +71,8 @@ std::unique_ptr<Case> make(const Spec& spec) {
     s.grad_t = {{o.base, o.dtype, o.row_stride, 0}, 1};
     return s;
   };
-  c.launch = [whole](const fk::cuda::Queue& queue) {
-    fk::cuda::slerp_backward(whole(Where::device), queue);
+  c.launch = [whole](const fk::cuda::LaunchContext& context) {
+    fk::cuda::slerp_backward(whole(Where::device), context);
   };
   c.reference = [whole] {
     const fk::SlerpArgs s = whole(Where::host);

@@ -39,10 +39,10 @@ std::unique_ptr<Case> make(const Spec& spec) {
       a.log_det = operand(log_det.at(where));
       return a;
     };
-    c.launch = [whole](const fk::cuda::Queue& queue) {
+    c.launch = [whole](const fk::cuda::LaunchContext& context) {
       const Args a = whole(Where::device);
-      Inverse ? fk::cuda::stereographic_inverse_forward(a, queue)
-              : fk::cuda::stereographic_forward(a, queue);
+      Inverse ? fk::cuda::stereographic_inverse_forward(a, context)
+              : fk::cuda::stereographic_forward(a, context);
     };
     c.reference = [whole] {
       const Args a = whole(Where::host);
@@ -61,10 +61,10 @@ std::unique_ptr<Case> make(const Spec& spec) {
     a.out = operand(grad.at(where));
     return a;
   };
-  c.launch = [whole](const fk::cuda::Queue& queue) {
+  c.launch = [whole](const fk::cuda::LaunchContext& context) {
     const Args a = whole(Where::device);
-    Inverse ? fk::cuda::stereographic_inverse_backward(a, queue)
-            : fk::cuda::stereographic_backward(a, queue);
+    Inverse ? fk::cuda::stereographic_inverse_backward(a, context)
+            : fk::cuda::stereographic_backward(a, context);
   };
   c.reference = [whole] {
     const Args a = whole(Where::host);

@@ -48,8 +48,8 @@ std::unique_ptr<Case> make(const Spec& spec) {
       a.out = out.at(where).base;
       return a;
     };
-    c.launch = [whole](const fk::cuda::Queue& queue) {
-      fk::cuda::vmf_forward(whole(Where::device), queue);
+    c.launch = [whole](const fk::cuda::LaunchContext& context) {
+      fk::cuda::vmf_forward(whole(Where::device), context);
     };
     c.reference = [whole] {
       const fk::VmfArgs a = whole(Where::host);
@@ -62,7 +62,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
   const bool wants_loc = spec.note != "no gradient in loc";
   fk::VmfArgs shape = arguments(Where::device);
   shape.sum_grad_loc = !is_each && wants_loc;
-  const int64_t block = fk::cuda::vmf_block(shape, device::queue());
+  const int64_t block = fk::cuda::vmf_block(shape, device::context());
   const int64_t sums = blocks_of(spec.rows, block);
   const int64_t host_sums = blocks_of(c.rows(Where::host), fk::vmf_block_rows);
   Matrix& grad = c.input("grad", c.wide(), 1, normals(4));
@@ -89,8 +89,8 @@ std::unique_ptr<Case> make(const Spec& spec) {
     if (where == Where::device) a.block_rows = block;
     return a;
   };
-  c.launch = [whole](const fk::cuda::Queue& queue) {
-    fk::cuda::vmf_backward(whole(Where::device), queue);
+  c.launch = [whole](const fk::cuda::LaunchContext& context) {
+    fk::cuda::vmf_backward(whole(Where::device), context);
   };
   c.reference = [=] {
     const fk::VmfArgs a = whole(Where::host);

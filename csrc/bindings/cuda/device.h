@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "../../cuda/queue.h"
+#include "../../engine/cuda/context.h"
 
 #if defined(FK_EMULATED)  // the kernels on a CPU: tests/cuda
 #define FK_CUDA_KEY CPU
@@ -25,7 +25,7 @@ namespace bindings {
 class Device {
  public:
   explicit Device(const at::Tensor&) {}
-  cuda::Queue queue() const { return {nullptr, 2}; }
+  cuda::LaunchContext context() const { return {nullptr, 2}; }
   void check_launch() const {}
 };
 
@@ -48,7 +48,7 @@ class Device {
   explicit Device(const at::Tensor& t) {
     if (t.is_cuda()) guard_.set_device(t.device());
   }
-  cuda::Queue queue() const {
+  cuda::LaunchContext context() const {
     const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream();
     return {stream.stream(), multiprocessors(stream.device_index())};
   }

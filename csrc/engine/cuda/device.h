@@ -1,13 +1,13 @@
-// What every kernel is written in: storage types, packs of 16 bytes, teams of threads.
+// Storage types and accesses of global memory.
 //
-// The kernels use nothing of CUDA beyond what is named here and in launch.h, so that
-// tests/cuda can also run them on a CPU.
+// The kernels use nothing of CUDA beyond device.h, group.h and launch.h, so that tests/cuda
+// can also run them on a CPU.
 #pragma once
 
 #include <cuda_runtime.h>
 
-#include "../args/dtype.h"
-#include "../math/half.h"
+#include "../../args/dtype.h"
+#include "../../math/half.h"
 
 #define FK_DEVICE __device__ __forceinline__
 
@@ -15,7 +15,7 @@ namespace fk {
 namespace cuda {
 
 #if !defined(FK_BLOCK_THREADS)
-#define FK_BLOCK_THREADS 256
+#define FK_BLOCK_THREADS 128
 #endif
 constexpr int block_threads = FK_BLOCK_THREADS;
 constexpr int warp_threads = 32;
@@ -23,7 +23,7 @@ constexpr int block_warps = block_threads / warp_threads;
 
 // Blocks of a kernel that share a multiprocessor at least: bounds its registers.
 template <class T>
-constexpr int resident_blocks = sizeof(T) == 8 ? 2 : 3;
+constexpr int resident_blocks = sizeof(T) == 8 ? 4 : 6;
 
 // ---- storage -------------------------------------------------------------------
 
@@ -109,6 +109,18 @@ struct HalfValues {
           narrow<S>(v[m]).bits | static_cast<uint32_t>(narrow<S>(v[m + 1]).bits) << 16;
   }
 };
+// One half alone, in 32 bits: what shares a register would wait for what it is joined with.
+template <class S>
+struct OneHalf {
+  static constexpr int G = 1;
+  uint32_t at[1];
+  FK_DEVICE void get(int, float (&v)[1]) const { v[0] = widen(S{static_cast<uint16_t>(at[0])}); }
+  FK_DEVICE void put(int, const float (&v)[1]) { at[0] = narrow<S>(v[0]).bits; }
+};
+template <>
+struct Values<Half, 1> : OneHalf<Half> {};
+template <>
+struct Values<Bfloat16, 1> : OneHalf<Bfloat16> {};
 template <int N>
 struct Values<Half, N> : HalfValues<Half, N> {};
 template <int N>
@@ -162,13 +174,48 @@ FK_DEVICE void store_words(void* to, const Word (&v)[N]) {
 }
 #endif
 
+template <class T>
+FK_DEVICE void load_one(const T* from, T& v) {
+  v = *from;
+}
+template <class S>
+FK_DEVICE void load_one(const S* from, uint32_t& v) {
+#if defined(__CUDA_ARCH__)
+  // What v held before the load stays a value of its own: where a branch skips the load, the
+  // register is set before it, not after, which would wait for it.
+  asm("ld.global.nc.u16 %0, [%1];" : "+r"(v) : "l"(from));
+#else
+  v = from->bits;
+#endif
+}
+
 template <class S, int N>
 FK_DEVICE void load_pack(const S* from, Values<S, N>& v) {
-  load_words(from, v.at);
+  if constexpr (N == 1) {
+    load_one(from, v.at[0]);
+  } else {
+    load_words(from, v.at);
+  }
 }
 template <class S, int N>
 FK_DEVICE void store_pack(S* to, const Values<S, N>& v) {
-  store_words(to, v.at);
+  if constexpr (N == 1 && sizeof(S) == 2) {
+    *to = {static_cast<uint16_t>(v.at[0])};
+  } else if constexpr (N == 1) {
+    *to = v.at[0];
+  } else {
+    store_words(to, v.at);
+  }
+}
+// The same number everywhere.
+template <class S, int N>
+FK_DEVICE void fill(Values<S, N>& v, compute_t<S> x) {
+  constexpr int G = Values<S, N>::G;
+  compute_t<S> group[G];
+#pragma unroll
+  for (int m = 0; m < G; ++m) group[m] = x;
+#pragma unroll
+  for (int g = 0; g < N / G; ++g) v.put(g, group);
 }
 
 // One element of a dtype known at run time; T is float for all but float64.
@@ -192,80 +239,6 @@ FK_DEVICE void store_element(void* base, DType dtype, int64_t i, T v) {
   } else {
     static_cast<uint16_t*>(base)[i] = dtype == DType::f16 ? to_f16(v) : to_bf16(v);
   }
-}
-
-// ---- teams ---------------------------------------------------------------------
-
-// A power of two of neighbouring threads that share a piece of work.
-struct Team {
-  int size, lane;
-  int index, count;  // among the block's teams
-};
-
-FK_DEVICE Team team_of(int size) {
-  const int thread = static_cast<int>(threadIdx.x);
-  return {size, thread % size, thread / size, static_cast<int>(blockDim.x) / size};
-}
-
-#if defined(__CUDACC__)
-// The block's shared memory, 16-byte aligned; its size is given at launch.
-FK_DEVICE unsigned char* shared_memory() {
-  extern __shared__ __align__(16) unsigned char fk_shared[];
-  return fk_shared;
-}
-#endif
-
-// Shared memory begins with the scratch of team_sum: a value a warp and sum, at most four.
-constexpr size_t scratch_bytes = sizeof(double) * 4 * block_warps;
-
-// Sums over each team, in an order that the team's size fixes; every thread of the block
-// calls it and gets its team's sums.
-template <class T, int N>
-FK_DEVICE void team_sum(T (&v)[N], const Team& team) {
-  static_assert(N <= 4);
-  const int width = team.size < warp_threads ? team.size : warp_threads;
-  for (int distance = width / 2; distance > 0; distance /= 2) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) v[i] += __shfl_xor_sync(0xffffffffu, v[i], distance);
-  }
-  if (team.size <= warp_threads) return;
-  const int warp = static_cast<int>(threadIdx.x) / warp_threads;
-  const int warps = team.size / warp_threads;
-  T* scratch = reinterpret_cast<T*>(shared_memory());
-  __syncthreads();  // the scratch may still be read for the previous sum
-#pragma unroll
-  for (int i = 0; i < N; ++i)
-    if (threadIdx.x % warp_threads == 0) scratch[warp * N + i] = v[i];
-  __syncthreads();
-#pragma unroll
-  for (int i = 0; i < N; ++i) v[i] = T(0);
-  for (int w = 0; w < warps; ++w) {
-#pragma unroll
-    for (int i = 0; i < N; ++i) v[i] += scratch[(team.index * warps + w) * N + i];
-  }
-}
-// The largest value of each team, likewise.
-template <class T>
-FK_DEVICE T team_max(T v, const Team& team) {
-  const int width = team.size < warp_threads ? team.size : warp_threads;
-  for (int distance = width / 2; distance > 0; distance /= 2)
-    v = max(v, __shfl_xor_sync(0xffffffffu, v, distance));
-  if (team.size <= warp_threads) return v;
-  const int warp = static_cast<int>(threadIdx.x) / warp_threads;
-  const int warps = team.size / warp_threads;
-  T* scratch = reinterpret_cast<T*>(shared_memory());
-  __syncthreads();
-  if (threadIdx.x % warp_threads == 0) scratch[warp] = v;
-  __syncthreads();
-  for (int w = 0; w < warps; ++w) v = max(v, scratch[team.index * warps + w]);
-  return v;
-}
-
-template <class T>
-FK_DEVICE T team_sum(T v, const Team& team) {
-  T values[1] = {v};
-  team_sum(values, team);
-  return values[0];
 }
 
 }  // namespace cuda

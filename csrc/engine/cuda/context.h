@@ -6,7 +6,7 @@
 namespace fk {
 namespace cuda {
 
-struct Queue {
+struct LaunchContext {
   cudaStream_t stream = nullptr;
   int multiprocessors = 1;
 };

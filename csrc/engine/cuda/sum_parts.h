@@ -8,9 +8,9 @@ namespace cuda {
 
 // How many parts make work for the whole device out of `rows` rows of `n` elements,
 // each part with enough of them.
-inline int64_t parts_for(const Queue& queue, int64_t rows, int64_t n) {
+inline int64_t parts_for(const LaunchContext& context, int64_t rows, int64_t n) {
   constexpr int64_t least = 16 * block_threads, most = 1024;
-  const int64_t blocks = int64_t(queue.multiprocessors) * 4;
+  const int64_t blocks = int64_t(context.multiprocessors) * 4;
   if (rows >= blocks / 2 || n < 2 * least || rows == 0) return 1;
   const int64_t wanted = (blocks + rows - 1) / rows;
   const int64_t possible = n / least < most ? n / least : most;
@@ -28,12 +28,16 @@ __global__ void __launch_bounds__(block_threads)
   }
 }
 
-template <class T>
-void launch_sum_parts(const Queue& queue, const void* parts, int64_t rows, int64_t count,
-                      void* out) {
+inline void launch_sum_parts(const LaunchContext& context, DType wide, const void* parts,
+                             int64_t rows, int64_t count, void* out) {
   const int64_t blocks = (rows + block_threads - 1) / block_threads;
-  launch(sum_parts<T>, queue, {persistent_blocks(queue, blocks), 0}, static_cast<const T*>(parts),
-         rows, static_cast<int>(count), static_cast<T*>(out));
+  if (wide == DType::f64) {
+    launch<sum_parts<double>>(context, blocks, 0, static_cast<const double*>(parts), rows,
+                              static_cast<int>(count), static_cast<double*>(out));
+  } else {
+    launch<sum_parts<float>>(context, blocks, 0, static_cast<const float*>(parts), rows,
+                             static_cast<int>(count), static_cast<float*>(out));
+  }
 }
 
 }  // namespace cuda

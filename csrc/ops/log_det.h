@@ -1,0 +1,45 @@
+// sum log|d| of a row and its gradient, grad / d, as row programs.
+#pragma once
+
+#include "../args/log_det.h"
+#include "../engine/program.h"
+
+FK_BEGIN
+
+template <class V>
+struct LogDetGradient {
+  V grad;
+};
+
+template <class T, bool Backward>
+struct LogDetProgram {
+  using Args = LogDetArgs;
+  using Table = NoTable;
+  static constexpr int inputs = 1, outputs = Backward ? 1 : 0;
+  static constexpr int padding = 1;  // its logarithm adds nothing
+  static constexpr bool is_divisible = true;
+
+  static FK_HD PointView input(const Args& a, int) {
+    return {{const_cast<void*>(a.diag), a.dtype, a.row_stride, a.stride}};
+  }
+  static FK_HD PointView output(const Args& a, int) { return {{a.grad_diag, a.dtype, a.n, 1}}; }
+  static FK_HD int64_t elements(const Args& a) { return a.n; }
+
+  const Args& a;
+  FK_HD LogDetProgram(const Args& args, const Table&) : a(args) {}
+
+  template <class Rows>
+  FK_HD void run(Rows& rows) {
+    using V = typename Rows::Value;
+    if constexpr (!Backward) {
+      rows.put(RowView{a.log_det, a.wide, 1}, rows.sum_log_abs(0));
+    } else {
+      const RowView grad{const_cast<void*>(a.grad_log_det), a.wide, a.grad_stride};
+      rows.map(LogDetGradient<V>{rows.number(grad)},
+               [](const auto& c, const auto& in, auto& out)
+                   FK_INLINE_LAMBDA { out[0] = c.grad / in[0]; });
+    }
+  }
+};
+
+FK_END
