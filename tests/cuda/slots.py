@@ -42,7 +42,7 @@ class Rule:
     count     "path": of the whole kernel; "loops": of its innermost loops; "longest": of the
               longest of them; "none": nothing bounds it, for the reason given
     elements  that a thread handles in a pass
-    pack      elements of an access, by their bytes; single elements are always known
+    pack      elements of an access, beside single ones; 0: as many as are 16 bytes
     """
 
     kernel: str
@@ -96,12 +96,12 @@ def resident_warps(registers: int) -> int:
 
 
 def sizes_of(name: str) -> tuple[int, ...]:
-    """Bytes of the elements that a kernel is for; float32's are also for halves of any kind."""
+    """Bytes of the elements that a kernel is for; row programs in float32 are also for halves."""
     if "double" in name:
         return (8,)
-    if re.search(r"\bHalf\b|\bBfloat16\b", name):
-        return (2,)
-    return (4, 2) if name.startswith("row_kernel") else (4,)
+    if name.startswith("row_kernel"):
+        return (4, 2)
+    return (2,) if re.search(r"<(Half|Bfloat16)|>, (Half|Bfloat16)", name) else (4,)
 
 
 def rows_of(name: str, program: paths.Program, registers: int, among: list[Rule]) -> list[Row]:
@@ -113,11 +113,12 @@ def rows_of(name: str, program: paths.Program, registers: int, among: list[Rule]
         raise LookupError(f"{name}: {RULES.name} has no rule for it")
     rows = []
     for size in sizes_of(name):
-        flight = paths.bytes_in_flight(program, size, rule.pack)
+        pack = rule.pack or 16 // size
+        flight = paths.bytes_in_flight(program, size, pack)
         slots = most = None
         if rule.count != "none":
             elements = rule.elements or int(match["n"])
-            slots = paths.slots(program, size, rule.pack, elements, rule.count)
+            slots = paths.slots(program, size, pack, elements, rule.count)
             most = budget(rule.direction, size, rule.operands)
         rows.append(Row(name, size, slots, most, registers, flight))
     return rows
@@ -178,7 +179,8 @@ def report(kernels: list[tuple[str, paths.Program, int]]) -> list[str]:
     among, excesses = rules()
     rows: list[Row] = []
     problems = []
-    for name, program, registers in sorted(kernels, key=lambda k: k[0]):
+    # A header's kernels are in every source that includes it.
+    for name, (program, registers) in sorted({k[0]: k[1:] for k in kernels}.items()):
         try:
             rows += rows_of(name, program, registers, among)
         except LookupError as error:

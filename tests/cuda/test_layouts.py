@@ -160,8 +160,8 @@ def test_layouts(case: Case, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
 def test_layouts_of_mixed_dtypes(half: torch.dtype) -> None:
     """Under autocast a conditioner hands half-precision parameters to float32 data."""
-    for shape in ((5, 7), (300, 3), (3, 256), (1, 20480)):
-        x, params = _random(*shape).float(), _random(shape[0], 2 * shape[1]).to(half)
+    for shape in ((5, 7), (300, 3), (3, 256), (1, 20480), (2, 4, 16, 16)):
+        x, params = _random(*shape).float(), _random(shape[0], 2 * shape[1], *shape[2:]).to(half)
         for mixed in ((x, params), (x.to(half), params.float())):
-            for options in ({}, {"inverse": True}):
+            for options in ({}, {"inverse": True}, {"layout": "interleaved"}):
                 check(AFFINE_COUPLING, Sample(f"{shape}", mixed, options), [mixed])

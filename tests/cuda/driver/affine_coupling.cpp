@@ -171,6 +171,8 @@ std::vector<std::string> notes() {
       if (std::string(name) + options != "tanh") all.push_back(std::string(name) + options);
   all.push_back("tanh float16-params");
   all.push_back("tanh bfloat16-params");
+  all.push_back("tanh float16-params interleaved image");
+  all.push_back("tanh bfloat16-params interleaved image");
   all.push_back("tanh first");
   all.push_back("tanh interleaved image");
   all.push_back("exp image channels_last first");
