@@ -165,3 +165,20 @@ def test_layouts_of_mixed_dtypes(half: torch.dtype) -> None:
         for mixed in ((x, params), (x.to(half), params.float())):
             for options in ({}, {"inverse": True}, {"layout": "interleaved"}):
                 check(AFFINE_COUPLING, Sample(f"{shape}", mixed, options), [mixed])
+
+
+@pytest.mark.parametrize("case", VMF_CASES, ids=lambda c: c.op)
+def test_layouts_where_loc_needs_no_gradient(case: Case) -> None:
+    latent = case.op.startswith("stereographic")
+    for n, d in ((40, 132), (9, 1100)):
+        x = _plane(n, d) if latent else _sphere(n, d)
+        rounded = Sample("", (x, _sphere(d + latent), torch.tensor(float(d)).to(x))).to(
+            torch.float32
+        )
+        exact = wide(rounded)
+        leaves = [t.detach().requires_grad_() for t in (rounded.tensors[0], exact.tensors[0])]
+        (got,) = case.outputs(case.call, Sample("", (leaves[0], *rounded.tensors[1:])))
+        (want,) = case.outputs(case.reference, Sample("", (leaves[1], *exact.tensors[1:])))
+        (got,) = torch.autograd.grad(got.sum(), leaves[0])
+        (want,) = torch.autograd.grad(want.sum(), leaves[1])
+        assert_near(case, got, want, f"{n}, {d}", factor=4)

@@ -23,13 +23,16 @@ constexpr bool can_be_aligned = [] {
 }();
 
 // Blocks that a multiprocessor holds at least, which bounds the registers of a thread: the rows'
-// and some 64 more have room in its 64 Ki registers.
+// and some 64 more have room in its 64 Ki registers; long rows need more for their addresses, and
+// of the widest no more than two or three blocks fit anyway.
 template <class Shape>
 constexpr int blocks_at_least = [] {
   constexpr int arrays = Shape::P::inputs + (Shape::Column >= 0);
   constexpr int words = static_cast<int>(sizeof(typename Shape::T)) / 4;
-  constexpr int registers = Shape::N * arrays * words + 48 + 16 * words;
-  return 65536 / (block_threads * registers);
+  constexpr int more = Shape::Long ? 32 : Shape::N > 32 ? 64 : 0;
+  constexpr int registers = Shape::N * arrays * words + 48 + 16 * words + more;
+  constexpr int blocks = 65536 / (block_threads * registers);
+  return blocks < 1 ? 1 : blocks;
 }();
 
 template <class Shape>
