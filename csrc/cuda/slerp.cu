@@ -2,7 +2,7 @@
 #include "slerp.h"
 
 #include "../engine/cuda/row_kernel.h"
-#include "../ops/slerp.h"
+#include "slerp_program.h"
 
 namespace fk {
 namespace cuda {

@@ -2,7 +2,7 @@
 #include "stereographic.h"
 
 #include "../engine/cuda/row_kernel.h"
-#include "../ops/stereographic.h"
+#include "stereographic_program.h"
 
 namespace fk {
 namespace cuda {

@@ -52,7 +52,7 @@ FK_BEGIN
 
 #if defined(__CUDACC__)
 #define FK_INLINE_LAMBDA
-#else
+#elif !defined(FK_INLINE_LAMBDA)
 #define FK_INLINE_LAMBDA __attribute__((always_inline))
 #endif
 

@@ -41,11 +41,10 @@ struct StereographicProgram {
   using Table = NoTable;
   enum { x, grad_out };
   static constexpr int inputs = Pullback ? 2 : 1, outputs = 1;
-  static constexpr bool can_be_aligned = false;  // rows of d and of d + 1 elements
 
-  static FK_HD PointView input(const Args& a, int i) { return {i == x ? a.x : a.grad_out}; }
-  static FK_HD PointView output(const Args& a, int) { return {a.out}; }
-  static FK_HD int64_t elements(const Args& a) { return a.d; }
+  static PointView input(const Args& a, int i) { return {i == x ? a.x : a.grad_out}; }
+  static PointView output(const Args& a, int) { return {a.out}; }
+  static int64_t elements(const Args& a) { return a.d; }
 
   const Args& a;
   FK_HD StereographicProgram(const Args& args, const Table&) : a(args) {}

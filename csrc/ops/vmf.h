@@ -57,12 +57,8 @@ struct VmfProgram {
   enum Output { grad_x, grad_loc };
   static constexpr int inputs = 2, outputs = Backward ? 2 : 0;
 
-  static FK_HD PointView input(const Args& a, int i) { return {i == x ? a.x : a.loc}; }
-  static FK_HD RowOutput output(const Args& a, int i) {
-    if (i == grad_x) return {{{a.grad_x, a.x.dtype, a.dim - Latent, 1}}};
-    return {{{a.grad_loc, a.wide, a.dim, 1}}, a.sum_grad_loc, a.block_rows};
-  }
-  static FK_HD int64_t elements(const Args& a) { return a.dim - Latent; }
+  static PointView input(const Args& a, int i) { return {i == x ? a.x : a.loc}; }
+  static int64_t elements(const Args& a) { return a.dim - Latent; }
 
   const Args& a;
   VmfConcentration<T, Backward> concentration;
@@ -95,7 +91,7 @@ struct VmfProgram {
     if constexpr (!Backward) {
       V out = V(static_cast<T>(a.log_uniform)) + (value - kappa * (square * half));
       if constexpr (Latent) out = fma(d, p.log_rho, out);
-      rows.put(RowView{a.out, a.wide, 1}, out);
+      rows.put(a.out, out);
     } else {
       const V g = rows.number(a.grad), c = g * kappa;
       VmfGradientLine<V> grad{line.scale, line.factor, -c, real<V>(0.0), c};
@@ -104,7 +100,7 @@ struct VmfProgram {
         grad.gain = -(c * p.rho);
         grad.slope = c * sums.dot - c * p.rho * rest - d * g;
       }
-      rows.put(RowView{a.grad_kappa, a.wide, 1}, g * (value - square * half));
+      rows.put(a.grad_kappa, g * (value - square * half));
       rows.map(grad, [](const auto& l, const auto& in, auto& out) FK_INLINE_LAMBDA {
         const auto point = Latent ? l.factor * (l.scale * in[x]) : in[x], e = point - in[loc];
         out[grad_x] = Latent ? fma(l.gain, e, l.slope * point) : l.gain * e;
