@@ -10,59 +10,11 @@
 #pragma once
 
 #include "../../math/log_product.h"
-#include "../program.h"
+#include "shape.h"
 #include "storage.h"
 
 namespace fk {
 namespace cuda {
-
-// The first inputs of a program, which do not depend on the point.
-template <class P>
-constexpr int row_inputs = [] {
-  if constexpr (requires { P::row_inputs; }) return P::row_inputs;
-  return P::inputs;
-}();
-
-// Whether a row may be divided among thread groups, each of which puts the number of its part.
-template <class P>
-constexpr bool is_divisible = [] {
-  if constexpr (requires { P::is_divisible; }) return P::is_divisible;
-  return false;
-}();
-
-// What elements beyond the end of a row hold.
-template <class P>
-constexpr int padding = [] {
-  if constexpr (requires { P::padding; }) return P::padding;
-  return 0;
-}();
-
-FK_HD RowOutput as_output(const RowOutput& o) { return o; }
-FK_HD RowOutput as_output(const PointView& v) { return {v}; }
-template <class Input>
-FK_HD PointView view_of(const Input& i) {
-  if constexpr (requires { i.view; }) {
-    return i.view;
-  } else {
-    return i;
-  }
-}
-
-// Rows divided into parts of `elements` elements, the last of them shorter.
-struct RowParts {
-  int64_t count = 1, elements = 0;
-};
-
-// P, program; T, the type of the computation; N elements a thread holds of each row; E neighbours
-// among them; Size threads a row, 0 where that is known at run time; Long, rows longer than
-// Size x N; Column, the output whose sums over rows are held, or -1.
-template <class P_, class T_, int N_, int E_, int Size_, bool Long_, int Column_>
-struct Shape {
-  using P = P_;
-  using T = T_;
-  static constexpr int N = N_, E = E_, Size = Size_, Column = Column_;
-  static constexpr bool Long = Long_;
-};
 
 template <class Shape>
 class Rows {
