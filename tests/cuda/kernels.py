@@ -49,9 +49,10 @@ def _enumerator(match: re.Match[str]) -> str:
     if name == "bool":
         return "true" if int(number) else "false"
     for header in (ROOT / "csrc/args").glob("*.h"):
-        if found := re.search(rf"enum class {name} [^{{]*{{([^}}]*)}}", header.read_text()):
-            body = re.sub(r"//[^\n]*", "", found[1])
-            return body.split(",")[int(number)].strip()
+        text = header.read_text().replace("\\\n", " ")
+        option = re.search(rf"FK_OPTION\({name}, (\w+)\)", text)
+        if option and (values := re.search(rf"#define {option[1]}\(X\)([^\n]*)", text)):
+            return re.findall(r"X\((\w+)\)", values[1])[int(number)]
     return match[0]
 
 
