@@ -36,6 +36,8 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 # Part of a row's label: why its spills are accepted.
 ALLOWED: dict[str, str] = {
     "affine_coupling_backward fp64, softclip": "one number, saved across calls of division",
+    # sm_80: ptxas chooses 64 registers for it and spills 8 bytes
+    "affine_coupling_backward fp32, split, short rows": "two numbers, for more warps a multiprocessor",
     "vmf_log_prob fp64, wide": "one number, once a row of 65536, saved across calls of division",
     # sm_80: stored before the loop over a row's tiles, read after it
     "stereographic_inverse_backward fp64, wide rows": "one number, once a row, saved across a loop",
