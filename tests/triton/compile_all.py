@@ -37,7 +37,7 @@ CUOBJDUMP = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 ALLOWED: dict[str, str] = {
     "affine_coupling_backward fp64, softclip": "one number, saved across calls of division",
     # sm_80: ptxas chooses 64 registers for it and spills 8 bytes
-    "affine_coupling_backward fp32, split, short rows": "two numbers, for more warps a multiprocessor",
+    "affine_coupling_backward fp32, split, short rows": "two numbers, for one more warp",
     "vmf_log_prob fp64, wide": "one number, once a row of 65536, saved across calls of division",
     # sm_80: stored before the loop over a row's tiles, read after it
     "stereographic_inverse_backward fp64, wide rows": "one number, once a row, saved across a loop",
