@@ -8,8 +8,8 @@ namespace fk {
 // `rows` points of R^d or of S^d (d + 1 elements).
 struct StereographicArgs {
   int64_t rows = 0, d = 0;
-  bool float64 = false;     // computes in float64, else in float32
-  bool past_cache = false;  // where a CPU stores the results
+  bool float64 = false;       // computes in float64, else in float32
+  bool non_temporal = false;  // where a CPU stores the results
   RowView x;
   RowView out;  // forward: the image; backward: the gradient of x
   RowView log_det;

@@ -5,7 +5,7 @@
 
 #include "../cpu/slerp.h"
 #include "module.h"
-#include "past_cache.h"
+#include "non_temporal.h"
 #include "sum_rows.h"
 
 namespace fk {
@@ -32,7 +32,7 @@ struct Cpu {
   static Tensor forward(const Tensor& a, const Tensor& b, const Tensor& t) {
     Call call(a, b, t);
     Tensor y = call.make_y(a);
-    call.args.past_cache = past_cache(a, b, y);
+    call.args.non_temporal = non_temporal(a, b, y);
     if (call.args.points > 0) run(call.args, cpu::slerp_forward);
     return y;
   }
@@ -43,7 +43,7 @@ struct Cpu {
     call.check_grad(grad_y, a);
     if (call.args.points == 0) return {at::zeros_like(a), at::zeros_like(b), at::zeros_like(t)};
     Call::Gradients grads = call.make_gradients(grad_y, a, b);
-    call.args.past_cache = past_cache(grad_y, a, b, grads.a, grads.b);
+    call.args.non_temporal = non_temporal(grad_y, a, b, grads.a, grads.b);
     run(call.args, cpu::slerp_backward);
     return {std::move(grads.a), std::move(grads.b), reduced(grads.t, t)};
   }

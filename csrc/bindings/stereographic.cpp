@@ -5,7 +5,7 @@
 
 #include "../cpu/stereographic.h"
 #include "module.h"
-#include "past_cache.h"
+#include "non_temporal.h"
 
 namespace fk {
 namespace bindings {
@@ -26,14 +26,14 @@ struct Cpu {
   template <class Spec>
   static std::tuple<Tensor, Tensor> forward(const Tensor& x) {
     stereographic::Forward call = stereographic::forward<Spec>(x);
-    call.args.past_cache = past_cache(x, call.out);
+    call.args.non_temporal = non_temporal(x, call.out);
     run(forward_kernel, call.args);
     return {std::move(call.out), std::move(call.log_det)};
   }
   template <class Spec>
   static Tensor backward(const Tensor& grad_out, const Tensor& grad_log_det, const Tensor& x) {
     stereographic::Backward call = stereographic::backward<Spec>(grad_out, grad_log_det, x);
-    call.args.past_cache = past_cache(grad_out, x, call.grad);
+    call.args.non_temporal = non_temporal(grad_out, x, call.grad);
     run(backward_kernel, call.args);
     return std::move(call.grad);
   }

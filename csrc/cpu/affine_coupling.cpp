@@ -116,20 +116,20 @@ template <class Body>
 void for_tiles(const CouplingShape& shape, int64_t parts, int64_t item, Body body) {
   const auto tile = [&](int64_t row, int64_t i, int64_t j, int64_t first) {
     const int64_t left = shape.n[2] - first;
-    body(row, i, j, first, static_cast<int>(left < tile_size ? left : tile_size));
+    body(row, i, j, first, static_cast<int>(left < chunk_size ? left : chunk_size));
   };
   if (parts == 1) {
     for (int64_t i = 0; i < shape.n[0]; ++i)
       for (int64_t j = 0; j < shape.n[1]; ++j)
-        for (int64_t first = 0; first < shape.n[2]; first += tile_size) tile(item, i, j, first);
+        for (int64_t first = 0; first < shape.n[2]; first += chunk_size) tile(item, i, j, first);
     return;
   }
   const int64_t row = item / parts, part = item % parts;
-  const int64_t tiles_a_line = (shape.n[2] + tile_size - 1) / tile_size;
+  const int64_t tiles_a_line = (shape.n[2] + chunk_size - 1) / chunk_size;
   const int64_t tiles = shape.n[0] * shape.n[1] * tiles_a_line;
   for (int64_t k = tiles * part / parts; k < tiles * (part + 1) / parts; ++k) {
     const int64_t line = k / tiles_a_line;
-    tile(row, line / shape.n[1], line % shape.n[1], (k % tiles_a_line) * tile_size);
+    tile(row, line / shape.n[1], line % shape.n[1], (k % tiles_a_line) * chunk_size);
   }
 }
 
@@ -142,8 +142,8 @@ void copy_kept_as(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   const int64_t *in = a.kept_x.stride, *out = a.kept_y.stride;
   const bool runs = in[3] == 1 && out[3] == 1;
   if (runs && a.parts == 1 && shape.n[0] * shape.n[1] == 1 && shape.n[2] <= short_row) {
-    return copy_runs(from + begin * in[0], in[0], to + begin * out[0], out[0],
-                     static_cast<int>(shape.n[2]), end - begin);
+    return copy_segments(from + begin * in[0], in[0], to + begin * out[0], out[0],
+                         static_cast<int>(shape.n[2]), end - begin);
   }
   for (int64_t item = begin; item < end; ++item)
     for_tiles(shape, a.parts, item, [&](int64_t row, int64_t i, int64_t j, int64_t first, int n) {
@@ -173,7 +173,7 @@ template <class E>
 void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   using T = compute_t<E>;
   const auto tile_function = tile_functions<E>(a).forward;
-  E bx[tile_size], bt[tile_size], br[tile_size], by[tile_size];
+  E bx[chunk_size], bt[chunk_size], br[chunk_size], by[chunk_size];
   for (int64_t item = begin; item < end; ++item) {
     double log_det = 0;
     for_tiles(a.coupled, a.parts, item,
@@ -202,8 +202,8 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   using T = compute_t<E>;
   const auto tile_function = tile_functions<E>(a).backward;
   const bool needs_shift = coupling_pullback_needs_shift(a.shift_first, a.inverse);
-  E bx[tile_size], bt[tile_size], br[tile_size], bg[tile_size];
-  E gx[tile_size], gt[tile_size], gr[tile_size];
+  E bx[chunk_size], bt[chunk_size], br[chunk_size], bg[chunk_size];
+  E gx[chunk_size], gt[chunk_size], gr[chunk_size];
   for (int64_t item = begin; item < end; ++item) {
     T grad_log_det;
     fetch<T>(source(a.grad_log_det), item / a.parts * a.grad_log_det.stride[0], 0, 1,
@@ -246,12 +246,12 @@ int row_width(const AffineCouplingArgs& a) {
   const CouplingOperand* operands[] = {&a.x, &a.shift, &a.raw, &a.y, &a.grad_y};
   for (const CouplingOperand* o : operands)
     for (const int64_t stride : o->stride)
-      if (stride > (int64_t(1) << 31) / (4 * tile_size)) return 0;
+      if (stride > (int64_t(1) << 31) / (4 * chunk_size)) return 0;
   return static_cast<int>(width);
 }
 
 int rows_a_block(int width, int64_t rows) {
-  return rows > tile_size / width ? tile_size / width : static_cast<int>(rows);
+  return rows > chunk_size / width ? chunk_size / width : static_cast<int>(rows);
 }
 
 template <class E>
@@ -261,14 +261,14 @@ void forward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t
   const int block = rows_a_block(width, end - begin);
   Block<E> x(a.coupled, a.x, block, width), shift(a.coupled, a.shift, block, width),
       raw(a.coupled, a.raw, block, width), y(a.coupled, a.y, block, width);
-  T log_s[tile_size], sums[tile_size];
+  T log_s[chunk_size], sums[chunk_size];
   for (int64_t row = begin; row < end; row += block) {
     const int rows = end - row < block ? static_cast<int>(end - row) : block;
     tile_function({x.read(row, rows), shift.read(row, rows), raw.read(row, rows), y.place(row),
                    log_s, rows * width, static_cast<T>(a.bound)});
     y.written(row, rows);
     T* const log_det = target<T>(sink(a.log_det), row, 1, sums);
-    sum_runs(log_s, width, rows, log_det);
+    sum_segments(log_s, width, rows, log_det);
     flush<T>(sink(a.log_det), row, 1, rows, log_det);
   }
   copy_kept(a, begin, end);
@@ -284,12 +284,12 @@ void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_
       raw(a.coupled, a.raw, block, width), grad_y(a.coupled, a.grad_y, block, width),
       grad_x(a.coupled, a.grad_x, block, width), grad_shift(a.coupled, a.grad_shift, block, width),
       grad_raw(a.coupled, a.grad_raw, block, width);
-  T per_row[tile_size], grad_log_det[tile_size];
+  T per_row[chunk_size], grad_log_det[chunk_size];
   for (int64_t row = begin; row < end; row += block) {
     const int rows = end - row < block ? static_cast<int>(end - row) : block;
     const int64_t stride = a.grad_log_det.stride[0];
-    spread_runs(fetch<T>(source(a.grad_log_det), row * stride, stride, rows, per_row), width, rows,
-                grad_log_det);
+    spread_segments(fetch<T>(source(a.grad_log_det), row * stride, stride, rows, per_row), width,
+                    rows, grad_log_det);
     tile_function({x.read(row, rows), needs_shift ? shift.read(row, rows) : nullptr,
                    raw.read(row, rows), grad_y.read(row, rows), grad_log_det, T(0),
                    grad_x.place(row), grad_shift.place(row), grad_raw.place(row), rows * width,

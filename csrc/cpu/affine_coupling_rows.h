@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../args/affine_coupling.h"
-#include "tile.h"
+#include "../engine/cpu/chunk.h"
 
 FK_BEGIN
 namespace loops {
@@ -39,8 +39,8 @@ class Block {
       case Kind::line:
         return fetch<E>(source(operand_), offset, operand_.stride[3], rows * width_, buffer_);
       case Kind::runs:
-        copy_runs(static_cast<const E*>(operand_.base) + offset, operand_.stride[0], buffer_,
-                  width_, width_, rows);
+        copy_segments(static_cast<const E*>(operand_.base) + offset, operand_.stride[0], buffer_,
+                      width_, width_, rows);
         return buffer_;
       default:
         gather<E>(source(operand_), offset, index_, rows * width_, buffer_);
@@ -57,8 +57,8 @@ class Block {
       case Kind::line:
         return flush<E>(sink(operand_), offset, operand_.stride[3], rows * width_, buffer_);
       case Kind::runs:
-        return copy_runs(buffer_, width_, static_cast<E*>(operand_.base) + offset,
-                         operand_.stride[0], width_, rows);
+        return copy_segments(buffer_, width_, static_cast<E*>(operand_.base) + offset,
+                             operand_.stride[0], width_, rows);
       default:
         return scatter<E>(sink(operand_), offset, index_, rows * width_, buffer_);
     }
@@ -71,8 +71,8 @@ class Block {
   const CouplingOperand& operand_;
   int width_;
   Kind kind_;
-  int32_t index_[tile_size];
-  E buffer_[tile_size];
+  int32_t index_[chunk_size];
+  E buffer_[chunk_size];
 };
 
 }  // namespace loops

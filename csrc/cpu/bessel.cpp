@@ -1,8 +1,8 @@
 // Elementwise functions of the Bessel family over contiguous memory.
 #include "bessel.h"
 
+#include "../engine/cpu/chunk.h"
 #include "../math/bessel_functions.h"
-#include "tile.h"
 
 FK_BEGIN
 namespace loops {
@@ -11,12 +11,12 @@ namespace loops {
 template <class T, class Result>
 bool map(const BesselArgs& a, T upper, int64_t begin, int64_t end, Result result) {
   using V = Vec<T>;
-  T x_buffer[tile_size], grad_buffer[tile_size], out_buffer[tile_size];
+  T x_buffer[chunk_size], grad_buffer[chunk_size], out_buffer[chunk_size];
   const Source x{a.x, a.dtype}, grad{a.grad, a.wide};
   const Sink out{a.out, a.grad != nullptr ? a.dtype : a.wide};
   bool inside = true;
-  for (int64_t at = begin; at < end; at += tile_size) {
-    const int n = end - at < tile_size ? static_cast<int>(end - at) : tile_size;
+  for (int64_t at = begin; at < end; at += chunk_size) {
+    const int n = end - at < chunk_size ? static_cast<int>(end - at) : chunk_size;
     const T* xs = fetch<T>(x, at, 1, n, x_buffer);
     const T* gs = a.grad != nullptr ? fetch<T>(grad, at, 1, n, grad_buffer) : nullptr;
     T* to = target<T>(out, at, 1, out_buffer);

@@ -1,7 +1,7 @@
 // Products of small matrices whose inner loops are whole vectors.
 #pragma once
 
-#include "tile.h"
+#include "../engine/cpu/chunk.h"
 
 FK_BEGIN
 namespace loops {

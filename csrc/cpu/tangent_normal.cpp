@@ -8,8 +8,8 @@
 
 #include <stdlib.h>
 
+#include "../engine/cpu/chunk.h"
 #include "../math/philox.h"
-#include "tile.h"
 
 FK_BEGIN
 namespace loops {

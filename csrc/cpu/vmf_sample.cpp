@@ -1,8 +1,8 @@
 // Cosines of von Mises-Fisher points, and their paths, in vectors across the rows.
 #include "vmf_sample.h"
 
+#include "../engine/cpu/chunk.h"
 #include "../math/vmf_sample.h"
-#include "tile.h"
 
 FK_BEGIN
 namespace loops {

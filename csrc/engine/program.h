@@ -9,12 +9,16 @@
 //   template <class T>                       // the type it computes in: float or double
 //   struct Program {
 //     using Args = ...;                      // csrc/args: plain pointers, strides and options
-//     using Table = ...;                     // what is computed from elsewhere: NoTable,
-//     BesselPlan<T> static constexpr int inputs, outputs;  // rows read and written, element by
-//     element static FK_HD PointView input(const Args&, int), output(const Args&, int); static
-//     FK_HD int64_t elements(const Args&);  // n, of a row Program(const Args&, const Table&); //
-//     what all rows share is computed here template <class Rows> void run(Rows&); // the program,
-//     for the rows in hand
+//     using Table = ...;                     // what is computed beforehand: NoTable, BesselPlan<T>
+//     static constexpr int inputs, outputs;  // rows read and written, element by element
+//     static constexpr int compute_outputs;  // so many of the last outputs are stored in T, the
+//                                            // others and the inputs in any dtype
+//     static bool float64(const Args&);      // T: double or float
+//     static RowInput input(const Args&, int);
+//     static RowOutput output(const Args&, int);
+//     static int64_t elements(const Args&);  // n, of a row
+//     Program(const Args&, const Table&);
+//     template <class Rows> void run(Rows&); // the program, for the rows in hand
 //   };
 //
 // `run` sees one row or several at once: `Value` holds a number for each of them.  Elements
@@ -26,23 +30,23 @@
 //   Value number(view)              a number of each row: element 0 of a RowView or PointView
 //   void put(view, Value)           the same, written
 //   Value end_of(input)             the element after the n mapped ones: x_{n+1}
-//   void set_end(output, Value)
-//   Sums<Value> sum<Sums>(c, f)     f(c, in, s) adds a place's share to s; `Sums<W>` and the
-//                                   coefficients `C<W>` are structs of W and nothing else
-//   SquaredLength<Value> squared_length(input)           |x|^2, summed in float64
-//   SquaredLength<Value> squared_length(input, scale)    |scale x|^2
-//   Value largest(input)            max |x_i|
-//   Value smallest(input, index)    the first x_i of least |x_i|, and its i as a Value
+//   void set_end(output, Value)     after the map
+//   Sums<Value> sum<Sums>(c, f)     f(c, in, s) adds an element's share to s; `Sums<W>` and the
+//                                   coefficients `C<W>` are structs of W and nothing else.
+//                                   Where all inputs are 0, f adds nothing
+//   Sums<Value> sum<Sums, k>(c, f)  the same of the first k inputs alone
+//   SquaredLength<Value> squared_length<float64>(input)         |x|^2 and |x|^2 - 1, summed in
+//   SquaredLength<Value> squared_length<float64>(input, scale)  float64 or nearly; |scale x|^2
+//   Value largest(input)            max |x_i|, NaN or not
 //   Value sum_log_abs(input)        sum log|x_i|
-//   void map(c, f)                  f(c, in, out) makes the outputs' elements at a place
-//   void map_at(c, f)               f(c, in, out, i) with the place's indices i as a W
-//   sum_at<Sums>(c, f)              likewise
+//   void map(c, f)                  f(c, in, out) makes the outputs' elements
+//   Sums<Value> map<Sums>(c, f)     f(c, in, out, s): with a sum on the way
 //   Value shared(same, x, f)        f(x); once for all rows where they share x (`same`)
 //   void refuse(mask)               rows whose arguments are out of the domain: the CPU's call
 //                                   reports them to the binding, which raises; a GPU gives NaN
-//   void point(j)                   from here on PointViews are those of point j
 //
-// Lanes without a row hold what does no harm.  Sums do not depend on the number of threads.
+// Results do not depend on the number of threads, nor on which rows are in hand together: where
+// any() lets a branch run, the rows that did not need it keep what they had.
 #pragma once
 
 #include "../args/rows.h"
@@ -50,23 +54,26 @@
 
 FK_BEGIN
 
-#if defined(__CUDACC__)
-#define FK_INLINE_LAMBDA
-#elif !defined(FK_INLINE_LAMBDA)
-#define FK_INLINE_LAMBDA __attribute__((always_inline))
-#endif
-
 struct NoTable {};
 
-// Where a program's elements go: rows of their own; or, for the gradient of what rows share, the
-// sums over each `block_rows` rows (the engine adds them up); or nowhere, where base is null.
+// A program's elements: n in a row, and one more where `end` says so.
+struct RowInput {
+  PointView view;
+  bool end = false;
+};
+
+// Where a program's elements go: rows of their own; or, for the gradient of the input of the same
+// number, which all rows share, the sums over each `block_rows` rows (the engine adds them up; the
+// last output alone); or nowhere, where base is null.
 struct RowOutput {
   PointView view;
+  bool end = false;
+  bool non_temporal = false;  // how a CPU stores them
   bool sums_rows = false;
   int64_t block_rows = 1;
 };
 
-// |x|^2 and |x|^2 - 1, each rounded once from a sum in float64.
+// |x|^2 and |x|^2 - 1, each rounded once.
 template <class V>
 struct SquaredLength {
   V square, excess;
@@ -75,5 +82,8 @@ struct SquaredLength {
 // No coefficients.
 template <class V>
 struct NoCoefficients {};
+// No sums.
+template <class V>
+struct NoSums {};
 
 FK_END

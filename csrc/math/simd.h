@@ -17,9 +17,13 @@
 
 #if defined(__CUDACC__)
 #define FK_HD __host__ __device__ __forceinline__
+#define FK_INLINE_LAMBDA
 #define FK_SIMD 0
 #else
 #define FK_HD inline __attribute__((always_inline))
+// For lambdas that a loop calls: a long body would become a call per vector, which loads its
+// constants anew each time.
+#define FK_INLINE_LAMBDA __attribute__((always_inline))
 #define FK_SIMD 1
 #endif
 

@@ -16,10 +16,10 @@
 //
 // with coefficients from a row's two sums |scale x|^2 and (scale x).g.  `scale` is a
 // power of two: 1 but where |x|^2 leaves the range in which all products keep their
-// precision; then scale |x| is about 1.
+// precision; then scale |x| is about 1.  In the inverse all of s may have another factor
+// besides, `unit`, which changes nothing but the length of the gradient.
 //
-// Domain: every z with |z| up to the square root of the largest number, and beyond with
-// a scale; every s but 0 and the north pole.
+// Domain: every finite z; every finite s but 0 and the north pole.
 #pragma once
 
 #include "elementary.h"
@@ -30,10 +30,11 @@ FK_BEGIN
 template <class V>
 struct StereographicRow {
   V scale;   // power of two
+  V unit;    // power of two, in the inverse: x and last are those of (unit s)
   V square;  // |scale x|^2
   V excess;  // |x|^2 - 1, rounded once; read by the forward maps where scale = 1
   V dot;     // (scale x).g
-  V last;    // s_{d+1}, in the inverse
+  V last;    // (unit s)_{d+1}, in the inverse
   V grad_last;
   V grad_log_det;
   V d;
@@ -46,26 +47,37 @@ struct StereographicCoefficients {
   V log_det;  // forward maps only
 };
 
-// Whether products of rho and |x| leave the normal numbers.  Beside 1 a short z is nothing, but
-// a short s has a direction.
+// ---- the range of the squares ----------------------------------------------------
+
+template <class V>
+constexpr double stereographic_largest_square = is_single<V> ? 1e16 : 1e100;
+
+// Whether products of rho and |x| leave the normal numbers.  Not where |x|^2 is NaN: no
+// scale helps it.
 template <bool Inverse, class V>
 FK_HD mask_t<V> stereographic_needs_scale(V square) {
-  const V limit = real<V>(is_single<V> ? 1e16 : 1e100);
-  return Inverse ? square < real<V>(1.0) / limit : square > limit;
+  const V largest = real<V>(stereographic_largest_square<V>);
+  if constexpr (Inverse) return square < real<V>(1.0) / largest;
+  if constexpr (!Inverse) return square > largest;
 }
 
-// The power of two that brings the largest |x_i| into [1, 2); 1 where none does.
+// Whether s = [h, l] as a whole is too long or too short for the squares of its elements.
+template <class V>
+FK_HD mask_t<V> stereographic_needs_unit(V square, V last) {
+  const V largest = real<V>(stereographic_largest_square<V>);
+  const V whole = fma(last, last, square);
+  return (whole > largest) | (whole < real<V>(1.0) / largest);
+}
+
+// A power of two about 1 / largest, from the largest magnitude of a row's elements; 1 where
+// that is 0, infinite or NaN.
 template <class V>
 FK_HD V stereographic_scale(V largest) {
   using T = scalar_t<V>;
-  constexpr int mantissa = is_single<V> ? 23 : 52;
-  const V most = real<V>(is_single<V> ? 0x1p126 : 0x1p1022);
-  const V least = real<V>(is_single<V> ? 0x1p-126 : 0x1p-1022);
-  const auto exponent = as_int(min(max(largest, least), most)) >> mantissa;
-  const auto two_biases = as_int(T(1)) >> (mantissa - 1);
-  const V scale = as_float((two_biases - exponent) << mantissa);
-  const mask_t<V> usual = (largest > real<V>(0.0)) & (largest < V(T(INFINITY)));
-  return select(usual, scale, real<V>(1.0));
+  const V least = real<V>(is_single<V> ? 0x1p-126 : 0x1p-1022), one = real<V>(1.0);
+  const V power = as_float(as_int(largest) & as_int(T(INFINITY)));  // keeps the exponent
+  const V scale = one / min(max(power, least), one / least);
+  return select((largest > real<V>(0.0)) & (largest < V(T(INFINITY))), scale, one);
 }
 
 // ---- R^d -> S^d ----------------------------------------------------------------
@@ -167,13 +179,13 @@ struct StereographicInversePullback {
     const V cosine = row.last * per_length;
     const V turn = p.inverse * (row.dot * p.turn * per_length);
     StereographicCoefficients<V> c;
-    c.gain = p.inverse;
-    c.slope = -turn - p.factor * (log_det * cosine);
+    c.gain = row.unit * p.inverse;
+    c.slope = row.unit * (-turn - p.factor * (log_det * cosine));
     // 1 + l / N cancels next to the south pole.
     const V unscale = real<V>(1.0) / row.scale;
     const V south_rise = (row.square * unscale) * unscale * p.inverse * per_length;
     const V rise = select(p.south, south_rise, real<V>(1.0) + cosine);
-    c.last = p.factor * row.dot * per_length + log_det * rise;
+    c.last = row.unit * (p.factor * row.dot * per_length + log_det * rise);
     c.log_det = real<V>(0.0);
     return c;
   }

@@ -18,14 +18,25 @@ template <class V>
 struct VmfLine {
   V scale, factor;
 };
+// |s - loc|^2 and s.(s - loc) over the mapped elements.
+template <class V>
+struct VmfSquare {
+  V square;
+};
 template <class V>
 struct VmfSums {
-  V square, dot;  // |s - loc|^2 and s.(s - loc) over the mapped elements
+  V square, dot;
 };
 // grad_x = gain (s - loc) + slope s, grad_loc = c (s - loc).
 template <class V>
 struct VmfGradientLine {
   V scale, factor, gain, slope, c;
+};
+
+// grad_loc = c (s - loc) on the sphere, grad_x its opposite.
+template <class V>
+struct VmfWeight {
+  V c;
 };
 
 // A concentration and a function of it: made once where all rows share it.
@@ -55,9 +66,20 @@ struct VmfProgram {
   using Table = BesselPlan<T>;
   enum Input { x, loc };
   enum Output { grad_x, grad_loc };
-  static constexpr int inputs = 2, outputs = Backward ? 2 : 0;
+  static constexpr int inputs = 2, outputs = Backward ? 2 : 0, compute_outputs = Backward;
 
-  static PointView input(const Args& a, int i) { return {i == x ? a.x : a.loc}; }
+  static bool float64(const Args& a) { return a.wide == DType::f64; }
+  static RowInput input(const Args& a, int i) {
+    if (i == x) return {{a.x}};
+    return {{a.loc}, Latent};
+  }
+  static RowOutput output(const Args& a, int k) {
+    if (k == grad_x) return {{{a.grad_x, a.x.dtype, elements(a), 1}}};
+    RowOutput loc_sums{{{a.grad_loc, a.wide, a.dim, 1}}, Latent};
+    loc_sums.sums_rows = a.grad_loc != nullptr && a.sum_grad_loc;
+    loc_sums.block_rows = a.block_rows;
+    return loc_sums;
+  }
   static int64_t elements(const Args& a) { return a.dim - Latent; }
 
   const Args& a;
@@ -71,44 +93,76 @@ struct VmfProgram {
     V kappa, value;
     concentration.read(rows, kappa, value);
 
-    // The point, and its last element less loc's.
     VmfLine<V> line{real<V>(1.0), real<V>(1.0)};
     StereographicPoint<V> p{};
-    V rest = real<V>(0.0);
     if constexpr (Latent) {
-      const StereographicRow<V> row = stereographic_lengths<false>(rows, x);
+      const StereographicRow<V> row = stereographic_lengths<false, false>(rows, x);
       p = stereographic_point(row);
       line = {row.scale, p.factor};
-      rest = p.last - rows.end_of(loc);
     }
-    const VmfSums<V> sums = rows.template sum<VmfSums>(
-        line, [](const auto& c, const auto& in, auto& s) FK_INLINE_LAMBDA {
-          const auto point = Latent ? c.factor * (c.scale * in[x]) : in[x], e = point - in[loc];
-          s.square = fma(e, e, s.square);
-          if constexpr (Latent && Backward) s.dot = fma(point, e, s.dot);
-        });
-    const V square = fma(rest, rest, sums.square);
+    V square{}, dot{};
+    if constexpr (Latent && Backward) {
+      const auto sums = rows.template sum<VmfSums>(
+          line, [](const auto& c, const auto& in, auto& s) FK_INLINE_LAMBDA {
+            const auto point = c.factor * (c.scale * in[x]), e = point - in[loc];
+            s.square = fma(e, e, s.square);
+            s.dot = fma(point, e, s.dot);
+          });
+      square = sums.square;
+      dot = sums.dot;
+    } else if constexpr (!Backward) {
+      const auto sums = rows.template sum<VmfSquare>(
+          line, [](const auto& c, const auto& in, auto& s) FK_INLINE_LAMBDA {
+            const auto e = (Latent ? c.factor * (c.scale * in[x]) : in[x]) - in[loc];
+            s.square = fma(e, e, s.square);
+          });
+      square = sums.square;
+    }
+    // The last element of the point less that of loc.
+    V rest = real<V>(0.0);
+    if constexpr (Latent) rest = p.last - rows.end_of(loc);
+
     if constexpr (!Backward) {
+      square = fma(rest, rest, square);
       V out = V(static_cast<T>(a.log_uniform)) + (value - kappa * (square * half));
       if constexpr (Latent) out = fma(d, p.log_rho, out);
-      rows.put(a.out, out);
+      rows.put(RowView{a.out, a.wide, 1, 0}, out);
     } else {
       const V g = rows.number(a.grad), c = g * kappa;
-      VmfGradientLine<V> grad{line.scale, line.factor, -c, real<V>(0.0), c};
       if constexpr (Latent) {
         // rho G + s (rho G_last - s.G - d g) with G = -c (s - loc)
-        grad.gain = -(c * p.rho);
-        grad.slope = c * sums.dot - c * p.rho * rest - d * g;
+        const V slope = c * dot - c * p.rho * rest - d * g;
+        rows.map(VmfGradientLine<V>{line.scale, line.factor, -(c * p.rho), slope, c},
+                 [](const auto& l, const auto& in, auto& out) FK_INLINE_LAMBDA {
+                   const auto point = l.factor * (l.scale * in[x]), e = point - in[loc];
+                   out[grad_x] = fma(l.gain, e, l.slope * point);
+                   out[grad_loc] = l.c * e;
+                 });
+        rows.set_end(grad_loc, c * rest);
+      } else {
+        const auto sums = rows.template map<VmfSquare>(
+            VmfWeight<V>{c},
+            [](const auto& w, const auto& in, auto& out, auto& s) FK_INLINE_LAMBDA {
+              const auto e = in[x] - in[loc];
+              s.square = fma(e, e, s.square);
+              out[grad_loc] = w.c * e;
+              out[grad_x] = -out[grad_loc];
+            });
+        square = sums.square;
       }
-      rows.put(a.grad_kappa, g * (value - square * half));
-      rows.map(grad, [](const auto& l, const auto& in, auto& out) FK_INLINE_LAMBDA {
-        const auto point = Latent ? l.factor * (l.scale * in[x]) : in[x], e = point - in[loc];
-        out[grad_x] = Latent ? fma(l.gain, e, l.slope * point) : l.gain * e;
-        out[grad_loc] = l.c * e;
-      });
-      if constexpr (Latent) rows.set_end(grad_loc, c * rest);
+      square = fma(rest, rest, square);
+      rows.put(RowView{a.grad_kappa, a.wide, 1, 0}, g * (value - square * half));
     }
   }
 };
+
+template <class T>
+using VmfForward = VmfProgram<T, false, false>;
+template <class T>
+using VmfBackward = VmfProgram<T, false, true>;
+template <class T>
+using LatentVmfForward = VmfProgram<T, true, false>;
+template <class T>
+using LatentVmfBackward = VmfProgram<T, true, true>;
 
 FK_END

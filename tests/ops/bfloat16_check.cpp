@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <initializer_list>
 
-#include "../../csrc/cpu/element.h"
+#include "../../csrc/engine/cpu/element.h"
 
 using namespace fk;
 

@@ -227,6 +227,12 @@ def test_opposite_points_of_a_line() -> None:
     torch.testing.assert_close(y[:, :, 0], torch.tensor([[1.0, 0.0, -1.0], [-1.0, 0.0, 1.0]]))
     (grad,) = torch.autograd.grad(y.sum(), a)
     assert grad.abs().max() < 1e-6
+    # No rounding of a length gives the line a direction across it.
+    b = torch.randn(300, 1)
+    half = ops.slerp(b, -3 * b, torch.tensor([0.5, 1.0]))[:, :, 0]
+    torch.testing.assert_close(half[:, 0], torch.zeros(300))
+    torch.testing.assert_close(half[:, 1], -b[:, 0].sign())
+    torch.testing.assert_close(ops.slerp(b, -3 * b, 0.5), torch.zeros(300, 1))
 
 
 @pytest.mark.parametrize("dim", [3, 100])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import mpmath
@@ -225,3 +226,39 @@ def test_nan_and_infinity_do_not_spread_to_other_rows() -> None:
             good[2] = False
             assert s[good].isfinite().all()
             assert log_det[good].isfinite().all()
+
+
+@pytest.mark.parametrize("dim", [2, 40, 700])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_points_far_away_go_to_the_north_pole(dtype: torch.dtype, dim: int) -> None:
+    length = 1e20 if dtype != torch.float64 else 1e160  # its square overflows
+    z = torch.zeros(3, dim, dtype=dtype)
+    z[0, 0] = z[1, -1] = length
+    z[2] = 0.5
+    s, log_det = ops.stereographic(z)
+    assert s[:2, -1].tolist() == [1.0, 1.0]
+    assert s[2].tolist() == ops.stereographic(z[2])[0].tolist()
+    want = dim * (math.log(2) - 2 * math.log(length))
+    torch.testing.assert_close(
+        log_det[:2].double(), torch.full((2,), want, dtype=torch.float64), rtol=1e-3, atol=0
+    )
+
+
+@pytest.mark.parametrize("dim", [3, 40, 700])
+@pytest.mark.parametrize("scale", [2.0**-80, 2.0**64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_inverse_depends_on_the_direction_alone(dtype: torch.dtype, scale: float, dim: int) -> None:
+    if dtype == torch.float64:
+        scale = scale**8
+    generator = torch.Generator().manual_seed(dim)
+    s = torch.nn.functional.normalize(torch.randn(5, dim, generator=generator, dtype=dtype), dim=-1)
+    s[1, :-1] *= 1e-5  # near a pole
+    grad = torch.randn(5, dim - 1, generator=generator, dtype=dtype)
+    results = []
+    for factor in (1.0, scale):
+        leaf = (s * factor).requires_grad_()
+        z, log_det = ops.stereographic_inverse(leaf)
+        (g,) = torch.autograd.grad([z, log_det], leaf, [grad, torch.ones_like(log_det)])
+        results.append((z.detach(), log_det.detach(), g * factor))
+    for got, want in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(got, want)

@@ -1,12 +1,13 @@
 // Blocks of short rows as columns, so that vectors run across the rows.
 #pragma once
 
-#include "tile.h"
+#include "chunk.h"
 
 FK_BEGIN
 namespace loops {
 
 constexpr int block_rows = 64;
+constexpr int widest_columns = 32;
 
 // Element i of row r is at [i][r].
 template <class T>
@@ -68,24 +69,75 @@ FK_HD void for_fours(int width, Body body) {
   if (i < width) body(width - 4);
 }
 
+#if defined(__AVX512F__)
+// Sixteen rows of `width` floats, as many vectors of them, as columns and back: each result
+// takes its elements from one more vector at a time.
+template <int width>
+struct Permutations {
+  alignas(64) int32_t index[width][width][16];
+
+  constexpr explicit Permutations(bool to_columns) : index{} {
+    for (int v = 0; v < width; ++v)
+      for (int k = 0; k < 16; ++k) {
+        const int flat = 16 * v + k;
+        const int from = to_columns ? width * k + v : flat % width * 16 + flat / width;
+        // What is there already, or the element of the second operand.
+        for (int j = 1; j < width; ++j)
+          index[v][j][k] = from / 16 == j ? 16 + from % 16 : j == 1 ? from % 16 : k;
+      }
+  }
+  FK_HD void permute(const float* from, int from_stride, float* to, int to_stride) const {
+    __m512 x[width];
+    for (int j = 0; j < width; ++j) x[j] = _mm512_loadu_ps(from + j * from_stride);
+    for (int v = 0; v < width; ++v) {
+      __m512 y = x[0];
+      for (int j = 1; j < width; ++j)
+        y = _mm512_permutex2var_ps(y, _mm512_load_si512(index[v][j]), x[j]);
+      _mm512_storeu_ps(to + v * to_stride, y);
+    }
+  }
+};
+template <int width>
+constexpr Permutations<width> to_columns(true);
+template <int width>
+constexpr Permutations<width> to_rows(false);
+#endif
+
 // Of contiguous rows; the compiler makes permutations of the loops of known width.
 template <int width, class T>
 void load_narrow(const T* __restrict from, Columns<T> __restrict to, int rows) {
-  for (int r = 0; r < rows; ++r)
+  int r = 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    for (; r + 16 <= rows; r += 16)
+      to_columns<width>.permute(from + r * width, 16, to[0] + r, block_rows);
+#endif
+  for (; r < rows; ++r)
     for (int i = 0; i < width; ++i) to[i][r] = from[r * width + i];
 }
 template <int width, class T>
 void store_narrow(const Columns<T> __restrict from, T* __restrict to, int rows) {
-  for (int r = 0; r < rows; ++r)
+  int r = 0;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    for (; r + 16 <= rows; r += 16)
+      to_rows<width>.permute(from[0] + r, block_rows, to + r * width, 16);
+#endif
+  for (; r < rows; ++r)
     for (int i = 0; i < width; ++i) to[r * width + i] = from[i][r];
 }
 
 template <class T>
 void load_rows(const T* from, int64_t row_stride, int rows, int width, Columns<T> to) {
-  const bool packed = row_stride == width;
-  if (packed && width == 2) return load_narrow<2>(from, to, rows);
-  if (packed && width == 3) return load_narrow<3>(from, to, rows);
-  if (packed && width == 4) return load_narrow<4>(from, to, rows);
+  const bool dense = row_stride == width;
+  if (dense && width == 1) return static_cast<void>(memcpy(to[0], from, rows * sizeof(T)));
+  if (dense && width == 2) return load_narrow<2>(from, to, rows);
+  if (dense && width == 3) return load_narrow<3>(from, to, rows);
+  if (dense && width == 4) return load_narrow<4>(from, to, rows);
+#if defined(__AVX512F__)
+  if (dense && width == 6) return load_narrow<6>(from, to, rows);
+  if (dense && width == 7) return load_narrow<7>(from, to, rows);
+#endif
   int r = 0;
   if (width >= 4)
     for (; r + 4 <= rows; r += 4)
@@ -97,9 +149,14 @@ void load_rows(const T* from, int64_t row_stride, int rows, int width, Columns<T
 }
 template <class T>
 void store_rows(const Columns<T> from, T* to, int rows, int width) {
+  if (width == 1) return static_cast<void>(memcpy(to, from[0], rows * sizeof(T)));
   if (width == 2) return store_narrow<2>(from, to, rows);
   if (width == 3) return store_narrow<3>(from, to, rows);
   if (width == 4) return store_narrow<4>(from, to, rows);
+#if defined(__AVX512F__)
+  if (width == 6) return store_narrow<6>(from, to, rows);
+  if (width == 7) return store_narrow<7>(from, to, rows);
+#endif
   int r = 0;
   if (width >= 4)
     for (; r + 4 <= rows; r += 4)
@@ -117,10 +174,14 @@ void load_columns(Source s, int64_t offset, int64_t row_stride, int64_t stride, 
                   Columns<T> to) {
   if (s.dtype == dtype_of<T> && stride == 1)
     return columns::load_rows(static_cast<const T*>(s.base) + offset, row_stride, rows, width, to);
-  with_reader<T>(s, [=](auto read) {
-    for (int i = 0; i < width; ++i)
-      for (int r = 0; r < rows; ++r) to[i][r] = read(offset + r * row_stride + i * stride);
-  });
+  T dense[block_rows * widest_columns];
+  if (row_stride == width * stride) {
+    collect(s, offset, stride, rows * width, dense);
+  } else {
+    for (int r = 0; r < rows; ++r)
+      collect(s, offset + r * row_stride, stride, width, dense + r * width);
+  }
+  columns::load_rows<T>(dense, width, rows, width, to);
 }
 
 // The same, written to contiguous rows.
@@ -128,10 +189,9 @@ template <class T>
 void store_columns(Sink s, int64_t offset, int rows, int width, const Columns<T> from) {
   if (s.dtype == dtype_of<T>)
     return columns::store_rows<T>(from, static_cast<T*>(s.base) + offset, rows, width);
-  with_writer<T>(s, [=](auto write) {
-    for (int r = 0; r < rows; ++r)
-      for (int i = 0; i < width; ++i) write(offset + r * width + i, from[i][r]);
-  });
+  T dense[block_rows * widest_columns];
+  columns::store_rows<T>(from, dense, rows, width);
+  distribute(s, offset, 1, rows * width, dense);
 }
 
 }  // namespace loops

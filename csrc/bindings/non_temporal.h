@@ -1,4 +1,4 @@
-// Which calls store their results past the cache.
+// Which calls store their results past the cache (csrc/engine/cpu/non_temporal.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,14 +9,14 @@ namespace bindings {
 // From about this much on, a call and a sum of its result right after it take less time
 // together with such stores than without (benchmarks/NOTES.md): little of what a call
 // wrote is still in a core's share of the last cache then.
-constexpr size_t past_cache_bytes = size_t{16} << 20;
+constexpr size_t non_temporal_bytes = size_t{16} << 20;
 
-// Whether a call that reads and writes these tensors is one; of the processors that
-// csrc/cpu/stream.h knows such stores of.
+// Whether a call that reads and writes these tensors is one; on processors that
+// have such stores.
 template <class... T>
-bool past_cache(const T&... tensors) {
+bool non_temporal(const T&... tensors) {
 #if defined(__x86_64__)
-  return (tensors.nbytes() + ...) > past_cache_bytes;
+  return (tensors.nbytes() + ...) > non_temporal_bytes;
 #else
   return false;
 #endif

@@ -1,19 +1,19 @@
-// Tiles: a bounded run of elements in the compute type, whatever their storage.
+// Chunks: a bounded number of elements in the compute type, however they are stored.
 //
-// A kernel works on tiles of at most `tile_size` elements.  Where an operand is
-// already contiguous and stored in the kernel's element type, its tile is the memory
+// A kernel works on chunks of at most `chunk_size` elements.  Where an operand is
+// already contiguous and stored in the kernel's element type, its chunk is the memory
 // itself; otherwise fetch/gather convert and collect it into a buffer that stays
 // in the first-level cache, and flush/scatter write results back.  The loops of
 // an op are thereby written once, for every dtype and stride.
 #pragma once
 
 #include "element.h"
-#include "stream.h"
+#include "non_temporal.h"
 
 FK_BEGIN
 namespace loops {
 
-constexpr int tile_size = 1024;
+constexpr int chunk_size = 1024;
 
 // A strided operand: element i is at base + (offset + i * stride) * size_of(dtype).
 struct Source {
@@ -23,7 +23,7 @@ struct Source {
 struct Sink {
   void* base;
   DType dtype;
-  bool past_cache = false;
+  bool non_temporal = false;
 };
 
 // Those of an op's operand.
@@ -32,8 +32,8 @@ Source source(const Operand& o) {
   return {o.base, o.dtype};
 }
 template <class Operand>
-Sink sink(const Operand& o, bool past_cache = false) {
-  return {o.base, o.dtype, past_cache};
+Sink sink(const Operand& o, bool non_temporal = false) {
+  return {o.base, o.dtype, non_temporal};
 }
 
 // Runs body(read) with the element reader of `dtype`; bfloat16 is read as it is.
@@ -94,12 +94,10 @@ FK_HD void put(Sink s, int64_t i, T value) {
   with_writer<T>(s, [=](auto write) { write(i, value); });
 }
 
-// ---- tiles along a line --------------------------------------------------------
+// ---- chunks along a row -------------------------------------------------------
 
-// n elements from `offset` on, `stride` apart: the memory itself or `buffer`.
 template <class T>
-inline const T* fetch(Source s, int64_t offset, int64_t stride, int n, T* buffer) {
-  if (s.dtype == dtype_of<T> && stride == 1) return static_cast<const T*>(s.base) + offset;
+__attribute__((noinline)) void collect(Source s, int64_t offset, int64_t stride, int n, T* buffer) {
   with_reader<T>(s, [=](auto read) {
     if (stride == 1) {
       for (int i = 0; i < n; ++i) buffer[i] = read(offset + i);
@@ -109,22 +107,10 @@ inline const T* fetch(Source s, int64_t offset, int64_t stride, int n, T* buffer
       for (int i = 0; i < n; ++i) buffer[i] = read(offset + i * stride);
     }
   });
-  return buffer;
-}
-
-// Where the n results go: the memory itself, or `buffer` until flush.
-template <class T>
-inline T* target(Sink s, int64_t offset, int64_t stride, T* buffer) {
-  if (s.dtype == dtype_of<T> && stride == 1 && !s.past_cache)
-    return static_cast<T*>(s.base) + offset;
-  return buffer;
 }
 template <class T>
-inline void flush(Sink s, int64_t offset, int64_t stride, int n, const T* buffer) {
-  if (s.dtype == dtype_of<T> && stride == 1) {
-    if (s.past_cache) stream(buffer, static_cast<T*>(s.base) + offset, n);
-    return;
-  }
+__attribute__((noinline)) void distribute(Sink s, int64_t offset, int64_t stride, int n,
+                                          const T* buffer) {
   with_writer<T>(s, [=](auto write) {
     if (stride == 1) {
       for (int i = 0; i < n; ++i) write(offset + i, buffer[i]);
@@ -134,7 +120,31 @@ inline void flush(Sink s, int64_t offset, int64_t stride, int n, const T* buffer
   });
 }
 
-// ---- tiles at given positions ----------------------------------------------------
+// n elements from `offset` on, `stride` apart: the memory itself or `buffer`.
+template <class T>
+inline const T* fetch(Source s, int64_t offset, int64_t stride, int n, T* buffer) {
+  if (s.dtype == dtype_of<T> && stride == 1) return static_cast<const T*>(s.base) + offset;
+  collect(s, offset, stride, n, buffer);
+  return buffer;
+}
+
+// Where the n results go: the memory itself, or `buffer` until flush.
+template <class T>
+inline T* target(Sink s, int64_t offset, int64_t stride, T* buffer) {
+  if (s.dtype == dtype_of<T> && stride == 1 && !s.non_temporal)
+    return static_cast<T*>(s.base) + offset;
+  return buffer;
+}
+template <class T>
+inline void flush(Sink s, int64_t offset, int64_t stride, int n, const T* buffer) {
+  if (s.dtype != dtype_of<T> || stride != 1) {
+    distribute(s, offset, stride, n, buffer);
+  } else if (s.non_temporal) {
+    store_non_temporal(buffer, static_cast<T*>(s.base) + offset, n);
+  }
+}
+
+// ---- chunks at given positions ---------------------------------------------------
 
 template <class T>
 inline void gather(Source s, int64_t offset, const int32_t* index, int n, T* buffer) {
@@ -149,7 +159,7 @@ inline void scatter(Sink s, int64_t offset, const int32_t* index, int n, const T
   });
 }
 
-// ---- many short runs -------------------------------------------------------------
+// ---- many short segments ---------------------------------------------------------
 
 template <int N>
 struct Width {
@@ -185,51 +195,48 @@ FK_HD void with_width(int width, Body body) {
 #undef FK_CASE
 }
 
-// Copies `rows` runs of `width` elements, whose beginnings are a stride apart.
+// Copies `rows` segments of `width` elements, whose beginnings are a stride apart.
 template <class T>
-inline void copy_runs(const T* from, int64_t from_stride, T* to, int64_t to_stride, int width,
-                      int64_t rows) {
+inline void copy_segments(const T* from, int64_t from_stride, T* to, int64_t to_stride, int width,
+                          int64_t rows) {
   with_width(width, [=](auto w) {
     const size_t bytes = (w.value ? w.value : width) * sizeof(T);
     for (int64_t r = 0; r < rows; ++r) memcpy(to + r * to_stride, from + r * from_stride, bytes);
   });
 }
 
-// sums[r] = the sum of run r of `rows` dense runs of `width`.
+// sums[r] = the sum of segment r of `rows` dense segments of `width`.
 template <class T>
-inline void sum_runs(const T* from, int width, int rows, T* sums) {
+inline void sum_segments(const T* from, int width, int rows, T* sums) {
   with_width(width, [=](auto w) {
     for (int r = 0; r < rows; ++r) {
       if constexpr (w.value > 0) {
-        const T* run = from + r * w.value;
-        T sum = run[0];
-        for (int i = 1; i < w.value; ++i) sum += run[i];
+        const T* segment = from + r * w.value;
+        T sum = segment[0];
+        for (int i = 1; i < w.value; ++i) sum += segment[i];
         sums[r] = sum;
       } else {
-        const T* run = from + r * width;
+        const T* segment = from + r * width;
         Vec<T> total(T(0));
         int i = 0;
-        for (; i + lanes_v<Vec<T>> <= width; i += lanes_v<Vec<T>>) total += load<Vec<T>>(run + i);
-        if (i < width) total += load_n<Vec<T>>(run + i, width - i);
+        for (; i + lanes_v<Vec<T>> <= width; i += lanes_v<Vec<T>>)
+          total += load<Vec<T>>(segment + i);
+        if (i < width) total += load_n<Vec<T>>(segment + i, width - i);
         sums[r] = hsum(total);
       }
     }
   });
 }
 
-// Fills run r of `rows` dense runs of `width` with values[r].
+// Fills segment r of `rows` dense segments of `width` with values[r].
 template <class T>
-inline void spread_runs(const T* values, int width, int rows, T* to) {
+inline void spread_segments(const T* values, int width, int rows, T* to) {
   with_width(width, [=](auto w) {
     const int n = w.value ? w.value : width;
     for (int r = 0; r < rows; ++r)
       for (int i = 0; i < n; ++i) to[r * n + i] = values[r];
   });
 }
-
-// For lambdas given to for_lanes: without it a long body becomes a call per vector, which
-// loads its constants anew each time.
-#define FK_INLINE_LAMBDA __attribute__((always_inline))
 
 // Runs body(i, n) over [0, count) in steps of the vector width; n is the number
 // of lanes in use (the width but for the last step).

@@ -1,12 +1,12 @@
-// Stores past the cache.
+// Non-temporal stores: past the cache.
 //
 // A result that will not stay in the cache costs twice its bytes: the processor reads a
-// line before it writes to it.  Lines written whole and past the cache are not read.
+// line before it writes to it.  Whole lines stored past the cache are not read.
 // Whoever reads the result soon then waits for memory, so this is for calls that move more
-// than the cache holds (csrc/bindings/past_cache.h).
+// than the cache holds (csrc/bindings/non_temporal.h).
 #pragma once
 
-#include "../math/simd.h"
+#include "../../math/simd.h"
 
 FK_BEGIN
 namespace loops {
@@ -14,7 +14,7 @@ namespace loops {
 constexpr size_t line_bytes = 64;
 
 // One aligned line.
-FK_HD void stream_line(char* to, const char* from) {
+FK_HD void store_line(char* to, const char* from) {
 #if defined(__AVX512F__)
   _mm512_stream_si512((__m512i*)to, _mm512_loadu_si512(from));
 #elif defined(__AVX2__)
@@ -30,7 +30,7 @@ FK_HD void stream_line(char* to, const char* from) {
 
 // Copies n elements; lines that the results share with others go the usual way.
 template <class E>
-inline void stream(const E* from, E* to, int64_t n) {
+inline void store_non_temporal(const E* from, E* to, int64_t n) {
   const char* source = (const char*)from;
   char* target = (char*)to;
   char* const end = (char*)(to + n);
@@ -40,12 +40,12 @@ inline void stream(const E* from, E* to, int64_t n) {
   target += ahead;
   source += ahead;
   for (; target + line_bytes <= end; target += line_bytes, source += line_bytes)
-    stream_line(target, source);
+    store_line(target, source);
   memcpy(target, source, end - target);
 }
 
 // After the last of them: they become visible to other threads in order.
-inline void end_of_streams() {
+inline void end_non_temporal() {
 #if defined(__x86_64__)
   _mm_sfence();
 #endif

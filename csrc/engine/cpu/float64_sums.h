@@ -1,7 +1,7 @@
 // Sums in float64 of elements of either type.
 #pragma once
 
-#include "tile.h"
+#include "chunk.h"
 
 FK_BEGIN
 namespace loops {
@@ -40,6 +40,18 @@ FK_HD void store_narrow(T* p, Wide w) {
 #endif
   const typename Narrow<T>::type v = __builtin_convertvector(w, typename Narrow<T>::type);
   memcpy(p, &v, sizeof(v));
+}
+// As many doubles as a vector has floats, rounded.
+FK_HD Vec<float> narrow(const Wide (&w)[lanes_v<Vec<float>> / wide_lanes]) {
+#if defined(__AVX512F__)
+  const __m512 low = _mm512_castps256_ps512(_mm512_cvtpd_ps((__m512d)w[0]));
+  return (Vec<float>::Raw)_mm512_insertf32x8(low, _mm512_cvtpd_ps((__m512d)w[1]), 1);
+#elif defined(__AVX2__)
+  const __m256 low = _mm256_castps128_ps256(_mm256_cvtpd_ps((__m256d)w[0]));
+  return (Vec<float>::Raw)_mm256_insertf128_ps(low, _mm256_cvtpd_ps((__m256d)w[1]), 1);
+#else
+  return __builtin_convertvector(w[0], Vec<float>::Raw);
+#endif
 }
 // The last n < wide_lanes of elements that end at `end`, and 0 in front of them; reads
 // wide_lanes elements.

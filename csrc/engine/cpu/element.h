@@ -2,11 +2,11 @@
 //
 // A loop over elements of type E computes in compute_t<E>: float, double, or float for
 // bfloat16, which is widened and narrowed in registers on its way.  (float16 is converted
-// tile by tile, see tile.h.)
+// chunk by chunk, see chunk.h.)
 #pragma once
 
-#include "../math/half.h"
-#include "dispatch.h"
+#include "../../cpu/dispatch.h"
+#include "../../math/half.h"
 
 FK_BEGIN
 namespace loops {
@@ -31,6 +31,17 @@ template <class E>
 using compute_t = typename Element<E>::compute;
 template <class E>
 constexpr DType dtype_of = Element<E>::dtype;
+
+template <class E>
+FK_HD compute_t<E> to_compute(E e) {
+  if constexpr (__is_same(E, BFloat16)) return from_bf16(e.bits);
+  if constexpr (!__is_same(E, BFloat16)) return e;
+}
+template <class E>
+FK_HD E to_storage(compute_t<E> v) {
+  if constexpr (__is_same(E, BFloat16)) return {to_bf16(v)};
+  if constexpr (!__is_same(E, BFloat16)) return v;
+}
 
 // Runs body(E()) with the element type of a kernel whose large operands have these dtypes.
 template <class Body, class... D>

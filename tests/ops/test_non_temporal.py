@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowkernels import ops
 
-MORE = 9 << 20  # bytes of one argument; with a result, more than csrc/bindings/past_cache.h asks
+MORE = 9 << 20  # bytes of one argument; with a result, more than csrc/bindings/non_temporal.h asks
 
 Op = Callable[..., Tensor | tuple[Tensor, ...]]
 CALLS: dict[str, tuple[Op, int]] = {  # and the number of arguments
