@@ -3,7 +3,7 @@
 
 #include "../engine/cuda/row_kernel.h"
 #include "../engine/cuda/sum_parts.h"
-#include "log_det_program.h"
+#include "../ops/log_det.h"
 
 namespace fk {
 namespace cuda {

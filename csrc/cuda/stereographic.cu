@@ -2,7 +2,7 @@
 #include "stereographic.h"
 
 #include "../engine/cuda/row_kernel.h"
-#include "stereographic_program.h"
+#include "../ops/stereographic.h"
 
 namespace fk {
 namespace cuda {

@@ -5,7 +5,7 @@
 #include "vmf.h"
 
 #include "../engine/cuda/row_kernel.h"
-#include "vmf_program.h"
+#include "../ops/vmf.h"
 
 namespace fk {
 namespace cuda {

@@ -23,6 +23,7 @@
 #pragma once
 
 #include "elementary.h"
+#include "ranges.h"
 
 FK_BEGIN
 
@@ -49,14 +50,11 @@ struct StereographicCoefficients {
 
 // ---- the range of the squares ----------------------------------------------------
 
-template <class V>
-constexpr double stereographic_largest_square = is_single<V> ? 1e16 : 1e100;
-
 // Whether products of rho and |x| leave the normal numbers.  Not where |x|^2 is NaN: no
 // scale helps it.
 template <bool Inverse, class V>
 FK_HD mask_t<V> stereographic_needs_scale(V square) {
-  const V largest = real<V>(stereographic_largest_square<V>);
+  const V largest = real<V>(Range<scalar_t<V>>::projection_square);
   if constexpr (Inverse) return square < real<V>(1.0) / largest;
   if constexpr (!Inverse) return square > largest;
 }
@@ -64,7 +62,7 @@ FK_HD mask_t<V> stereographic_needs_scale(V square) {
 // Whether s = [h, l] as a whole is too long or too short for the squares of its elements.
 template <class V>
 FK_HD mask_t<V> stereographic_needs_unit(V square, V last) {
-  const V largest = real<V>(stereographic_largest_square<V>);
+  const V largest = real<V>(Range<scalar_t<V>>::projection_square);
   const V whole = fma(last, last, square);
   return (whole > largest) | (whole < real<V>(1.0) / largest);
 }

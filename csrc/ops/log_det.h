@@ -16,13 +16,15 @@ struct LogDetProgram {
   using Args = LogDetArgs;
   using Table = NoTable;
   static constexpr int inputs = 1, outputs = Backward, compute_outputs = 0;
+  static constexpr int padding = 1;  // its logarithm adds nothing
+  static constexpr bool is_divisible = true;
 
-  static bool float64(const Args& a) { return a.wide == DType::f64; }
-  static RowInput input(const Args& a, int) {
+  static FK_HD bool float64(const Args& a) { return a.wide == DType::f64; }
+  static FK_HD RowInput input(const Args& a, int) {
     return {{{const_cast<void*>(a.diag), a.dtype, a.row_stride, a.stride}}};
   }
-  static RowOutput output(const Args& a, int) { return {{{a.grad_diag, a.dtype, a.n, 1}}}; }
-  static int64_t elements(const Args& a) { return a.n; }
+  static FK_HD RowOutput output(const Args& a, int) { return {{{a.grad_diag, a.dtype, a.n, 1}}}; }
+  static FK_HD int64_t elements(const Args& a) { return a.n; }
 
   const Args& a;
   FK_HD LogDetProgram(const Args& args, const Table&) : a(args) {}

@@ -61,16 +61,17 @@ struct StereographicProgram {
   using Table = NoTable;
   enum { x, grad_out };
   static constexpr int inputs = Pullback ? 2 : 1, outputs = 1, compute_outputs = 0;
+  static constexpr bool can_be_aligned = false;  // rows of d and of d + 1 elements
 
-  static bool float64(const Args& a) { return a.float64; }
-  static RowInput input(const Args& a, int i) {
+  static FK_HD bool float64(const Args& a) { return a.float64; }
+  static FK_HD RowInput input(const Args& a, int i) {
     if (i == x) return {{a.x}, Inverse};
     return {{a.grad_out}, !Inverse};
   }
-  static RowOutput output(const Args& a, int) {
+  static FK_HD RowOutput output(const Args& a, int) {
     return {{a.out}, Inverse == Pullback, a.non_temporal};
   }
-  static int64_t elements(const Args& a) { return a.d; }
+  static FK_HD int64_t elements(const Args& a) { return a.d; }
 
   const Args& a;
   FK_HD StereographicProgram(const Args& args, const Table&) : a(args) {}

@@ -68,19 +68,19 @@ struct VmfProgram {
   enum Output { grad_x, grad_loc };
   static constexpr int inputs = 2, outputs = Backward ? 2 : 0, compute_outputs = Backward;
 
-  static bool float64(const Args& a) { return a.wide == DType::f64; }
-  static RowInput input(const Args& a, int i) {
+  static FK_HD bool float64(const Args& a) { return a.wide == DType::f64; }
+  static FK_HD RowInput input(const Args& a, int i) {
     if (i == x) return {{a.x}};
     return {{a.loc}, Latent};
   }
-  static RowOutput output(const Args& a, int k) {
+  static FK_HD RowOutput output(const Args& a, int k) {
     if (k == grad_x) return {{{a.grad_x, a.x.dtype, elements(a), 1}}};
     RowOutput loc_sums{{{a.grad_loc, a.wide, a.dim, 1}}, Latent};
     loc_sums.sums_rows = a.grad_loc != nullptr && a.sum_grad_loc;
     loc_sums.block_rows = a.block_rows;
     return loc_sums;
   }
-  static int64_t elements(const Args& a) { return a.dim - Latent; }
+  static FK_HD int64_t elements(const Args& a) { return a.dim - Latent; }
 
   const Args& a;
   VmfConcentration<T, Backward> concentration;

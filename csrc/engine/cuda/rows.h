@@ -205,6 +205,20 @@ class Rows {
     map_at(c, [&](const C& c_, const T(&in)[inputs], T(&out)[outputs], T)
                   FK_INLINE_LAMBDA { f(c_, in, out); });
   }
+  // With a sum on the way: where the rows are held, going over them twice costs little.
+  template <template <class> class Sums, class C, class F>
+  FK_DEVICE Sums<T> map(const C& c, F f) {
+    const Sums<T> sums =
+        sum_at<Sums>(c, [&](const C& c_, const T(&in)[inputs], Sums<T>& s, T) FK_INLINE_LAMBDA {
+          T out[outputs];
+          f(c_, in, out, s);
+        });
+    map_at(c, [&](const C& c_, const T(&in)[inputs], T(&out)[outputs], T) FK_INLINE_LAMBDA {
+      Sums<T> unused = {};
+      f(c_, in, out, unused);
+    });
+    return sums;
+  }
   template <class C, class F>
   FK_DEVICE void map_at(const C& c, F f) {
     for_parts([&](int64_t first) FK_INLINE_LAMBDA {
