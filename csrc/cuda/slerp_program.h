@@ -113,7 +113,7 @@ struct SlerpProgram {
     row.sums.rr = residual.rr;
     const mask_t<V> along = slerp_degenerate(row.sums);
     const bool rare = rows.any(along);
-    if (rare) settle(rows, along, row);
+    if (rare) settle(rows, a.d, along, row);
     if constexpr (Rows::holds) {
       finish<Across::held>(rows, row);
     } else if (rare) {
@@ -137,9 +137,11 @@ struct SlerpProgram {
 
   // The first residual lies along a: a second one takes its place, or an axis.
   template <class Rows, class V>
-  static FK_HD void settle(Rows& rows, mask_t<V> along, SlerpRow<V>& row) {
+  static FK_HD void settle(Rows& rows, int64_t d, mask_t<V> along, SlerpRow<V>& row) {
     const V zero = real<V>(0.0), one = real<V>(1.0);
-    mask_t<V> lost = along & slerp_parallel(row.sums);
+    // On a line nothing is across, whatever the rounding left, and there is no axis across a.
+    const bool line = d == 1;
+    mask_t<V> lost = along & (slerp_parallel(row.sums) | line);
     row.r.refine = select(along & !lost, row.sums.ar / row.sums.aa, zero);
     if constexpr (Rows::holds) refine(rows, row.r);
     const auto residual = residual_sums<Rows::holds ? Across::held : Across::rare>(rows, row.r);
@@ -151,13 +153,14 @@ struct SlerpProgram {
     const V value = rows.smallest(first, axis);
     row.antipodal = lost & (row.sums.ab < zero);
     row.r.lost = select(lost, one, zero);
-    row.r.axis = select(row.antipodal, axis, -one);
+    const mask_t<V> turned = row.antipodal & !line;
+    row.r.axis = select(turned, axis, -one);
     if constexpr (Rows::holds) {
       row.r.refine = zero;
       refine(rows, row.r);
     }
-    const V ar = select(lost, select(row.antipodal, value, zero), refined.ar);
-    const V rr = select(lost, select(row.antipodal, one, zero), refined.rr);
+    const V ar = select(lost, select(turned, value, zero), refined.ar);
+    const V rr = select(lost, select(turned, one, zero), refined.rr);
     row.sums.ar = select(along, ar, row.sums.ar);
     row.sums.rr = select(along, rr, row.sums.rr);
   }

@@ -128,7 +128,7 @@ template <class V>
 struct StereographicPreimage {
   V length;  // N
   V factor;
-  V inverse;  // 1 / (N - l), at most the largest finite number
+  V inverse;  // 1 / (N - l), such that `unit` times it is at most the largest finite number
   V turn;     // h (h.g) / (N - l) = turn (scale h) ((scale h).g)
   mask_t<V> south;
 };
@@ -136,7 +136,7 @@ struct StereographicPreimage {
 template <class V>
 FK_HD StereographicPreimage<V> stereographic_preimage(const StereographicRow<V>& row) {
   const V one = real<V>(1.0);
-  const V largest = real<V>(Range<scalar_t<V>>::largest);
+  const V largest = real<V>(Range<scalar_t<V>>::largest) / max(row.unit, one);
   const V unscale = one / row.scale;
   StereographicPreimage<V> p;
   p.south = row.last < real<V>(0.0);

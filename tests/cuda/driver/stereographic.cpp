@@ -33,6 +33,8 @@ std::unique_ptr<Case> make(const Spec& spec) {
   if (!c.is_backward()) {
     Matrix& y = c.output("out", spec.dtype, out);
     Matrix& log_det = c.output("log_det", c.wide(), 1);
+    // d log rho near |z| = 1, where log rho is small: in float64 |z|^2 itself is rounded.
+    if (!Inverse && spec.dtype == DType::f64) log_det.least_scale = double(d);
     const auto whole = [&y, &log_det, arguments](Where where) {
       Args a = arguments(where);
       a.out = operand(y.at(where));
