@@ -6,27 +6,28 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
-import warnings
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 MOVED = ("cli", "data", "evaluation", "study", "targets", "training")
 _OLD = tuple(f"flowkernels.{name}" for name in MOVED)
 
 
-class _MovedLoader(Loader):
+class _MovedLoader:
     """Loads the module of the new name in place of one of the old name."""
 
     def __init__(self, new: str) -> None:
         self._new = new
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = importlib.import_module(self._new)
+        from importlib import import_module
+
+        module = import_module(self._new)
         self._spec = module.__spec__
         return module
 
@@ -35,18 +36,22 @@ class _MovedLoader(Loader):
         module.__spec__ = self._spec
 
 
-class _MovedFinder(MetaPathFinder):
+class _MovedFinder:
     """Finds modules by their old names."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not name.startswith("flowkernels.") or not name.startswith(_OLD):
+        if not name.startswith(_OLD) or name.split(".")[1] not in MOVED:
             return None
-        if name.split(".")[1] not in MOVED:
-            return None
+        # Here, as `import flowkernels` should not pay for what few programs need: importlib.abc,
+        # whose classes these would derive from, and importlib.util double its time.
+        import warnings
+        from importlib.machinery import ModuleSpec
+        from importlib.util import find_spec
+
         new = name.replace("flowkernels.", "flowkernels.experiments.", 1)
-        if importlib.util.find_spec(new) is None:
+        if find_spec(new) is None:
             return None
         # The stack below this frame is the import system's, which warnings do not count.
         warnings.warn(
@@ -54,7 +59,7 @@ class _MovedFinder(MetaPathFinder):
             DeprecationWarning,
             stacklevel=2,
         )
-        return ModuleSpec(name, _MovedLoader(new), is_package=False)
+        return ModuleSpec(name, _MovedLoader(new), is_package=False)  # type: ignore[arg-type]
 
 
 def install() -> None:

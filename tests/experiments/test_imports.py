@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pickle
+import pkgutil
+import re
 import subprocess
 import sys
 import warnings
@@ -16,6 +18,7 @@ import flowkernels
 from flowkernels._moved import MOVED
 
 ROOT = Path(flowkernels.__file__).parent
+OPS = ROOT.parent / "python_ops"
 APPLICATION = "flowkernels.experiments"
 # The command `python -m flowkernels` is the application's.
 EXEMPT = ("__main__.py", "_moved.py")
@@ -33,18 +36,23 @@ def imported(source: str, package: str) -> set[str]:
                 above = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*above, *filter(None, [base])])
             names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Constant) and re.fullmatch(
+            r"flowkernels(\.\w+)+", str(node.value)
+        ):
+            # As import_module takes it. A docstring that names a module is longer than its name.
+            names.add(str(node.value))
     return names
 
 
-def violations(root: Path) -> list[str]:
-    """The library's imports of the application, as `file: module`."""
+def violations(root: Path, package: str = "flowkernels") -> list[str]:
+    """The library's imports of the application, as `file: module`; `root` is `package`'s folder."""
     found = []
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root)
         if inside.parts[0] == "experiments" or str(inside) in EXEMPT:
             continue
-        package = ".".join(["flowkernels", *inside.parts[:-1]])
-        for name in sorted(imported(path.read_text(), package)):
+        within = ".".join([package, *inside.parts[:-1]])
+        for name in sorted(imported(path.read_text(), within)):
             if name == APPLICATION or name.startswith(APPLICATION + "."):
                 found.append(f"{inside}: {name}")
     return found
@@ -52,6 +60,7 @@ def violations(root: Path) -> list[str]:
 
 def test_the_library_does_not_import_the_application() -> None:
     assert violations(ROOT) == []
+    assert violations(OPS, "flowkernels.ops") == []
 
 
 @pytest.mark.parametrize(
@@ -63,6 +72,7 @@ def test_the_library_does_not_import_the_application() -> None:
         "from .. import experiments",
         "from ..experiments.training import fit",
         "def f():\n    from ..experiments import training",
+        "def f():\n    return import_module('flowkernels.experiments.cli')",
     ],
 )
 def test_planted_import_is_detected(tmp_path: Path, line: str) -> None:
@@ -96,15 +106,25 @@ def test_flowkernels_alone_does_not_load_torch() -> None:
     assert run("import sys, flowkernels; print('torch' in sys.modules)").strip() == "False"
 
 
-@pytest.mark.parametrize("name", [*MOVED, "data.idx", "training.config", "study.image_plan"])
+MODULES = [
+    module.name.removeprefix(f"{APPLICATION}.")
+    for module in pkgutil.walk_packages([str(ROOT / "experiments")], f"{APPLICATION}.")
+]
+
+
+def test_every_part_of_the_application_moved() -> None:
+    assert {name.split(".")[0] for name in MODULES} == set(MOVED)
+
+
+@pytest.mark.parametrize("name", MODULES)
 def test_old_paths_give_the_same_module(name: str) -> None:
     for loaded in [m for m in sys.modules if m.startswith(f"flowkernels.{name.split('.')[0]}")]:
         del sys.modules[loaded]
-    with pytest.warns(DeprecationWarning, match=rf"flowkernels\.experiments\.{name}"):
+    with pytest.warns(DeprecationWarning, match=rf"flowkernels\.experiments\.{re.escape(name)};"):
         old = importlib.import_module(f"flowkernels.{name}")
-    new = importlib.import_module(f"flowkernels.experiments.{name}")
+    new = importlib.import_module(f"{APPLICATION}.{name}")
     assert old is new
-    assert new.__name__ == new.__spec__.name == f"flowkernels.experiments.{name}"
+    assert new.__name__ == new.__spec__.name == f"{APPLICATION}.{name}"
 
 
 def test_the_warning_points_at_the_import() -> None:
@@ -136,10 +156,9 @@ def test_unknown_old_paths_are_import_errors() -> None:
         importlib.import_module("flowkernels.data.no_such_module")
 
 
-def test_the_project_uses_no_old_path() -> None:
-    """Neither the package nor its tests, benchmarks and documents name an old module."""
+def test_the_project_imports_no_old_path() -> None:
     project = ROOT.parent
-    old = [f"flowkernels.{name}" for name in MOVED]
+    old = tuple(f"flowkernels.{name}" for name in MOVED)
     found = []
     for folder in ("flowkernels", "python_ops", "tests", "benchmarks"):
         for path in sorted((project / folder).rglob("*.py")):
@@ -150,3 +169,22 @@ def test_the_project_uses_no_old_path() -> None:
                 if any(name == o or name.startswith(o + ".") for o in old):
                     found.append(f"{path.relative_to(project)}: {name}")
     assert found == []
+
+
+def test_documents_and_settings_name_no_old_path() -> None:
+    """All but the changelog, which says what moved."""
+    project = ROOT.parent
+    files = [project / name for name in ("README.md", "CONTRIBUTING.md", "Makefile")]
+    files += [project / "pyproject.toml", project / "setup.py", *(project / "docs").glob("*.md")]
+    assert len(files) > 5
+    old = re.compile(rf"\bflowkernels[./]({'|'.join(MOVED)})\b")
+    assert [file.name for file in files if old.search(file.read_text())] == []
+
+
+def test_loading_the_application_warns_of_no_old_path() -> None:
+    code = (
+        "import importlib, warnings\n"
+        "warnings.filterwarnings('error', '.*the old name will be removed', DeprecationWarning)\n"
+        f"for name in {MODULES}: importlib.import_module('{APPLICATION}.' + name)\n"
+    )
+    run(code)

@@ -39,8 +39,8 @@ class Model:
         name: name in tables.
         settings: differences from the common settings of :class:`RunConfig`.
         paths: names of :mod:`flowkernels.interpolation`, or ``own`` for the base's default.
-        paper: results of the paper to print with ours: ``bpd``, ``fid``, and by path
-            ``path_bpd`` and ``path_fid``.
+        paper: results of the paper to print with ours: ``bpd``, ``fid``, and ``paths``, the
+            ``bpd`` and ``fid`` of each path.
     """
 
     name: str

@@ -41,7 +41,10 @@ _LEGEND = """\
 
 
 def write_report(plan: ImagePlan, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
-    """``study.md``, ``study.json``, ``walks.png``, ``norms.png`` and ``samples.png``."""
+    """Write ``study.md``, ``study.json``, ``samples.png``, ``norms.png`` and ``walks0.png``, ...
+
+    There is a picture of walks for each of the pairs that the plan shows.
+    """
     summary = {model.name: _summary(plan, model, results) for model in plan.models}
     facts = _facts(plan, results)
     whole = {"title": plan.title, "facts": facts, "summary": summary, "results": results}
