@@ -4,8 +4,8 @@
 //   struct Foo {
 //     static constexpr const char* name = "foo";
 //     static constexpr const char* arguments = "Tensor x, float bound";  // of the schema
-//     static constexpr const char* gradients = "Tensor grad_y";          // of foo_backward, in
-//     front using Signature = Tensor(const Tensor&, double);
+//     static constexpr const char* gradients = "Tensor grad_y";  // in front, of foo_backward
+//     using Signature = Tensor(const Tensor&, double);
 //   };
 //   FK_DIFFERENTIABLE_OP(Foo)        // in foo.cpp, once
 //   FK_KERNELS(Foo, CPU, Kernels)    // for every device; `Kernels` has forward and backward

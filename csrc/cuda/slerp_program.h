@@ -75,13 +75,13 @@ struct SlerpProgram {
   static constexpr int inputs = Backward ? 3 : 2, row_inputs = 2, outputs = Backward ? 2 : 1;
 
   static FK_HD bool float64(const Args& a) { return a.float64; }
-  static FK_HD PointView input(const Args& a, int i) {
-    if (i == grad_y) return a.grad_y;
-    return pair(i == first ? a.a : a.b);
+  static FK_HD RowInput input(const Args& a, int i) {
+    if (i == grad_y) return {a.grad_y};
+    return {pair(i == first ? a.a : a.b)};
   }
-  static FK_HD PointView output(const Args& a, int i) {
-    if (!Backward) return a.y;
-    return pair(i == first ? a.grad_a : a.grad_b);
+  static FK_HD RowOutput output(const Args& a, int i) {
+    if (!Backward) return {a.y};
+    return {pair(i == first ? a.grad_a : a.grad_b)};
   }
   // The same for all points.
   static FK_HD PointView pair(const RowView& v) { return {v}; }

@@ -48,7 +48,8 @@
 // slerp, whose rows have several points, also uses `point(j)` (PointViews are those of point j from
 // here on), `smallest(input, position)`, `replace(input, c, f)` (new elements of an input), and
 // on the CPU `add(adds, c, f)`, on a GPU `map_points`.  What only the CUDA engine asks of a program
-// has defaults in engine/cuda/rows.h: `padding`, `is_divisible`, `can_be_aligned`, `row_inputs`.
+// has defaults in engine/cuda/shape.h and row_kernel.h: `padding`, `is_divisible`,
+// `can_be_aligned`, `row_inputs`.
 //
 // Results do not depend on the number of threads, nor on which rows are in hand together: where
 // any() lets a branch run, the rows that did not need it keep what they had.

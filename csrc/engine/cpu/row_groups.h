@@ -122,7 +122,6 @@ class GroupRows : public GroupInputs<P, E, divided> {
     return Base::template values_of<S<Value>>(totals);
   }
 
- private:
   // Whether the rows share the last output, or would if it were asked for.
   FK_HD bool shares_last() const {
     const RowOutput& o = out_[outputs - 1];

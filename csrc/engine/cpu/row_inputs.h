@@ -143,7 +143,7 @@ class GroupInputs : public RowValues<GroupValue<P, compute_t<E>, divided>> {
     return {load<Value>(squares), load<Value>(excess)};
   }
   FK_HD Value sum_log_abs(int input) const {
-    double product[logs], exponent[logs] = {}, rest[logs] = {};
+    double product[rows], exponent[rows] = {}, rest[rows] = {};
     for (double& p : product) p = 1;
     const int count = count_;
     for (int r = 0; r < count; ++r)
@@ -266,9 +266,9 @@ class GroupInputs : public RowValues<GroupValue<P, compute_t<E>, divided>> {
     for_fields<Value>(s, [&](int k, Value& v) FK_INLINE_LAMBDA { v = load<Value>(totals[k]); });
     return s;
   }
-  // Logarithms of products in float64, as many as there are rows.
+  // Logarithms of products in float64: a vector of them, where there are rows for one.
   using L = typename Choose<(rows >= lanes_v<Vec<double>>), Vec<double>, double>::type;
-  static constexpr int log_lanes = lanes_v<L>, logs = rows;
+  static constexpr int log_lanes = lanes_v<L>;
   static FK_HD double lane(double v, int) { return v; }
   static FK_HD double lane(Vec<double> v, int k) { return v.raw[k]; }
   static FK_HD void add_logs(const E* x, int n, double& product, double& exponent, double& rest) {

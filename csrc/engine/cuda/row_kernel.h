@@ -84,9 +84,9 @@ class RowLaunch {
     rows_ = a.rows * parts;
     packs_ = has_packs && P::elements(a) % pack == 0;
     contiguous_ = true;
-    for (int k = 0; k < P::inputs; ++k) look_at(view_of(P::input(a, k)));
+    for (int k = 0; k < P::inputs; ++k) look_at(P::input(a, k).view);
     for (int k = 0; k < P::outputs; ++k)
-      if (k != Column) look_at(as_output(P::output(a, k)).view);
+      if (k != Column) look_at(P::output(a, k).view);
   }
 
   void run() {
@@ -142,7 +142,7 @@ class RowLaunch {
     RowArgs<P> r{a_, 0, block_threads / size, size, parts_};
     size_t shared_bytes = scratch_bytes;
     if constexpr (Column >= 0) {
-      r.block_rows = as_output(P::output(a_, Column)).block_rows;
+      r.block_rows = P::output(a_, Column).block_rows;
       if (!Long) shared_bytes += (n_ + 1) * sizeof(T);
     }
     r.blocks = (rows_ + r.block_rows - 1) / r.block_rows;

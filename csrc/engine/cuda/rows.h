@@ -9,7 +9,7 @@
 // Numbers of a row are the same in all threads of its group, which compute them together.
 #pragma once
 
-#include "../../math/log_product.h"
+#include "log_product.h"
 #include "shape.h"
 #include "storage.h"
 
@@ -71,7 +71,7 @@ class Rows {
   // Adds up the groups' sums, group after group, and writes them.
   FK_DEVICE void end_sums() {
     if constexpr (Column >= 0 && !Shape::Long) {
-      const RowOutput out = as_output(P::output(a_, Column));
+      const RowOutput out = P::output(a_, Column);
       T* columns = reinterpret_cast<T*>(shared_memory() + scratch_bytes);
       const int n = static_cast<int>(n_), width = n + ended_;
       __syncthreads();
@@ -114,11 +114,11 @@ class Rows {
   }
 
   FK_DEVICE T end_of(int input) const {
-    const PointView v = view_of(P::input(a_, input));
+    const PointView v = P::input(a_, input).view;
     return load_element<T>(v.base, v.dtype, at(v) + n_ * v.stride);
   }
   FK_DEVICE void set_end(int output, T x) {
-    const RowOutput out = as_output(P::output(a_, output));
+    const RowOutput out = P::output(a_, output);
     if (out.view.base == nullptr) return;
     if (Column >= 0 && output == Column) {
       ended_ = true;
@@ -352,13 +352,13 @@ class Rows {
   FK_DEVICE void load(T (&to)[inputs][N]) {
 #pragma unroll
     for (int k = Begin; k < End; ++k) {
-      const PointView v = view_of(P::input(a_, k));
+      const PointView v = P::input(a_, k).view;
       access_.load(v, at(v) + first_ * v.stride, T(padding<P>), to[k]);
     }
   }
   template <class Value>
   FK_DEVICE void write(int k, int64_t first, Value value) {
-    const RowOutput out = as_output(P::output(a_, k));
+    const RowOutput out = P::output(a_, k);
     if (out.view.base == nullptr) return;
     if constexpr (Column >= 0) {
       if (k == Column) return add(out.view, first, value);

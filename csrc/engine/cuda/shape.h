@@ -27,17 +27,6 @@ constexpr int padding = [] {
   return 0;
 }();
 
-FK_HD RowOutput as_output(const RowOutput& o) { return o; }
-FK_HD RowOutput as_output(const PointView& v) { return {v}; }
-template <class Input>
-FK_HD PointView view_of(const Input& i) {
-  if constexpr (requires { i.view; }) {
-    return i.view;
-  } else {
-    return i;
-  }
-}
-
 // Rows divided into parts of `elements` elements, the last of them shorter.
 struct RowParts {
   int64_t count = 1, elements = 0;

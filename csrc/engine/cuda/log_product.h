@@ -5,9 +5,10 @@
 // many as their logarithms would have.  0, infinity and NaN go through the product.
 #pragma once
 
-#include "elementary.h"
+#include "../../math/elementary.h"
 
-FK_BEGIN
+namespace fk {
+namespace cuda {
 
 template <class T>
 class LogProduct {
@@ -69,4 +70,5 @@ class LogProduct {
   int32_t exponents_ = 0;
 };
 
-FK_END
+}  // namespace cuda
+}  // namespace fk
