@@ -11,7 +11,7 @@ namespace loops {
 
 // Elements of the rows that are summed before the first of them is read again, from the nearest
 // cache.
-constexpr int group_elements = 2048;
+constexpr int group_elements = 4096;
 // The longest rows that are not divided.
 constexpr int medium_row = group_elements / 4;
 // Elements that are summed in the compute type, where no buffer bounds them.
