@@ -10,7 +10,7 @@ import torch
 from flowkernels import ops
 
 
-@pytest.mark.parametrize("n", [1, 6, 8, 9, 24, 25, 64, 512, 513, 4096, 4097, 20000])
+@pytest.mark.parametrize("n", [1, 6, 8, 9, 24, 25, 64, 512, 513, 1024, 1025, 4096, 4097, 20000])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 def test_sums_of_all_magnitudes(dtype: torch.dtype, n: int) -> None:
     generator = torch.Generator().manual_seed(n)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -51,7 +50,7 @@ def keep(campaign: Campaign, arguments: Namespace, outcome: Outcome, seconds: fl
     }
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(partial, path)
+    partial.replace(path)
     return path
 
 
