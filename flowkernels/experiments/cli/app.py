@@ -72,9 +72,9 @@ def _quieten_lightning() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-    # Show the messages of the data layer (searching, downloading).
+    # Show this package's messages (searching, downloading, a damaged checkpoint).
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    data = logging.getLogger("flowkernels.experiments.data")
-    data.addHandler(handler)
-    data.setLevel(logging.INFO)
+    ours = logging.getLogger("flowkernels.experiments")
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)

@@ -23,7 +23,7 @@ LABELS = {
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")],
     checkpoint: Annotated[
-        str, typer.Option(help="`best`, `last`, or the path of a checkpoint.")
+        str, typer.Option(help="`best`, `last`, `previous`, or the path of a checkpoint.")
     ] = "best",
     limit: Annotated[
         int | None, typer.Option(help="Number of test images to score. [default: all]", min=1)

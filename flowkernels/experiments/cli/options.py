@@ -56,9 +56,10 @@ def _options(record: type) -> list[inspect.Parameter]:
     for field in dataclasses.fields(record):
         declared = setting_of(field)
         default = "" if field.default is None else f" [default: {field.default}]"
+        kept = " A resumed run keeps it." if declared.kept else ""
         option = typer.Option(
             f"--{field.name.replace('_', '-')}",
-            help=declared.help + default,
+            help=declared.help + kept + default,
             rich_help_panel=declared.panel,
         )
         parameters.append(

@@ -12,7 +12,9 @@ from flowkernels.experiments.training import ConfigError, Run
 __all__ = ["draw_interpolation", "draw_samples", "interpolate", "sample"]
 
 _Run = Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")]
-_Checkpoint = Annotated[str, typer.Option(help="`best`, `last`, or the path of a checkpoint.")]
+_Checkpoint = Annotated[
+    str, typer.Option(help="`best`, `last`, `previous`, or the path of a checkpoint.")
+]
 _Seed = Annotated[int, typer.Option(help="Seed of the choice of images.", min=0)]
 _Scale = Annotated[int, typer.Option(help="Picture pixels per image pixel.", min=1)]
 

@@ -19,7 +19,7 @@ def train(
     run: Annotated[Path, typer.Argument(help="Folder of the run, to be created.", metavar="RUN")],
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Resume exactly from the newest checkpoint, if any."),
+        typer.Option("--resume", help="Resume from the newest undamaged checkpoint, if any."),
     ] = False,
     config: Annotated[
         Path | None,
@@ -42,9 +42,15 @@ def train(
     `checkpoints/last.ckpt` and `checkpoints/best.ckpt`. `--resume` continues interrupted or killed
     training; on the CPU the results are identical to those of an uninterrupted run.
 
+    With `--resume`, settings that do not say "A resumed run keeps it" may change, for instance
+    `--epochs` to train longer. The learning rate goes on with the schedule of the new length: a
+    cosine that had reached zero rises again to its value at this step of the longer run.
+
         flowkernels train runs/digits --data digits --levels 1 --epochs 20
 
         flowkernels train runs/digits --resume
+
+        flowkernels train runs/digits --resume --epochs 40
 
         flowkernels train runs/kmnist --data idx --data-dir ~/kmnist --base normal
 

@@ -9,3 +9,7 @@ class DataError(ValueError):
     The message names the file, the expectation and the finding, and possibly a remedy. The
     command line prints it without a traceback.
     """
+
+
+class DamagedFileError(DataError):
+    """A file is damaged, or holds what this package does not write."""

@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write", "cache_dir", "sweep_unfinished", "write_json", "write_text"]
+__all__ = [
+    "atomic_write",
+    "cache_dir",
+    "naming",
+    "sweep_unfinished",
+    "write_bytes",
+    "write_json",
+    "write_text",
+]
 
 _SUFFIX = ".unfinished"
 
@@ -32,6 +40,25 @@ def cache_dir() -> Path:
 
 
 @contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A context in which an OSError that names no file, such as that of a full disk, gets a name.
+
+    Example:
+        >>> with naming("runs/first/metrics.csv"):
+        ...     raise OSError(28, "No space left on device")
+        Traceback (most recent call last):
+        ...
+        OSError: [Errno 28] No space left on device: 'runs/first/metrics.csv'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Write ``path`` atomically: if the process is killed, the old file remains.
 
@@ -40,6 +67,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
     Args:
         path: the file to write; its folder is created if missing.
+
+    Raises:
+        OSError: the file cannot be written; the error names ``path``.
 
     Example:
         >>> import pathlib, tempfile
@@ -54,7 +84,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent)
     unfinished = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with naming(target), os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -68,11 +98,16 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise
 
 
+def write_bytes(path: str | os.PathLike[str], content: bytes | bytearray) -> Path:
+    """Write a file atomically."""
+    with atomic_write(path) as file:
+        file.write(content)
+    return Path(path)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
     """Write a text file atomically."""
-    with atomic_write(path) as file:
-        file.write((text.rstrip() + "\n").encode())
-    return Path(path)
+    return write_bytes(path, (text.rstrip() + "\n").encode())
 
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int = 2) -> Path:

@@ -58,14 +58,19 @@ class DensitiesStudy(Study):
         tuple(base_names()),
     )
     seeds: tuple[int, ...] = seeds((0, 1, 2), "Seeds of the weights and draws.")
-    layers: int = whole(8, "Couplings of the flow.", least=1)
-    hidden: int = whole(64, "Width of its networks' two hidden layers.", least=1)
-    steps: int = whole(3000, "Steps of AdamW.", least=1)
-    batch: int = whole(512, "Draws per step.", least=2)
+    layers: int = whole(8, "Couplings of the flow.", least=1, most=1000)
+    hidden: int = whole(64, "Width of its networks' two hidden layers.", least=1, most=16_384)
+    steps: int = whole(3000, "Steps of AdamW.", least=1, most=10**8)
+    batch: int = whole(512, "Draws per step.", least=2, most=1 << 20)
     learning_rate: float = number(
-        2e-3, "Peak; 50 steps of warm-up, then a cosine to zero.", positive=True
+        2e-3, "Peak; 50 steps of warm-up, then a cosine to zero.", most=1e3, positive=True
     )
-    grid: int = whole(401, "Points per axis of the grid on which densities are compared.", least=11)
+    grid: int = whole(
+        401,
+        "Points per axis of the grid on which densities are compared.",
+        least=11,
+        most=4096,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

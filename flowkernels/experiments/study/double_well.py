@@ -63,9 +63,9 @@ class DoubleWellStudy(Study):
     )
     seeds: tuple[int, ...] = seeds((0, 1, 2), "Seeds of the weights and draws.")
     tilt: float = number(0.5, "Tilt of the wells.", least=-5, most=5)
-    layers: int = whole(4, "Couplings of the flow.", least=1)
-    hidden: int = whole(32, "Width of its networks' two hidden layers.", least=1)
-    steps: int = whole(400, "Steps of AdamW.", least=1)
+    layers: int = whole(4, "Couplings of the flow.", least=1, most=1000)
+    hidden: int = whole(32, "Width of its networks' two hidden layers.", least=1, most=16_384)
+    steps: int = whole(400, "Steps of AdamW.", least=1, most=10**7)
     anneal: float = number(
         0.6,
         "Share of the steps over which the target is p^beta, beta rising from `hottest` to 1;"
@@ -73,16 +73,22 @@ class DoubleWellStudy(Study):
         most=1,
     )
     hottest: float = number(0.1, "The first beta, in (0, 1].", most=1, positive=True)
-    batch: int = whole(256, "Draws per step.", least=2)
+    batch: int = whole(256, "Draws per step.", least=2, most=1 << 20)
     learning_rate: float = number(
-        5e-3, "Peak; 50 steps of warm-up, then a cosine to zero.", positive=True
+        5e-3, "Peak; 50 steps of warm-up, then a cosine to zero.", most=1e3, positive=True
     )
     draws: int = whole(
         50_000,
         "Draws of the trained flow for log Z, the weights of the wells and the sample size.",
         least=2,
+        most=10**8,
     )
-    grid: int = whole(401, "Points per axis of the grid on which densities are compared.", least=11)
+    grid: int = whole(
+        401,
+        "Points per axis of the grid on which densities are compared.",
+        least=11,
+        most=4096,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -62,12 +62,16 @@ class Evaluation:
     extractor: str = text(
         "classifier", "`classifier`, trained on the data set, or a file of Inception's weights."
     )
-    samples: int = whole(10_000, "Images drawn from each flow for FID and KID.", least=2)
-    pairs: int = whole(1000, "Pairs of test images to interpolate between.", least=2)
-    points: int = whole(
-        7, "Points of a path including its ends; the inner ones are scored.", least=3
+    samples: int = whole(
+        10_000, "Images drawn from each flow for FID and KID.", least=2, most=10**7
     )
-    shown: int = whole(4, "Pairs in the picture.", least=1)
+    pairs: int = whole(
+        1000, "Pairs of test images to interpolate between.", least=2, most=1_000_000
+    )
+    points: int = whole(
+        7, "Points of a path including its ends; the inner ones are scored.", least=3, most=1000
+    )
+    shown: int = whole(4, "Pairs in the picture.", least=1, most=100)
     checkpoint: str = name("best", "`best` or `last`.", ("best", "last"))
 
     def __post_init__(self) -> None:

@@ -12,9 +12,11 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from flowkernels.experiments.data.files import atomic_write, sweep_unfinished
+from flowkernels.experiments.data.files import sweep_unfinished
+from flowkernels.experiments.data.tensor_file import save_tensors
 from flowkernels.experiments.evaluation.noise import random_state, set_random_state
 from flowkernels.experiments.training.module import FlowModule, NonFiniteError
+from flowkernels.experiments.training.recovery import read_checkpoint
 from flowkernels.experiments.training.run import Run, RunError
 
 __all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints", "of_every_process"]
@@ -38,7 +40,7 @@ def of_every_process(value: Any) -> list[Any]:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically, even if the process is killed.
+    """Writes checkpoints atomically, even if the process is killed, and with a checksum.
 
     Lightning's own may use a temporary file on another file system and does not sync to disk.
     """
@@ -52,8 +54,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path`` atomically."""
         if storage_options is not None:
             raise TypeError(f"storage_options: expected None, got {storage_options!r}")
-        with atomic_write(path) as file:
-            torch.save(checkpoint, file)
+        save_tensors(path, checkpoint)
+
+    def load_checkpoint(
+        self,
+        path: str | os.PathLike[str],
+        map_location: Any | None = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read and verify a checkpoint, onto the CPU; nothing in it is executed.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return read_checkpoint(path)
 
 
 class RunCheckpoints(Checkpoint):
@@ -127,6 +141,9 @@ class RunCheckpoints(Checkpoint):
                 self.run.last.unlink()
 
     def _save_last(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero and not self.run.config_file.exists():
+            # Otherwise the checkpoint would make the folder again, with nothing else in it.
+            raise RunError(f"{self.run.path}: the run's folder was removed while it was training")
         last, previous = self.run.last, self.run.previous
         if trainer.is_global_zero and last.exists():
             # A hard link, so that `last` exists at every moment.
@@ -144,7 +161,8 @@ class RunCheckpoints(Checkpoint):
 class RandomState(pl.Callback):
     """Saves the random state of every process in checkpoints and restores it when training starts.
 
-    A new run seeds each process differently, so that processes do not add the same noise.
+    A new run seeds each process differently, so that processes do not add the same noise. So does
+    a process that a resumed run has in addition.
 
     Args:
         seed: of a new run.
@@ -175,13 +193,9 @@ class RandomState(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the saved state, or seed a new one."""
         rank = trainer.global_rank
-        if self._states is None:
-            pl.seed_everything((self.seed + rank * _RANK_STRIDE) % 2**32, verbose=False)
-        elif rank < len(self._states):
+        # Also where a saved state follows: a run may continue on more processes or another device.
+        seed = self.seed + rank * _RANK_STRIDE + trainer.global_step
+        pl.seed_everything(seed % 2**32, verbose=False)
+        if self._states is not None and rank < len(self._states):
             set_random_state(self._states[rank])
-        else:
-            raise RunError(
-                f"the checkpoint was written by {len(self._states)} process(es) and cannot be "
-                f"resumed exactly by {trainer.world_size}"
-            )
         self._states = None

@@ -7,19 +7,20 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flowkernels.bases import base_names
 from flowkernels.experiments.data.files import write_json
 from flowkernels.experiments.data.registry import DATASETS
 from flowkernels.experiments.training.settings import (
+    LARGEST_SEED,
     ConfigError,
     check_settings,
     described,
     from_plain,
     name,
     number,
+    read_settings,
     text,
     whole,
 )
@@ -28,6 +29,10 @@ __all__ = ["ConfigError", "RunConfig"]
 
 _DATA, _FLOW, _TRAINING, _MACHINE = "Data", "Flow", "Training", "Machine and records"
 _DATASETS = ", ".join(f"`{known}` ({entry.summary})" for known, entry in DATASETS.items())
+# What no run reaches, and what every counter holds.
+_MANY = 10**9
+_WEIGHTS = "the weights belong to it"
+_ADAMW = "the optimiser's state in the checkpoint was gathered with it"
 _BASES = ", ".join(f"`{known}`" for known in base_names())
 
 
@@ -46,50 +51,104 @@ class RunConfig:
         flowkernels.experiments...ConfigError: levels: expected a whole number from 1, got 0
     """
 
-    data: str = text("fashion-mnist", f"Data set: {_DATASETS}.", panel=_DATA)
+    data: str = text(
+        "fashion-mnist",
+        f"Data set: {_DATASETS}.",
+        panel=_DATA,
+        kept="the weights were trained on it",
+    )
     data_dir: str | None = text(None, "Folder of its files, if required.", panel=_DATA)
-    val_size: int = whole(1000, "Training images held out for validation.", least=0, panel=_DATA)
-    levels: int = whole(2, "Scales; each halves the image's sides.", least=1, panel=_FLOW)
-    steps: int = whole(4, "Glow steps per scale.", least=1, panel=_FLOW)
-    hidden: int = whole(64, "Channels of the coupling networks.", least=1, panel=_FLOW)
+    val_size: int = whole(
+        1000,
+        "Training images held out for validation.",
+        least=0,
+        most=_MANY,
+        panel=_DATA,
+        kept="the images held out would change, and some were already trained on",
+    )
+    levels: int = whole(
+        2, "Scales; each halves the image's sides.", least=1, most=16, panel=_FLOW, kept=_WEIGHTS
+    )
+    steps: int = whole(4, "Glow steps per scale.", least=1, most=1000, panel=_FLOW, kept=_WEIGHTS)
+    hidden: int = whole(
+        64,
+        "Channels of the coupling networks.",
+        least=1,
+        most=65_536,
+        panel=_FLOW,
+        kept=_WEIGHTS,
+    )
     alpha: float = number(
         0.05,
         "Margin of the logit that maps levels to reals, 0 < alpha < 1/2.",
-        positive=True,
+        least=1e-9,
+        most=0.49,
         panel=_FLOW,
+        kept=_WEIGHTS,
     )
-    base: str = name("vmf", f"Base distribution: {_BASES}.", tuple(base_names()), panel=_FLOW)
+    base: str = name(
+        "vmf",
+        f"Base distribution: {_BASES}.",
+        tuple(base_names()),
+        panel=_FLOW,
+        kept=_WEIGHTS,
+    )
     concentration_scale: float = number(
         1.0,
         "c of the base: concentration c d on a sphere, c in every coordinate on the simplex; d is"
         " the latent dimension.",
+        most=1e6,
         positive=True,
         panel=_FLOW,
+        kept=_WEIGHTS,
     )
-    epochs: int = whole(20, "Passes over the training images.", least=1, panel=_TRAINING)
+    epochs: int = whole(
+        20, "Passes over the training images.", least=1, most=1_000_000, panel=_TRAINING
+    )
     steps_per_epoch: int | None = whole(
         None,
         "Batches per epoch; default: all. With fewer, an epoch is a new random part"
         " of the images, and validation comes more often.",
         least=1,
+        most=_MANY,
         panel=_TRAINING,
     )
-    batch_size: int = whole(64, "Images per step and device.", least=1, panel=_TRAINING)
-    learning_rate: float = number(
-        1e-3, "Peak learning rate of AdamW.", positive=True, panel=_TRAINING
+    batch_size: int = whole(
+        64,
+        "Images per step and device.",
+        least=1,
+        most=1 << 20,
+        panel=_TRAINING,
+        kept="the position within the epoch counts batches of this size",
     )
-    weight_decay: float = number(0.0, "Decoupled weight decay (AdamW).", panel=_TRAINING)
+    learning_rate: float = number(
+        1e-3, "Peak learning rate of AdamW.", most=1e3, positive=True, panel=_TRAINING, kept=_ADAMW
+    )
+    weight_decay: float = number(
+        0.0, "Decoupled weight decay (AdamW).", most=1e3, panel=_TRAINING, kept=_ADAMW
+    )
     schedule: str = name(
         "cosine",
         "`cosine` to zero at the last step, or `constant`.",
         ("cosine", "constant"),
         panel=_TRAINING,
+        kept=_ADAMW,
     )
     warmup_steps: int = whole(
-        100, "Steps over which the learning rate rises from zero.", least=0, panel=_TRAINING
+        100,
+        "Steps over which the learning rate rises from zero.",
+        least=0,
+        most=_MANY,
+        panel=_TRAINING,
+        kept=_ADAMW,
     )
     gradient_clip: float = number(
-        50.0, "Largest Euclidean norm of the gradient.", positive=True, panel=_TRAINING
+        50.0,
+        "Largest Euclidean norm of the gradient.",
+        most=1e30,
+        positive=True,
+        panel=_TRAINING,
+        kept=_ADAMW,
     )
     precision: str = name(
         "32-true",
@@ -101,12 +160,20 @@ class RunConfig:
         0,
         "Seed of the weights, the order of the images and the dequantisation noise.",
         least=0,
+        most=LARGEST_SEED,
         panel=_TRAINING,
+        kept="the order of the images and the noise depend on it",
     )
     checkpoint_every: int = whole(
-        500, "Steps between checkpoints; one more after every epoch.", least=1, panel=_MACHINE
+        500,
+        "Steps between checkpoints; one more after every epoch.",
+        least=1,
+        most=_MANY,
+        panel=_MACHINE,
     )
-    log_every: int = whole(10, "Steps between rows of metrics.csv.", least=1, panel=_MACHINE)
+    log_every: int = whole(
+        10, "Steps between rows of metrics.csv.", least=1, most=_MANY, panel=_MACHINE
+    )
     accelerator: str = name(
         "auto",
         "`cpu`, `gpu`, or `auto`: a GPU if there is one.",
@@ -118,12 +185,14 @@ class RunConfig:
         "CPU threads of each process; default: torch's choice. The run keeps the"
         " number: the last bits of a sum depend on it.",
         least=1,
+        most=1024,
         panel=_MACHINE,
     )
     devices: int = whole(
         1,
         "Number of devices; several train by distributed data parallelism.",
         least=1,
+        most=1024,
         panel=_MACHINE,
     )
 
@@ -146,11 +215,10 @@ class RunConfig:
         Raises:
             ConfigError: the file is missing, is not JSON, or has a wrong setting.
         """
+        text = read_settings(path)
         try:
-            values = json.loads(Path(path).read_text())
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: expected JSON ({error})") from error
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: expected a JSON object, got {type(values).__name__}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
+from flowkernels.experiments.data.files import naming, write_bytes
 from flowkernels.experiments.training.checkpoint import of_every_process
 from flowkernels.experiments.training.module import FlowModule
 from flowkernels.experiments.training.run import RunError
 
 __all__ = ["COLUMNS", "History", "read_history"]
+
+log = logging.getLogger(__name__)
 
 COLUMNS = ("step", "epoch", "train_bpd", "gradient_norm", "learning_rate", "val_bpd")
 
@@ -24,9 +28,9 @@ class History(pl.Callback):
     """Appends a row to a CSV file every ``every`` steps and after every validation.
 
     ``train_bpd`` is the mean over all processes and the steps since the last row. Checkpoints
-    contain the file's length, and resuming truncates the file to it, so an interrupted run gives
-    the same file, byte for byte, as an uninterrupted one. The file contains no times. The same
-    values go to the trainer's loggers.
+    contain the file's text, and resuming restores it, so an interrupted run gives the same file,
+    byte for byte, as an uninterrupted one, even if the file was lost or changed. The file contains
+    no times. The same values go to the trainer's loggers.
 
     Args:
         path: the file.
@@ -36,41 +40,71 @@ class History(pl.Callback):
     def __init__(self, path: str | os.PathLike[str], every: int) -> None:
         self.path = Path(path)
         self.every = every
-        self._length: int | None = None
+        # The file's content; None before it is created, and in all processes but the first.
+        self._text: bytearray | None = None
+        # Of a checkpoint of an older version, which has no text.
+        self._length = 0
         self._sum = torch.zeros((), dtype=torch.float64)
         self._count = 0
         self._sums: list[float] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The file's length and the running mean."""
+        """The file's text and the running mean."""
         sums = of_every_process(float(self._sum))
-        return {"length": self._length, "sums": sums, "count": self._count}
+        text = torch.frombuffer(bytearray(self._text or b"\n"), dtype=torch.uint8)
+        length = len(self._text or b"")
+        return {"length": length, "text": text, "sums": sums, "count": self._count}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore from a checkpoint."""
         self._length = int(state_dict["length"])
+        if (text := state_dict.get("text")) is not None:
+            self._text = bytearray(text.numpy().tobytes()[: self._length])
         self._sums = list(state_dict["sums"])
         self._count = int(state_dict["count"])
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Create the file, or truncate it to its length in the checkpoint."""
-        if self._sums:
-            self._sum.fill_(self._sums[trainer.global_rank])
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Create the file, or restore it from the checkpoint, also if the run is finished."""
         if not trainer.is_global_zero:
+            self._text = None
             return
-        if self._length is None:
+        if self._text is None and not self._length:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            header = ",".join(COLUMNS) + "\n"
-            self.path.write_text(header)
-            self._length = len(header)
+            self._text = bytearray((",".join(COLUMNS) + "\n").encode())
+            write_bytes(self.path, self._text)
             return
-        size = self.path.stat().st_size if self.path.exists() else 0
-        if size < self._length:
-            raise RunError(
-                f"{self.path}: expected at least the {self._length} bytes that the checkpoint "
-                f"counts, found {size}"
-            )
-        os.truncate(self.path, self._length)
+        found = self._found()
+        if self._text is None:  # a checkpoint of an older version
+            if len(found) < self._length:
+                raise RunError(
+                    f"{self.path}: expected at least the {self._length} bytes that the checkpoint "
+                    f"counts, found {len(found)}; the checkpoint has no copy of the file. To train "
+                    f"on without the lost rows, write a file of that length to {self.path}"
+                )
+            self._text = found
+        elif found != self._text:
+            # Rows after the checkpoint are usual: training was interrupted.
+            log.warning("%s was lost or changed; restored from the checkpoint", self.path)
+            write_bytes(self.path, self._text)
+            return
+        if self.path.stat().st_size > len(self._text):
+            with naming(self.path):
+                os.truncate(self.path, len(self._text))
+
+    def _found(self) -> bytearray:
+        """The file's content as far as the checkpoint counts it."""
+        try:
+            with self.path.open("rb") as file:
+                return bytearray(file.read(self._length))
+        except FileNotFoundError:
+            return bytearray()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the sum of the steps since the last row."""
+        if self._sums:
+            same = len(self._sums) == trainer.world_size
+            mean = sum(self._sums) / len(self._sums)
+            self._sum.fill_(self._sums[trainer.global_rank] if same else mean)
 
     def on_train_batch_end(
         self,
@@ -105,16 +139,22 @@ class History(pl.Callback):
     def _write(self, trainer: pl.Trainer, **values: float) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
-        if not trainer.is_global_zero or self._length is None:
+        if not trainer.is_global_zero or self._text is None:
             return
         row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **values}
         line = io.StringIO()
         csv.DictWriter(line, COLUMNS, restval="", lineterminator="\n").writerow(row)
-        with self.path.open("ab") as file:
-            file.write(line.getvalue().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        self._length += len(line.getvalue())
+        written = line.getvalue().encode()
+        try:
+            # Not "ab", which would create a file without its first rows.
+            with naming(self.path), self.path.open("r+b") as file:
+                file.seek(0, os.SEEK_END)
+                file.write(written)
+                file.flush()
+                os.fsync(file.fileno())
+        except FileNotFoundError as error:
+            raise RunError(f"{self.path}: was removed while the run was training") from error
+        self._text += written
 
 
 def read_history(path: str | os.PathLike[str]) -> dict[str, list[tuple[int, float]]]:

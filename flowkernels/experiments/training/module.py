@@ -139,9 +139,31 @@ class FlowModule(pl.LightningModule):
         if not finite:
             self._stop(self.global_step, float(self._loss), float(self.gradient_norm))
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let this run's device decide which implementation of AdamW continues."""
+        # The parameters move to the device later.
+        fused = self.trainer.strategy.root_device.type == "cuda" or self._fuses() or None
+        for state in checkpoint["optimizer_states"]:
+            for group in state["param_groups"]:
+                group["fused"] = fused
+
     def on_train_start(self) -> None:
-        """Start counting steps."""
+        """Start counting steps; set the learning rate of the next one.
+
+        A checkpoint has the learning rate of the schedule that wrote it, which may have had
+        another end.
+        """
         self._finite, self._looked_at = None, self.global_step
+        for entry in self.trainer.lr_scheduler_configs:
+            schedule = entry.scheduler
+            assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+            rates = [
+                base * factor(schedule.last_epoch)
+                for base, factor in zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+            ]
+            schedule._last_lr = rates
+            for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
 
     def check_finite(self) -> None:
         """Raise if a step since the last look was not finite; synchronises with the device."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 
 from flowkernels.experiments.training.config import RunConfig
 from flowkernels.experiments.training.settings import ConfigError
+from flowkernels.experiments.training.size import check_memory, check_shape, fewest_parameters
 from flowkernels.flows import Flow, glow
 
 __all__ = ["Run", "RunError", "build_flow", "on_device"]
@@ -27,8 +27,10 @@ def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
     Its convolutions use channels_last, which is a third faster on a CPU.
 
     Raises:
-        ConfigError: the architecture does not fit the images.
+        ConfigError: the architecture does not fit the images or this machine's memory.
     """
+    check_shape(event_shape)
+    check_memory(config, event_shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         try:
@@ -103,6 +105,28 @@ class Run:
         """The checkpoint with the best validation score."""
         return self.checkpoints / "best.ckpt"
 
+    @property
+    def known(self) -> dict[str, Path]:
+        """The checkpoints of a run by name."""
+        return {"last": self.last, "previous": self.previous, "best": self.best}
+
+    def check_links(self) -> None:
+        """Raise if a file or folder to which training writes is a link that leads elsewhere.
+
+        The run's folder itself may be a link.
+
+        Raises:
+            RunError: there is one; the message names it and where it leads.
+        """
+        here = self.path.resolve()
+        written = (self.config_file, self.history_file, self.checkpoints, self.path / "tensorboard")
+        for path in written:
+            if not path.resolve().is_relative_to(here):
+                raise RunError(
+                    f"{path}: expected a part of the run's folder, found a link to "
+                    f"{path.resolve()}; training does not write outside {here}"
+                )
+
     def config(self) -> RunConfig:
         """Read the configuration.
 
@@ -121,19 +145,19 @@ class Run:
         """The path of a checkpoint.
 
         Args:
-            which: ``best`` (``last`` if nothing was validated), ``last``, or a path.
+            which: ``best`` (``last`` if nothing was validated), ``last``, ``previous``, or a path.
 
         Raises:
             RunError: there is none.
         """
-        known = {"best": (self.best, self.last), "last": (self.last,)}
-        candidates = known.get(which, (Path(which),))
+        known = {name: (path,) for name, path in self.known.items()}
+        candidates = (self.best, self.last) if which == "best" else known.get(which, (Path(which),))
         for path in candidates:
             if path.is_file():
                 return path
         raise RunError(
             f"{self.path}: expected a checkpoint ({which}), found none at "
-            f"{' or '.join(str(path) for path in candidates)}"
+            f"{' or '.join(str(path) for path in candidates)}{self._others()}"
         )
 
     def load_flow(self, which: str = "best") -> tuple[Flow, dict[str, Any]]:
@@ -146,25 +170,23 @@ class Run:
             The flow, and its origin: ``checkpoint`` (path), ``step`` and ``epoch``.
 
         Raises:
-            RunError: the checkpoint is missing, damaged or of another flow.
+            RunError: the checkpoint is missing, damaged or of another flow; the message names
+                the whole ones of the run.
         """
+        from flowkernels.experiments.training.recovery import read_checkpoint
+
         path = self.checkpoint(which)
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise RunError(f"{path}: expected a checkpoint, could not read it ({error})") from error
-        config = self.config()
-        if "event_shape" not in state:
-            raise RunError(f"{path}: expected a checkpoint of a flow's training, found another one")
-        flow = build_flow(config, tuple(state["event_shape"]))
-        if config.precision == "64-true":
-            flow = flow.double()
+            state = read_checkpoint(path)
+        except RunError as error:
+            raise RunError(f"{error}{self._others(path)}") from error
         prefix = "flow."
         weights = {
             name.removeprefix(prefix): value
-            for name, value in state.get("state_dict", {}).items()
-            if name.startswith(prefix)
+            for name, value in state["state_dict"].items()
+            if isinstance(name, str) and name.startswith(prefix) and isinstance(value, torch.Tensor)
         }
+        flow = self._empty_flow(path, state["event_shape"], weights)
         try:
             flow.load_state_dict(weights)
         except RuntimeError as error:
@@ -173,3 +195,32 @@ class Run:
             ) from error
         origin = {"checkpoint": str(path), "step": state["global_step"], "epoch": state["epoch"]}
         return flow.eval(), origin
+
+    def _empty_flow(
+        self, path: Path, event_shape: list[Any], weights: dict[str, torch.Tensor]
+    ) -> Flow:
+        """The flow of the configuration, for the images of a checkpoint."""
+        config = self.config()
+        try:
+            shape = check_shape(event_shape)
+        except ConfigError as error:
+            raise RunError(f"{path}: {error}") from error
+        # Before it is built: a configuration of another flow may need all memory.
+        there = sum(value.numel() for value in weights.values())
+        if (fewest := fewest_parameters(config, shape)) > there:
+            raise RunError(
+                f"{path}: the weights do not fit {self.config_file}: its levels, steps and hidden "
+                f"need at least {fewest:,} parameters, the checkpoint has {there:,}"
+            )
+        flow = build_flow(config, shape)
+        return flow.double() if config.precision == "64-true" else flow
+
+    def _others(self, besides: Path | None = None) -> str:
+        """The end of a message about a checkpoint: the whole ones, and how to take one."""
+        from flowkernels.experiments.training.recovery import whole_checkpoints
+
+        whole = whole_checkpoints(self, besides=besides)
+        if not whole:
+            return "" if besides is None else ". No other checkpoint of this run is whole"
+        steps = ", ".join(f"{name} (step {step})" for name, step in whole.items())
+        return f". Whole in this run: {steps}; take one with --checkpoint {next(iter(whole))}"

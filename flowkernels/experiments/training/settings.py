@@ -8,12 +8,14 @@ A record of settings is a frozen dataclass with fields made by `whole`, `number`
 from __future__ import annotations
 
 import dataclasses
-import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 __all__ = [
+    "LARGEST_SEED",
     "ConfigError",
     "Setting",
     "check_names",
@@ -23,6 +25,7 @@ __all__ = [
     "name",
     "names",
     "number",
+    "read_settings",
     "seeds",
     "setting_of",
     "text",
@@ -31,6 +34,13 @@ __all__ = [
 
 T = TypeVar("T")
 Check = Callable[[str, Any], None]
+
+# The largest seed that torch takes.
+LARGEST_SEED = 2**64 - 1
+# More seeds, bases or models would be a mistake.
+_LONGEST_LIST = 1000
+_LONGEST_TEXT = 4096
+_LONGEST_FILE = 1 << 18
 
 
 class ConfigError(ValueError):
@@ -45,11 +55,13 @@ class Setting:
         help: a sentence or two.
         check: called with the setting's name and value; raises ConfigError for a wrong value.
         panel: heading in the command's help.
+        kept: why a resumed run keeps its value; empty if it may change.
     """
 
     help: str
     check: Check
     panel: str = ""
+    kept: str = ""
 
 
 def setting_of(field: dataclasses.Field[Any]) -> Setting:
@@ -62,71 +74,98 @@ def setting_of(field: dataclasses.Field[Any]) -> Setting:
 # ---- declarations ------------------------------------------------------------------
 
 
-def whole(default: int | None, help: str, *, least: int, panel: str = "") -> Any:
-    """A whole number >= `least`; None is allowed if it is the default."""
+def whole(
+    default: int | None, help: str, *, least: int, most: int, panel: str = "", kept: str = ""
+) -> Any:
+    """A whole number from `least` to `most`; None is allowed if it is the default."""
 
     def check(name: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{name}: expected a whole number from {least}, got {value!r}")
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise ConfigError(f"{name}: expected a whole number from {least}, got {_shown(value)}")
+        if value > most:
+            raise ConfigError(
+                f"{name}: expected a whole number from {least} to {most}, got {_shown(value)}"
+            )
 
-    return _field(default, help, check, panel)
+    return _field(default, help, check, panel, kept)
 
 
 def number(
     default: float,
     help: str,
     *,
+    most: float,
     least: float = 0.0,
-    most: float = math.inf,
     positive: bool = False,
     panel: str = "",
+    kept: str = "",
 ) -> Any:
     """A finite number from `least` to `most`; not 0 itself where `positive`."""
-    wanted = "a positive number" if positive else f"a number from {least:g}"
-    if most < math.inf:
-        wanted = f"a number from {least:g} to {most:g}"
+    start = "a positive number" if positive and not least else f"a number from {least:g}"
 
     def check(name: str, value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ConfigError(f"{name}: expected a number, got {value!r}")
-        within = math.isfinite(value) and least <= value <= most
-        if not within or (positive and value == 0):
-            raise ConfigError(f"{name}: expected {wanted}, got {value!r}")
+            raise ConfigError(f"{name}: expected a number, got {_shown(value)}")
+        if not value >= least or (positive and value == 0):
+            raise ConfigError(f"{name}: expected {start}, got {_shown(value)}")
+        if value > most:
+            raise ConfigError(f"{name}: expected {start} up to {most:g}, got {_shown(value)}")
 
-    return _field(default, help, check, panel)
+    return _field(default, help, check, panel, kept)
 
 
-def name(default: str, help: str, choices: Collection[str], *, panel: str = "") -> Any:
+def name(
+    default: str, help: str, choices: Collection[str], *, panel: str = "", kept: str = ""
+) -> Any:
     """One of the `choices`."""
-    return _field(default, help, lambda key, value: check_names(key, (value,), choices), panel)
+    return _field(
+        default, help, lambda key, value: check_names(key, (value,), choices), panel, kept
+    )
 
 
 def names(default: tuple[str, ...], help: str, choices: Collection[str]) -> Any:
     """At least one of the `choices`, without repetition."""
-    return _field(default, help, lambda key, value: check_names(key, value, choices), "")
+    return _field(default, help, lambda key, value: check_names(key, value, choices))
 
 
 def seeds(default: tuple[int, ...], help: str) -> Any:
     """At least one seed, without repetition."""
-    return _field(default, help, _check_seeds, "")
+    return _field(default, help, _check_seeds)
 
 
-def text(default: str | None, help: str, *, panel: str = "") -> Any:
-    """Any text; None is allowed if it is the default."""
+def text(default: str | None, help: str, *, panel: str = "", kept: str = "") -> Any:
+    """A line of text; None is allowed if it is the default."""
 
     def check(name: str, value: Any) -> None:
         if not isinstance(value, str):
-            raise ConfigError(f"{name}: expected text, got {value!r}")
+            raise ConfigError(f"{name}: expected text, got {_shown(value)}")
+        if len(value) > _LONGEST_TEXT or not value.isprintable():
+            raise ConfigError(
+                f"{name}: expected a line of at most {_LONGEST_TEXT} characters, got "
+                f"{_shown(value)}"
+            )
 
-    return _field(default, help, check, panel)
+    return _field(default, help, check, panel, kept)
 
 
-def _field(default: Any, help: str, check: Check, panel: str) -> Any:
+def _field(default: Any, help: str, check: Check, panel: str = "", kept: str = "") -> Any:
     def checked(name: str, value: Any) -> None:
         if value is not None or default is not None:
             check(name, value)
 
-    return dataclasses.field(default=default, metadata={"setting": Setting(help, checked, panel)})
+    declared = Setting(help, checked, panel, kept)
+    return dataclasses.field(default=default, metadata={"setting": declared})
+
+
+def _shown(value: object) -> str:
+    """A value in a message, cut to a line: a file may hold anything."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, (list, tuple, dict, set)):
+        return f"a {type(value).__name__} of {len(value)}" if value else repr(value)
+    shown = repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:100]}..."
 
 
 # ---- checks and documentation -------------------------------------------------------------
@@ -161,17 +200,41 @@ def from_plain(kind: type[T], values: Mapping[str, Any], source: str) -> T:
     Raises:
         ConfigError: a name is unknown or a value is wrong; the message names `source`.
     """
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{source}: expected settings by name, got {_shown(values)}")
     known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(str(name) for name in set(values) - known):
+    if unknown := sorted(_shown(name).strip("'") for name in set(values) - known):
+        shown = ", ".join(unknown[:10]) + (", ..." if len(unknown) > 10 else "")
         raise ConfigError(
-            f"{source}: unknown setting {', '.join(unknown)}; the settings are "
-            f"{', '.join(sorted(known))}"
+            f"{source}: unknown setting {shown}; the settings are {', '.join(sorted(known))}"
         )
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     try:
         return kind(**plain)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from error
+
+
+def read_settings(path: str | os.PathLike[str]) -> str:
+    """The text of a file of settings.
+
+    Raises:
+        ConfigError: it cannot be read, is no text, or is longer than any settings are.
+    """
+    file = Path(path)
+    try:
+        # Not the whole of it: a path may lead to a device without an end.
+        with file.open("rb") as stream:
+            content = stream.read(_LONGEST_FILE + 1)
+        if len(content) > _LONGEST_FILE:
+            raise ConfigError(f"{path}: expected settings in at most {_LONGEST_FILE} bytes")
+        return content.decode()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: expected text ({error})") from error
 
 
 def check_names(name: str, values: object, choices: Collection[str]) -> None:
@@ -181,19 +244,26 @@ def check_names(name: str, values: object, choices: Collection[str]) -> None:
         >>> check_names("bases", ("normal", "vmf"), ["normal", "vmf"])
     """
     if not isinstance(values, tuple) or not values:
-        raise ConfigError(f"{name}: expected a list, got {values!r}")
+        raise ConfigError(f"{name}: expected a list, got {_shown(values)}")
     for value in values:
-        if value not in choices:
-            raise ConfigError(f"{name}: expected {' or '.join(choices)}, got {value!r}")
+        # A list or a mapping of a file cannot be looked up.
+        if not isinstance(value, str) or value not in choices:
+            raise ConfigError(f"{name}: expected {' or '.join(choices)}, got {_shown(value)}")
     if len(set(values)) < len(values):
         raise ConfigError(f"{name}: expected different names, got {list(values)}")
 
 
 def _check_seeds(name: str, chosen: Any) -> None:
     if not isinstance(chosen, tuple) or not chosen:
-        raise ConfigError(f"{name}: expected a list, got {chosen!r}")
+        raise ConfigError(f"{name}: expected a list, got {_shown(chosen)}")
+    if len(chosen) > _LONGEST_LIST:
+        raise ConfigError(f"{name}: expected at most {_LONGEST_LIST}, got {len(chosen)}")
     for value in chosen:
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{name}: expected whole numbers from 0, got {value!r}")
+            raise ConfigError(f"{name}: expected whole numbers from 0, got {_shown(value)}")
+        if value > LARGEST_SEED:
+            raise ConfigError(
+                f"{name}: expected whole numbers from 0 to {LARGEST_SEED}, got {_shown(value)}"
+            )
     if len(set(chosen)) < len(chosen):
         raise ConfigError(f"{name}: expected different numbers, got {list(chosen)}")

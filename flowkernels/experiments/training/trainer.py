@@ -8,6 +8,7 @@ import importlib.util
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -25,10 +26,18 @@ from flowkernels.experiments.training.checkpoint import (
 )
 from flowkernels.experiments.training.config import RunConfig
 from flowkernels.experiments.training.history import History
+from flowkernels.experiments.training.lock import training_lock
 from flowkernels.experiments.training.module import FlowModule, NonFiniteError
 from flowkernels.experiments.training.progress import progress_callback
+from flowkernels.experiments.training.recovery import (
+    newest_whole,
+    read_checkpoint,
+    replace_damaged,
+)
+from flowkernels.experiments.training.resume import check_changes, total_steps
 from flowkernels.experiments.training.run import Run, RunError, build_flow
 from flowkernels.experiments.training.settings import ConfigError
+from flowkernels.experiments.training.size import check_memory
 
 __all__ = ["cpu_threads", "data_module", "fit", "make_trainer"]
 
@@ -69,9 +78,11 @@ def fit(
     weights and metrics.csv included.
 
     Args:
-        config: the configuration; when resuming, that of the run.
+        config: the configuration. When resuming, that of the run; settings that do not declare
+            why a run keeps them may differ. The schedule then goes on by
+            :func:`flowkernels.experiments.training.resume.total_steps`.
         folder: the run's folder.
-        resume: continue from the newest checkpoint, or start if there is none.
+        resume: continue from the newest undamaged checkpoint, or start if there is none.
         tensorboard: also write TensorBoard events.
         progress: show the progress.
 
@@ -79,31 +90,57 @@ def fit(
         The module in its final state.
 
     Raises:
-        RunError: the folder already contains a run and ``resume`` is not set.
+        RunError: the folder already contains a run and ``resume`` is not set, another process
+            trains in it, or all its checkpoints are damaged.
         ConfigError: the configuration does not fit the data, or differs from the run's.
         DataError: the data are missing or damaged.
         NonFiniteError: the loss is not finite; the message names the last good checkpoint.
         KeyboardInterrupt: the user interrupted training.
     """
     run = Run(folder)
-    config = _with_threads(run, config, resume)
-    data = data_module(config)
-    module = FlowModule(
-        build_flow(config, data.dataset.shape),
-        learning_rate=config.learning_rate,
-        weight_decay=config.weight_decay,
-        schedule=config.schedule,
-        warmup_steps=config.warmup_steps,
-        total_steps=config.epochs * data.steps_in_epoch(config.devices),
-        look_every=config.log_every,
-    )
-    trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
-    # After the checks, so that a run that cannot be trained leaves no folder.
-    if not run.config_file.exists():
-        config.save(run.config_file)
-    if len(data.val_images) == 0:
-        trainer.limit_val_batches = 0
-    checkpoint = str(run.last) if resume and run.last.exists() else None
+    # Lightning starts further processes by running the command again, after the first has written
+    # to the folder; they train under its lock.
+    first = not getattr(rank_zero_only, "rank", 0)
+    with contextlib.ExitStack() as held:
+        if first and run.config_file.exists():
+            held.enter_context(training_lock(run.path))
+        config = _settled(run, config, resume, first)
+        data = data_module(config)
+        flow = build_flow(config, data.dataset.shape)
+        trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
+        _check_size(config, data, trainer)
+        # After the checks, so that a run that cannot be trained leaves no folder.
+        if first and not run.config_file.exists():
+            held.enter_context(training_lock(run.path))
+            config = _settled(run, config, resume, first)  # another process may have been faster
+        run.check_links()
+        state = _resumed_state(run, first) if resume else None
+        module = FlowModule(
+            flow,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            schedule=config.schedule,
+            warmup_steps=config.warmup_steps,
+            total_steps=total_steps(config, data.steps_in_epoch(config.devices), state),
+            look_every=config.log_every,
+        )
+        if first and not (run.config_file.exists() and run.config() == config):
+            config.save(run.config_file)
+        if len(data.val_images) == 0:
+            trainer.limit_val_batches = 0
+        _fit(trainer, module, data, config, run, str(run.last) if state is not None else None)
+    return module
+
+
+def _fit(
+    trainer: pl.Trainer,
+    module: FlowModule,
+    data: ImageDataModule,
+    config: RunConfig,
+    run: Run,
+    checkpoint: str | None,
+) -> None:
+    """Lightning's training, with this package's errors."""
     try:
         with warnings.catch_warnings(), cpu_threads(config.threads):
             _silence_lightning()
@@ -113,7 +150,53 @@ def fit(
     except SystemExit as error:
         # Lightning converts Ctrl-C to exit(1).
         raise KeyboardInterrupt from error
-    return module
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(config, error) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error):
+            raise _out_of_memory(config, error) from error
+        if config.devices > 1 and _is_lost_process(error):
+            raise RunError(
+                f"another process of this training ended, so this one cannot go on "
+                f"({str(error).strip().splitlines()[0][:200]}). To resume: "
+                f"flowkernels train {run.path} --resume"
+            ) from error
+        raise
+
+
+def _resumed_state(run: Run, first: bool) -> dict[str, Any] | None:
+    """The newest whole checkpoint, which is then ``last``; None if there is none."""
+    found = newest_whole(run)
+    if found is None:
+        return None
+    name, state = found
+    if first and name != "last":
+        replace_damaged(run, name)
+    return state
+
+
+def _check_size(config: RunConfig, data: ImageDataModule, trainer: pl.Trainer) -> None:
+    """Raise if a training step on the CPU certainly does not fit the memory."""
+    if trainer.strategy.root_device.type == "cpu":
+        batch = min(config.batch_size, len(data.train_images))
+        check_memory(config, data.dataset.shape, batch=batch)
+
+
+def _out_of_memory(config: RunConfig, error: BaseException) -> ConfigError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return ConfigError(
+        f"batch_size, hidden, steps, levels: a training step with {config.batch_size}, "
+        f"{config.hidden}, {config.steps} and {config.levels} needs more memory than there is "
+        f"({reason})"
+    )
+
+
+def _is_lost_process(error: RuntimeError) -> bool:
+    """Whether a collective operation failed because a process at its other end is gone."""
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(
+        sign in text for sign in ("gloo", "connection closed by peer", "connection reset", "nccl")
+    )
 
 
 @contextlib.contextmanager
@@ -170,7 +253,7 @@ def make_trainer(
         raise ConfigError(f"devices: {error}") from error
 
 
-def _with_threads(run: Run, config: RunConfig, resume: bool) -> RunConfig:
+def _settled(run: Run, config: RunConfig, resume: bool, first: bool) -> RunConfig:
     """The configuration with its number of threads: the current one, or that of a resumed run."""
     threads = config.threads or max(1, torch.get_num_threads() // config.devices)
     settled = dataclasses.replace(config, threads=threads)
@@ -179,17 +262,13 @@ def _with_threads(run: Run, config: RunConfig, resume: bool) -> RunConfig:
     existing = run.config()
     if config.threads is None:
         settled = dataclasses.replace(config, threads=existing.threads)
-    # Lightning starts further processes by running the command again, after the first has written
-    # to the folder.
-    if getattr(rank_zero_only, "rank", 0):
+    if not first:
         return settled
     if not resume:
         raise RunError(
             f"{run.path}: already contains a run; resume it with --resume, or choose another folder"
         )
-    if changed := existing.differences(settled):
-        names = ", ".join(f"{name} ({a!r} -> {b!r})" for name, (a, b) in changed.items())
-        raise ConfigError(f"{run.path}: a resumed run keeps its settings, got {names}")
+    check_changes(run, existing, settled)
     return settled
 
 
@@ -217,7 +296,7 @@ def _recovery_advice(run: Run) -> str:
         "--warmup-steps may help."
     )
     if run.last.exists():
-        step = torch.load(run.last, map_location="cpu", weights_only=True)["global_step"]
+        step = read_checkpoint(run.last)["global_step"]
         return f"The last good checkpoint is {run.last} (step {step}). {advice}"
     return f"No checkpoint was written before that. {advice}"
 

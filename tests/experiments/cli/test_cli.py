@@ -136,7 +136,7 @@ def test_user_errors_give_one_message(trained, command, tmp_path, arguments, mes
 
 
 def test_divergence_has_its_own_status(command, tmp_path):
-    absurd = ("--learning-rate", 1e20, "--warmup-steps", 0, "--schedule", "constant")
+    absurd = ("--learning-rate", 1e3, "--epochs", 30, "--warmup-steps", 0, "--schedule", "constant")
     status, _, error = command("train", tmp_path / "run", *TINY, *absurd)
     assert status == 1
     assert "stopped: step" in error

@@ -65,6 +65,6 @@ def test_the_first_step_leaves_no_checkpoint(tmp_path, tiny, poison):
 
 
 def test_huge_learning_rate_gives_the_same_message(tmp_path, tiny):
-    config = tiny(learning_rate=1e20, warmup_steps=0, schedule="constant")
+    config = tiny(learning_rate=1e3, epochs=30, warmup_steps=0, schedule="constant")
     with pytest.raises(NonFiniteError, match=r"^step \d+ \(epoch \d+\): the loss is"):
         fit(config, tmp_path / "run", progress=False)

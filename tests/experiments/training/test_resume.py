@@ -149,14 +149,39 @@ def test_run_is_neither_overwritten_nor_changed(tmp_path, tiny):
     fit(config, tmp_path / "run", progress=False)
     with pytest.raises(RunError, match="already contains a run; resume it with --resume"):
         fit(config, tmp_path / "run", progress=False)
-    with pytest.raises(ConfigError, match=r"keeps its settings, got seed \(0 -> 7\)"):
+    with pytest.raises(ConfigError, match=r"keeps its settings, got seed \(0 -> 7\): the order of"):
         fit(tiny(epochs=1, seed=7), tmp_path / "run", resume=True, progress=False)
 
 
-def test_truncated_history_is_an_error(tmp_path, tiny):
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("damage", ["lost", "cut", "changed"])
+def test_history_is_restored_from_the_checkpoint(tmp_path, tiny, caplog, finished, damage):
     run = Run(tmp_path / "run")
     fit(tiny(), run.path, progress=False)
-    run.previous.replace(run.last)
+    text = run.history_file.read_text()
+    if not finished:
+        run.previous.replace(run.last)
+    if damage == "lost":
+        run.history_file.unlink()
+    else:
+        run.history_file.write_text(text[:40] if damage == "cut" else text.replace("5", "6"))
+    fit(tiny(), run.path, resume=True, progress=False)
+    assert run.history_file.read_text() == text
+    assert "metrics.csv was lost or changed; restored from the checkpoint" in caplog.text
+
+
+def test_a_checkpoint_without_history_names_the_loss(tmp_path, tiny):
+    """Those of older versions have no text, only its length."""
+    run = Run(tmp_path / "run")
+    fit(tiny(), run.path, progress=False)
+    state = torch.load(run.last, weights_only=True)
+    (history,) = (value for name, value in state["callbacks"].items() if "History" in name)
+    del history["text"]
+    torch.save(state, run.last)
+    whole = run.history_file.read_text()
     run.history_file.write_text("step\n")
     with pytest.raises(RunError, match=r"metrics\.csv: expected at least the .* bytes"):
         fit(tiny(), run.path, resume=True, progress=False)
+    run.history_file.write_text(whole)
+    fit(tiny(), run.path, resume=True, progress=False)
+    assert run.history_file.read_text() == whole

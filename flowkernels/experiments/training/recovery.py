@@ -1,0 +1,109 @@
+"""Reading the checkpoints of a run, damaged ones included."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from flowkernels.experiments.data.errors import DamagedFileError
+from flowkernels.experiments.data.tensor_file import load_tensors
+from flowkernels.experiments.training.run import Run, RunError
+
+__all__ = ["newest_whole", "read_checkpoint", "replace_damaged", "whole_checkpoints"]
+
+log = logging.getLogger(__name__)
+
+# What the other parts of a checkpoint's reader rely on.
+_PARTS = {"global_step": int, "epoch": int, "state_dict": dict, "event_shape": list}
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The content of a checkpoint, verified.
+
+    Raises:
+        RunError: it cannot be read, is damaged, or is no checkpoint; the message names the file.
+    """
+    try:
+        state = load_tensors(path)
+    except DamagedFileError as error:
+        raise RunError(str(error)) from error
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if not isinstance(state, dict):
+        raise RunError(f"{path}: expected a checkpoint, found a file of {type(state).__name__}")
+    for name, kind in _PARTS.items():
+        if not isinstance(state.get(name), kind) or isinstance(state[name], bool):
+            raise RunError(
+                f"{path}: expected a checkpoint of a flow's training, its {name} is missing or "
+                "wrong"
+            )
+    return state
+
+
+def whole_checkpoints(run: Run, *, besides: Path | None = None) -> dict[str, int]:
+    """The undamaged checkpoints of a run: name -> step, the newest first."""
+    steps = {}
+    for name, path in run.known.items():
+        if path.is_file() and path != besides:
+            try:
+                steps[name] = int(read_checkpoint(path)["global_step"])
+            except RunError:
+                continue
+    return dict(sorted(steps.items(), key=lambda entry: -entry[1]))
+
+
+def newest_whole(run: Run) -> tuple[str, dict[str, Any]] | None:
+    """The name and content of the checkpoint from which to resume; None if the run has none.
+
+    That is ``last``. If it is damaged or missing, it is the newest undamaged one of ``previous``
+    and ``best``, and a warning says so.
+
+    Raises:
+        RunError: there are checkpoints, and all are damaged; the message names each.
+    """
+    there = {name: path for name, path in run.known.items() if path.exists()}
+    if not there:
+        return None
+    faults = []
+    if "last" in there:
+        try:
+            return "last", read_checkpoint(run.last)
+        except RunError as error:
+            faults.append(str(error))
+    else:
+        faults.append(f"{run.last}: is missing")
+    whole = whole_checkpoints(run, besides=run.last)
+    if whole:
+        name, step = next(iter(whole.items()))
+        log.warning("%s. Resuming from %s (step %d)", faults[0], run.known[name], step)
+        return name, read_checkpoint(run.known[name])
+    for name in there:
+        if name != "last":
+            try:
+                read_checkpoint(there[name])
+            except RunError as error:
+                faults.append(str(error))
+    raise RunError(
+        "\n".join(faults)
+        + f"\nNo checkpoint of this run can be read. Put a copy of one in its place, or remove "
+        f"{run.checkpoints} to train from the start."
+    )
+
+
+def replace_damaged(run: Run, name: str) -> None:
+    """Put the checkpoint ``name`` in the place of ``last``; a damaged ``last`` is kept aside.
+
+    It must not stay: the next save would make it the ``previous`` one.
+    """
+    if run.last.exists():
+        run.last.replace(run.last.with_name("last.damaged"))
+    spare = run.last.with_suffix(".tmp")
+    spare.unlink(missing_ok=True)
+    try:
+        spare.hardlink_to(run.known[name])
+    except OSError:
+        shutil.copyfile(run.known[name], spare)
+    spare.replace(run.last)

@@ -1,0 +1,95 @@
+"""How large a flow is, known before it is built."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.settings import ConfigError
+
+__all__ = ["check_memory", "check_shape", "fewest_activations", "fewest_parameters", "memory"]
+
+_MOST_VALUES = 1 << 24
+
+
+def check_shape(event_shape: Sequence[Any]) -> tuple[int, int, int]:
+    """The shape of an image, verified.
+
+    Raises:
+        ConfigError: it is not (C, H, W), or the image would have more than 2^24 values.
+
+    Example:
+        >>> check_shape([1, 28, 28])
+        (1, 28, 28)
+    """
+    sizes = tuple(event_shape)
+    whole = all(isinstance(size, int) and not isinstance(size, bool) for size in sizes)
+    if len(sizes) != 3 or not whole or min(sizes) < 1 or math.prod(sizes) > _MOST_VALUES:
+        shown = repr(sizes) if len(sizes) < 8 else f"{len(sizes)} values"
+        raise ConfigError(
+            f"event_shape: expected (C, H, W) of at most {_MOST_VALUES} values, got {shown[:100]}"
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def fewest_parameters(config: RunConfig, event_shape: tuple[int, int, int]) -> int:
+    """A lower bound of the number of parameters.
+
+    Every step has a 1x1 convolution of hidden by hidden channels and, on C' >= 2 C channels, ones
+    of C' by C', C'/2 by hidden (3x3) and hidden by C' (3x3).
+    """
+    channels = 2 * event_shape[0]
+    step = config.hidden**2 + channels**2 + 9 * config.hidden * (channels // 2 + channels)
+    return config.levels * config.steps * step
+
+
+def fewest_activations(config: RunConfig, event_shape: tuple[int, int, int], batch: int) -> int:
+    """A lower bound of the numbers that the backward pass of a batch needs.
+
+    Those are the two hidden layers of every step of the first level, where the image has half its
+    height and width.
+    """
+    _, height, width = event_shape
+    return 2 * config.steps * batch * config.hidden * (height // 2) * (width // 2)
+
+
+def memory() -> int | None:
+    """The bytes of this machine's memory; None if the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def check_memory(
+    config: RunConfig, event_shape: tuple[int, int, int], *, batch: int | None = None
+) -> None:
+    """Raise if a flow certainly does not fit the memory.
+
+    Args:
+        config: its settings.
+        event_shape: of the images.
+        batch: images of a training step on the CPU: counts gradients, AdamW's two moments and the
+            activations, too. None for the weights alone.
+
+    Raises:
+        ConfigError: it does not fit; the message names the settings that decide.
+    """
+    size = 8 if config.precision == "64-true" else 4
+    parameters = fewest_parameters(config, event_shape)
+    needed, decisive = size * parameters, "levels, steps, hidden"
+    if batch is not None:
+        needed *= 4
+        activations = size * fewest_activations(config, event_shape, batch)
+        if activations > needed:
+            decisive = "batch_size, steps, hidden"
+        needed += activations
+    available = memory()
+    if available is not None and needed > available:
+        raise ConfigError(
+            f"{decisive}: a flow of at least {parameters:,} parameters needs at least "
+            f"{needed / 2**30:,.0f} GiB of memory, this machine has {available / 2**30:,.0f}"
+        )
