@@ -14,6 +14,7 @@ from flowkernels.experiments.cli.evaluate import LABELS, evaluate_run, print_sco
 from flowkernels.experiments.cli.pictures import draw_interpolation, draw_samples
 from flowkernels.experiments.cli.train import run_training
 from flowkernels.experiments.data import ImageDataset
+from flowkernels.experiments.data.files import write_json
 from flowkernels.experiments.training import Run, RunConfig
 
 __all__ = ["DEMO", "demo", "steps_that_fit"]
@@ -42,7 +43,7 @@ def demo(
         "demo"
     ),
     minutes: Annotated[
-        float, typer.Option(help="Approximate time for training and scoring.", min=0.1)
+        float, typer.Option(help="Approximate time for training and scoring.", min=0.1, max=100_000)
     ] = 4.0,
 ) -> None:
     """Train a small vMF flow on Fashion-MNIST, score it, sample and interpolate: about 5 minutes.
@@ -66,6 +67,7 @@ def demo(
     with cpu_threads(settings.threads):
         result = evaluate_run(run, checkpoint="last")
     print_scores(result)
+    write_json(run.path / "metrics.json", result)
     typer.echo("3/3 Drawing pictures")
     name = "diagonal_gaussian_logit"
     references = {LABELS[name]: result["scores"][name]["bpd"]}

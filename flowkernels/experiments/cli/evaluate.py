@@ -45,13 +45,20 @@ def evaluate(
     folder = Run(run)
     result = evaluate_run(folder, checkpoint=checkpoint, limit=limit, data_dir=data_dir)
     print_scores(result)
-    typer.echo(f"Written to {folder.path / 'metrics.json'}")
+    target = folder.path / "metrics.json"
+    try:
+        write_json(target, result)
+    except OSError as error:
+        # The scores are printed, and a run on a read-only disk can be evaluated.
+        typer.echo(f"Not written to {target}: {error.strerror or error}", err=True)
+    else:
+        typer.echo(f"Written to {target}")
 
 
 def evaluate_run(
     run: Run, *, checkpoint: str = "best", limit: int | None = None, data_dir: str | None = None
 ) -> dict[str, Any]:
-    """Score a run and write ``metrics.json``; returns its content."""
+    """The scores of a run, the content of ``metrics.json``."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -74,7 +81,7 @@ def evaluate_run(
             test,
             on_batch=lambda count: progress.advance(task, count),
         )
-    result = {
+    return {
         "run": str(run.path),
         **origin,
         "data": data.dataset.name,
@@ -83,8 +90,6 @@ def evaluate_run(
         "scores": scores,
         "round_trip_error": round_trip_error(flow, test[:500]),
     }
-    write_json(run.path / "metrics.json", result)
-    return result
 
 
 def print_scores(result: dict[str, Any]) -> None:

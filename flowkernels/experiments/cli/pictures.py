@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,13 @@ from flowkernels.experiments.training import ConfigError, Run
 
 __all__ = ["draw_interpolation", "draw_samples", "interpolate", "sample"]
 
+_MOST_PIXELS = 1 << 27
 _Run = Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")]
 _Checkpoint = Annotated[
     str, typer.Option(help="`best`, `last`, `previous`, or the path of a checkpoint.")
 ]
-_Seed = Annotated[int, typer.Option(help="Seed of the choice of images.", min=0)]
-_Scale = Annotated[int, typer.Option(help="Picture pixels per image pixel.", min=1)]
+_Seed = Annotated[int, typer.Option(help="Seed of the choice of images.", min=0, max=2**64 - 1)]
+_Scale = Annotated[int, typer.Option(help="Picture pixels per image pixel.", min=1, max=64)]
 
 
 def sample(
@@ -24,8 +26,8 @@ def sample(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The PNG. [default: RUN/samples.png]")
     ] = None,
-    rows: Annotated[int, typer.Option(help="Rows of the grid.", min=1)] = 8,
-    columns: Annotated[int, typer.Option(help="Columns of the grid.", min=1)] = 12,
+    rows: Annotated[int, typer.Option(help="Rows of the grid.", min=1, max=1000)] = 8,
+    columns: Annotated[int, typer.Option(help="Columns of the grid.", min=1, max=1000)] = 12,
     seed: _Seed = 0,
     checkpoint: _Checkpoint = "best",
     scale: _Scale = 2,
@@ -47,8 +49,8 @@ def interpolate(
         Path | None,
         typer.Option("--output", "-o", help="The PNG. [default: RUN/interpolation.png]"),
     ] = None,
-    pairs: Annotated[int, typer.Option(help="Rows: pairs of test images.", min=1)] = 8,
-    points: Annotated[int, typer.Option(help="Columns: points on the path.", min=2)] = 11,
+    pairs: Annotated[int, typer.Option(help="Rows: pairs of test images.", min=1, max=1000)] = 8,
+    points: Annotated[int, typer.Option(help="Columns: points on the path.", min=2, max=1000)] = 11,
     path: Annotated[
         str | None,
         typer.Option(help="Path in the latent space. [default: the base's own]"),
@@ -83,6 +85,7 @@ def draw_samples(
     from flowkernels.experiments.evaluation import fixed_noise, save_grid
 
     flow, _ = run.load_flow(checkpoint)
+    _check_picture(flow.event_shape, size, scale, "rows, columns, scale")
     with fixed_noise(seed):
         images = flow.sample(size)
     return save_grid(images, target, scale=scale)
@@ -107,6 +110,7 @@ def draw_interpolation(
     if path is not None and path not in path_names():
         raise ConfigError(f"path: expected one of {', '.join(path_names())}, got {path!r}")
     flow, _ = run.load_flow(checkpoint)
+    _check_picture(flow.event_shape, size, scale, "pairs, points, scale")
     test = data_module(run.config()).dataset.test
     pairs, points = size
     if 2 * pairs > len(test):
@@ -117,3 +121,17 @@ def draw_interpolation(
     with torch.no_grad():
         images = flow.interpolate(ends[:pairs], ends[pairs:], t, path)
     return save_grid(images, target, scale=scale)
+
+
+def _check_picture(
+    event_shape: Sequence[int], size: tuple[int, int], scale: int, settings: str
+) -> None:
+    """Raise if a grid of images would be a picture that no viewer shows."""
+    height, width = (
+        count * side * scale for count, side in zip(size, event_shape[1:], strict=True)
+    )
+    if height * width > _MOST_PIXELS:
+        raise ConfigError(
+            f"{settings}: expected a picture of at most {_MOST_PIXELS} pixels, got "
+            f"{height} x {width}"
+        )

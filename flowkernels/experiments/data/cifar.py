@@ -22,6 +22,8 @@ __all__ = ["load_cifar10", "read_cifar_batch"]
 _SHAPE = (3, 32, 32)
 _RECORD = 1 + 3 * 32 * 32
 _CLASSES = 10
+# A file of the original has 10,000.
+_MOST_RECORDS = 100_000
 
 
 def read_cifar_batch(path: str | os.PathLike[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,9 +33,10 @@ def read_cifar_batch(path: str | os.PathLike[str]) -> tuple[torch.Tensor, torch.
         Images (N, 3, 32, 32) and labels (N,), both uint8.
 
     Raises:
-        DataError: the size is not a whole number of records, or a label is not a class.
+        DataError: the size is not a whole number of records or above 100,000 of them, or a label
+            is not a class.
     """
-    content = read_bytes(Path(path))
+    content = read_bytes(Path(path), most=_MOST_RECORDS * _RECORD)
     if not content or len(content) % _RECORD:
         raise DataError(
             f"{path}: expected a whole number of records of {_RECORD} bytes (a label and "

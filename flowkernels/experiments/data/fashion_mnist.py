@@ -7,10 +7,13 @@ Machine Learning Algorithms" (2017), arXiv 1708.07747.
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flowkernels.experiments.data.dataset import ImageDataset
@@ -25,7 +28,12 @@ log = logging.getLogger(__name__)
 
 DEBIAN_PACKAGE = "dataset-fashion-mnist"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+# The authors' repository, by https; then the host that they name, which has only http. The
+# checksums below hold for both.
+URLS = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+)
 
 # Checksums of the unpacked content: mirrors use different gzip headers.
 SHA256 = {
@@ -33,6 +41,14 @@ SHA256 = {
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+# Their sizes: no more is unpacked, whatever a download holds.
+SIZES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 28 * 28,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
 }
 
 
@@ -65,7 +81,8 @@ def locate_fashion_mnist() -> Path:
         if all(find_idx(folder, stem) for stem in SHA256):
             return folder
     answers = []
-    ways: tuple[Callable[[Path], None], ...] = (_fetch_from_web, _fetch_from_debian)
+    ways: list[Callable[[Path], None]] = [partial(_fetch_from_web, url) for url in URLS]
+    ways.append(_fetch_from_debian)
     for way in ways:
         try:
             way(cached)
@@ -83,14 +100,16 @@ def locate_fashion_mnist() -> Path:
     )
 
 
-def _fetch_from_web(folder: Path) -> None:
-    for stem in SHA256:
-        url = f"{URL}{stem}.gz"
+def _fetch_from_web(base: str, folder: Path) -> None:
+    for stem, size in SIZES.items():
+        url = f"{base}{stem}.gz"
         log.info("fetching %s", url)
-        packed = download(url)
+        # Compression never makes a file much longer.
+        packed = download(url, most=size + 4096)
         try:
-            content = gzip.decompress(packed)
-        except (gzip.BadGzipFile, EOFError, OSError) as error:
+            with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+                content = file.read(size + 1)
+        except (gzip.BadGzipFile, EOFError, OSError, zlib.error) as error:
             raise DataError(
                 f"{url}: expected a gzip file, got {len(packed)} other bytes"
             ) from error
@@ -105,10 +124,13 @@ def _fetch_from_debian(folder: Path) -> None:
             path = find_idx(unpacked, stem)
             if path is None:
                 raise DataError(f"package {DEBIAN_PACKAGE}: expected {stem} in it, found none")
-            _store(folder, stem, read_bytes(path), source=f"{DEBIAN_PACKAGE}: {path.name}")
+            content = read_bytes(path, most=SIZES[stem])
+            _store(folder, stem, content, source=f"{DEBIAN_PACKAGE}: {path.name}")
 
 
 def _store(folder: Path, stem: str, content: bytes, *, source: str) -> None:
+    if len(content) > SIZES[stem]:
+        raise DataError(f"{source}: expected {SIZES[stem]} bytes unpacked, found more")
     if (found := sha256(content)) != SHA256[stem]:
         raise DataError(
             f"{source}: expected content with SHA-256 {SHA256[stem]}, found {found} "

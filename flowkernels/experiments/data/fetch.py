@@ -47,21 +47,25 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def download(url: str, *, timeout: float = 15.0) -> bytes:
+def download(url: str, *, most: int, timeout: float = 15.0) -> bytes:
     """The content of ``url``; the caller verifies its checksum.
 
     Args:
         url: http or https (or file, in tests).
+        most: the largest number of bytes to accept.
         timeout: in seconds.
 
     Raises:
-        DataError: the download failed.
+        DataError: the download failed, or there is more than ``most``.
     """
-    parts = []
+    parts, left = [], most
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
-            while chunk := answer.read(_CHUNK):
+            while chunk := answer.read(min(_CHUNK, left + 1)):
                 parts.append(chunk)
+                left -= len(chunk)
+                if left < 0:
+                    raise DataError(f"{url}: expected at most {most} bytes, got more")
     except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise DataError(f"{url}: could not be fetched ({reason})") from error

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
+import stat
+import zipfile
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +24,9 @@ __all__ = ["Table", "load_table"]
 
 Array = npt.NDArray[np.float64]
 _SPLITS = ("train", "val", "test")
+# Of one array of an archive, which may be packed a thousandfold; of a file, it is the file's size.
+_MOST_BYTES = 1 << 32
+_LONGEST_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -77,9 +86,13 @@ def load_table(
     if file.suffix not in readers:
         raise DataError(f"{file}: expected a table in {', '.join(readers)}")
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise DataError(f"{file}: expected a file")
         parts = readers[file.suffix](file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
+    except MemoryError as error:
+        raise DataError(f"{file}: needs more memory than there is") from error
     for name, rows in parts.items():
         _check(file, name, rows)
     if len(parts) == 1:
@@ -90,55 +103,105 @@ def load_table(
 
 def _read_npy(file: Path) -> dict[str, Array]:
     try:
-        return {"array": np.load(file, allow_pickle=False)}
+        with file.open("rb") as stream:
+            _check_announced(str(file), stream, os.fstat(stream.fileno()).st_size)
+            stream.seek(0)
+            return {"array": np.lib.format.read_array(stream, allow_pickle=False)}
     except (ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{file}: expected a NumPy array ({error})") from error
 
 
 def _read_npz(file: Path) -> dict[str, Array]:
-    import zipfile
-
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            names = arrays.files
-            if set(names) != set(_SPLITS) and len(names) != 1:
+        with zipfile.ZipFile(file) as archive:
+            records = {
+                record.filename.removesuffix(".npy"): record for record in archive.infolist()
+            }
+            if set(records) != set(_SPLITS) and len(records) != 1:
                 raise DataError(
                     f"{file}: expected arrays train, val and test, or one array; "
-                    f"found {', '.join(names) or 'none'}"
+                    f"found {', '.join(list(records)[:10]) or 'none'}"
                 )
-            return {name: arrays[name] for name in names}
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+            return {name: _read_member(file, archive, record) for name, record in records.items()}
+    except (OSError, DataError):
+        raise
+    except Exception as error:  # a crafted archive can make the readers raise anything
         raise DataError(f"{file}: expected an archive of NumPy arrays ({error})") from error
 
 
+def _read_member(file: Path, archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> Array:
+    name = f"{file}: {record.filename}"
+    if record.file_size > _MOST_BYTES:
+        raise DataError(f"{name}: expected at most {_MOST_BYTES} bytes unpacked")
+    with archive.open(record) as stream:
+        _check_announced(name, stream, record.file_size)
+    with archive.open(record) as stream:
+        values: Array = np.lib.format.read_array(stream, allow_pickle=False)
+        return values
+
+
+def _check_announced(name: str, stream: IO[bytes], size: int) -> None:
+    """Raise unless a NumPy array's header announces as many bytes as the file has.
+
+    NumPy allocates what a header claims before it reads.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise DataError(f"{name}: expected version 1 or 2 of NumPy's format, got {version}")
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    shape, _, dtype = read(stream)
+    announced = stream.tell() + math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and announced != size:
+        raise DataError(
+            f"{name}: expected {announced} bytes for {dtype} {shape}, found {size}: the file is "
+            f"{'truncated' if size < announced else 'longer than its header says'}"
+        )
+
+
 def _read_csv(file: Path) -> dict[str, Array]:
-    rows: list[list[float]] = []
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.reader(lines)
+    values, columns = array("d"), 0
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        reader = csv.reader(_lines(file, text))
         try:
             for cells in reader:
                 if not cells:
                     continue
                 numbers = [_number(cell) for cell in cells]
-                if not rows and all(number is None for number in numbers):
+                if not columns and all(number is None for number in numbers):
                     continue  # the header line
                 if None in numbers:
                     column = numbers.index(None)
                     raise DataError(
                         f"{file}: line {reader.line_num}, column {column + 1}: expected a number, "
-                        f"got {cells[column]!r}"
+                        f"got {cells[column][:100]!r}"
                     )
-                if rows and len(numbers) != len(rows[0]):
+                columns = columns or len(numbers)
+                if len(numbers) != columns:
                     raise DataError(
-                        f"{file}: line {reader.line_num}: expected {len(rows[0])} columns, "
+                        f"{file}: line {reader.line_num}: expected {columns} columns, "
                         f"got {len(numbers)}"
                     )
-                rows.append([number for number in numbers if number is not None])
+                values.extend(number for number in numbers if number is not None)
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{file}: expected text with commas ({error})") from error
-    return {"table": np.array(rows, dtype=np.float64).reshape(len(rows), -1 if rows else 0)}
+    table = np.frombuffer(values, np.float64) if values else np.empty(0)
+    return {"table": table.reshape(-1, columns) if columns else table.reshape(0, 0)}
+
+
+def _lines(file: Path, text: IO[str]) -> Iterator[str]:
+    """The lines of a text, each of bounded length: a reader holds a whole line in memory."""
+    number = 0
+    while line := text.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise DataError(f"{file}: line {number}: expected at most {_LONGEST_LINE} characters")
+        yield line
 
 
 def _number(cell: str) -> float | None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from flowkernels.experiments.data.dataset import ImageDataset
 from flowkernels.experiments.data.errors import DataError
 from flowkernels.experiments.data.extras import require
-from flowkernels.experiments.data.files import atomic_write
+from flowkernels.experiments.data.tensor_file import load_tensors, save_tensors
 from flowkernels.experiments.evaluation.noise import fixed_noise
 
 __all__ = ["Classifier", "Extractor", "inception", "trained_classifier"]
@@ -127,18 +127,19 @@ def trained_classifier(
         _train(net, dataset.train, dataset.train_labels.long(), epochs, batch_size)
     _set_unit(net, dataset.train)
     net.accuracy = _accuracy(net, dataset.test, dataset.test_labels.long())
-    with atomic_write(file) as stream:
-        torch.save({"accuracy": net.accuracy, "state": net.state_dict()}, stream)
+    save_tensors(file, {"accuracy": net.accuracy, "state": net.state_dict()})
     return net.eval()
 
 
 def _read(net: Classifier, file: Path) -> Classifier:
-    kept = torch.load(file, map_location="cpu", weights_only=True)
+    kept = load_tensors(file)
     try:
         net.load_state_dict(kept["state"])
-    except RuntimeError as error:
-        raise DataError(f"{file}: expected a classifier of these images ({error})") from error
-    net.accuracy = float(kept["accuracy"])
+        net.accuracy = float(kept["accuracy"])
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"{file}: expected a classifier of these images ({error}); remove it to train one"
+        ) from error
     return net.eval()
 
 

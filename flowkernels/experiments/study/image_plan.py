@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["OWN", "REAL", "Evaluation", "ImagePlan", "Model", "task_name"]
 
+_MOST_MODELS = 1000
+# It becomes the name of a folder.
+_LONGEST_NAME = 100
 OWN = "own"
 REAL = "real-images"
 
@@ -94,7 +97,7 @@ class ImagePlan:
     models: tuple[Model, ...]
     seeds: tuple[int, ...] = seeds((0,), "Seeds of each model.")
     evaluation: Evaluation = Evaluation()
-    title: str = "Bases and paths"
+    title: str = text("Bases and paths", "Of the table.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> Self:
@@ -105,9 +108,10 @@ class ImagePlan:
         """
         parts: dict[str, Any] = dict(values)
         parts["run"] = RunConfig.from_dict(parts.get("run", {}), source=f"{source}: run")
-        parts["models"] = tuple(
-            _model(entry, parts["run"], source) for entry in parts.get("models", ())
-        )
+        models = parts.get("models", [])
+        if not isinstance(models, list) or len(models) > _MOST_MODELS:
+            raise ConfigError(f"{source}: models: expected a list of at most {_MOST_MODELS}")
+        parts["models"] = tuple(_model(entry, parts["run"], source) for entry in models)
         parts["evaluation"] = from_plain(
             Evaluation, parts.get("evaluation", {}), f"{source}: evaluation"
         )
@@ -134,13 +138,31 @@ def task_name(model: Model, seed: int) -> str:
 
 def _model(entry: Any, run: RunConfig, source: str) -> Model:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise ConfigError(f"{source}: models: expected mappings with a name, got {entry!r}")
+        raise ConfigError(
+            f"{source}: models: expected mappings with a name, got {repr(entry)[:100]}"
+        )
+    if not re.search("[a-z0-9]", entry["name"].lower()[:_LONGEST_NAME]) or (
+        len(entry["name"]) > _LONGEST_NAME
+    ):
+        raise ConfigError(
+            f"{source}: models: expected names with a letter or digit, of at most "
+            f"{_LONGEST_NAME} characters, got {entry['name'][:100]!r}"
+        )
     settings = {k: v for k, v in entry.items() if k not in ("name", "paths", "paper")}
     where = f"{source}: models: {entry['name']}"
     RunConfig.from_dict({**run.to_dict(), **settings}, source=where)
-    paths = tuple(entry.get("paths", (OWN,)))
+    paths = entry.get("paths", [OWN])
+    paths = tuple(paths) if isinstance(paths, list) else paths
     try:
         check_names("paths", paths, [OWN, *path_names()])
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    return Model(entry["name"], settings, paths, entry.get("paper", {}))
+    return Model(entry["name"], settings, paths, _paper(entry.get("paper", {}), where))
+
+
+def _paper(given: Any, where: str) -> Mapping[str, Any]:
+    """The results of the paper, verified: `paths` has those of each path."""
+    paths = given.get("paths", {}) if isinstance(given, Mapping) else None
+    if not isinstance(paths, Mapping) or not all(isinstance(p, Mapping) for p in paths.values()):
+        raise ConfigError(f"{where}: paper: expected bpd, fid and paths, a mapping of mappings")
+    return given

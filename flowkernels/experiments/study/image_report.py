@@ -11,6 +11,7 @@ import torch
 
 from flowkernels.experiments.data.extras import require
 from flowkernels.experiments.data.files import atomic_write, write_json, write_text
+from flowkernels.experiments.data.tensor_file import load_tensors
 from flowkernels.experiments.evaluation.pictures import save_grid
 from flowkernels.experiments.study.image_plan import OWN, REAL, ImagePlan, Model, task_name
 from flowkernels.experiments.study.tables import markdown_table
@@ -197,7 +198,7 @@ def _paper(plan: ImagePlan) -> str:
 def _pictures(plan: ImagePlan, folder: Path) -> list[Path]:
     seed = plan.seeds[0]
     kept = {
-        model.folder: torch.load(folder / task_name(model, seed) / "pictures.pt", weights_only=True)
+        model.folder: load_tensors(folder / task_name(model, seed) / "pictures.pt")
         for model in plan.models
     }
     walks = [

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from flowkernels.experiments.data import ImageDataset, TensorBatches, load_dataset
-from flowkernels.experiments.data.files import atomic_write
+from flowkernels.experiments.data.tensor_file import save_tensors
 from flowkernels.experiments.evaluation import (
     Extractor,
     ImageQuality,
@@ -82,8 +82,7 @@ class Judge:
         for path in model.paths:
             result["paths"][path], material = self._walks(flow, path)
             kept |= {f"{path}.{name}": value for name, value in material.items()}
-        with atomic_write(folder / "pictures.pt") as file:
-            torch.save(kept, file)
+        save_tensors(folder / "pictures.pt", kept)
         return result
 
     def _walks(self, flow: Flow, path: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -12,8 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowkernels.experiments.data.extras import require
+from flowkernels.experiments.data.errors import DamagedFileError
 from flowkernels.experiments.data.files import sweep_unfinished, write_json
+from flowkernels.experiments.study.configuration import read_yaml
 from flowkernels.experiments.study.task import Task
 from flowkernels.experiments.training.settings import ConfigError
 
@@ -60,22 +61,19 @@ def load_study(path: str | os.PathLike[str]) -> Study:
     Raises:
         ConfigError: the file is missing or damaged, or a setting is wrong.
     """
-    yaml = require("yaml", extra="study", purpose="reading a study's configuration")
     file = Path(path)
     if not file.suffix and not file.exists():
         file = CONFIGS / f"{file.name}.yaml"
         if not file.is_file():
             names = ", ".join(sorted(f.stem for f in CONFIGS.glob("*.yaml")))
             raise ConfigError(f"{path}: expected a YAML file or one of {names}, found neither")
-    try:
-        values = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: expected YAML ({error})") from error
-    if not isinstance(values, dict) or values.get("study") not in KINDS:
-        got = values.get("study") if isinstance(values, dict) else values
-        raise ConfigError(f"{path}: study: expected {' or '.join(KINDS)}, got {got!r}")
+    values = read_yaml(file)
+    kind_name = values.get("study") if isinstance(values, dict) else values
+    # A list or a mapping cannot be looked up.
+    if not isinstance(values, dict) or not isinstance(kind_name, str) or kind_name not in KINDS:
+        raise ConfigError(
+            f"{path}: study: expected {' or '.join(KINDS)}, got {repr(kind_name)[:100]}"
+        )
     module, name = KINDS[values.pop("study")]
     kind: type[Study] = getattr(import_module(module), name)
     return kind.from_dict(values, source=str(path))
@@ -146,7 +144,19 @@ def _done(tasks: list[Task], folder: Path) -> int:
 
 def _results(tasks: list[Task], folder: Path) -> dict[str, dict[str, Any]]:
     files = {task.name: folder / task.name / "result.json" for task in tasks}
-    return {name: json.loads(f.read_text()) for name, f in files.items() if f.exists()}
+    return {name: _read_result(file) for name, file in files.items() if file.exists()}
+
+
+def _read_result(file: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        result = error
+    if not isinstance(result, dict):
+        raise DamagedFileError(
+            f"{file}: damaged, expected the results of a task; remove it to compute them again"
+        )
+    return result
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class RunConfig:
     gradient_clip: float = number(
         50.0,
         "Largest Euclidean norm of the gradient.",
-        most=1e30,
+        most=1e12,
         positive=True,
         panel=_TRAINING,
         kept=_ADAMW,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,7 +221,17 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 def make_trainer(
     config: RunConfig, run: Run, *, tensorboard: bool = False, progress: bool = True
 ) -> pl.Trainer:
-    """Lightning's trainer with this package's checkpoints and records."""
+    """Lightning's trainer with this package's checkpoints and records.
+
+    Raises:
+        ConfigError: the devices or the accelerator are not there.
+    """
+    accelerator = _accelerator(config)
+    if accelerator == "cpu" and config.devices > max(2, os.cpu_count() or 1):
+        raise ConfigError(
+            f"devices: expected at most {max(2, os.cpu_count() or 1)} on this machine's CPU, got "
+            f"{config.devices}"
+        )
     callbacks: list[pl.Callback] = [
         RandomState(config.seed),
         History(run.history_file, config.log_every),
@@ -231,7 +242,7 @@ def make_trainer(
         callbacks.insert(0, shown)
     try:
         return pl.Trainer(
-            accelerator=_accelerator(config),
+            accelerator=accelerator,
             devices=config.devices,
             strategy="ddp" if config.devices > 1 else "auto",
             precision=config.precision,  # type: ignore[arg-type]

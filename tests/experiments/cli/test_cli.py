@@ -101,6 +101,40 @@ def test_settings_from_another_run(trained, command, tmp_path):
     assert changed == {"seed": (0, 5)}
 
 
+def test_scores_are_printed_where_they_cannot_be_written(trained, command):
+    """As on a read-only disk."""
+    (trained.path / "metrics.json").mkdir()
+    status, out, error = command("evaluate", trained.path, "--limit", 20)
+    assert status == 0
+    assert "this flow" in out
+    assert f"Not written to {trained.path / 'metrics.json'}: Is a directory" in error
+
+
+def test_a_damaged_checkpoint_from_the_users_side(trained, command):
+    trained.best.write_bytes(trained.best.read_bytes()[:-100])
+    for name in ("evaluate", "sample", "interpolate"):
+        status, _, error = command(name, trained.path)
+        assert status == 2
+        assert error.startswith(f"error: {trained.best}: damaged")
+        assert "Whole in this run: last (step 10)" in error
+        assert "take one with --checkpoint last" in error
+    status, _, error = command("sample", trained.path, "--checkpoint", "last")
+    assert status == 0, error
+    trained.last.write_bytes(b"")
+    trained.previous.write_bytes(b"")
+    status, _, error = command("train", trained.path, "--resume")
+    assert (status, "Aborted" in error, "Traceback" in error) == (2, False, False)
+    assert f"{trained.last}: damaged, the file is empty" in error
+    assert f"{trained.best}: damaged" in error
+
+
+def test_longer_training_from_the_command_line(trained, command):
+    status, out, error = command("train", trained.path, "--resume", "--epochs", 3)
+    assert (status, "Trained." in out) == (0, True), error
+    assert trained.config().epochs == 3
+    assert trained.load_flow("last")[1]["step"] == 15
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -122,6 +156,19 @@ def test_settings_from_another_run(trained, command, tmp_path):
         (["interpolate", "RUN", "--path", "zigzag"], "path: expected one of "),
         (["interpolate", "RUN", "--pairs", "999"], "pairs: expected at most 180"),
         (["fly"], "fly"),
+        (["train", "NEW", "--data", "digits", "--hidden", "1000000000"], "hidden: expected"),
+        (["train", "NEW", "--data", "digits", "--devices", "1000"], "devices: expected at most"),
+        (["train", "NEW", "--threads", "1000000"], "threads: expected a whole number from 1 to"),
+        (["train", "NEW", "--seed", str(2**64)], "seed: expected a whole number from 0 to"),
+        (["train", "NEW", "--learning-rate", "1e308"], "learning_rate: expected a positive"),
+        (["train", "NEW", "--learning-rate", "nan"], "learning_rate: expected a positive"),
+        (["train", "RUN", "--resume", "--epochs", "1"], "already trained for 2 epochs"),
+        (["sample", "RUN", "--seed", str(2**64)], "'--seed'"),
+        (
+            ["sample", "RUN", "--rows", "1000", "--columns", "1000", "--scale", "64"],
+            "rows, columns",
+        ),
+        (["demo", "NEW", "--minutes", "nan"], "'--minutes'"),
     ],
 )
 def test_user_errors_give_one_message(trained, command, tmp_path, arguments, message):

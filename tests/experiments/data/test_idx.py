@@ -74,6 +74,30 @@ def test_damaged_content_names_file_expected_and_found(tmp_path, images, damage,
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda b: b[:-1], "expected 226 bytes for sizes .7, 6, 5., found 225.*truncated"),
+        (lambda b: b + b"x", "expected 226 bytes .* found more.*longer"),
+        (lambda b: b[:9], "expected an IDX header of 16 bytes .* found a file of 9"),
+    ],
+)
+def test_damage_inside_gzip(tmp_path, images, damage, message):
+    path = tmp_path / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(damage(idx_bytes(images["t10k"]))))
+    with pytest.raises(DataError, match=message):
+        read_idx(path, ndim=3)
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_a_header_that_claims_too_much(tmp_path, suffix):
+    path = tmp_path / f"train-images-idx3-ubyte{suffix}"
+    content = struct.pack(">4B3I", 0, 0, 8, 3, 2**31, 28, 28) + bytes(100)
+    path.write_bytes(gzip.compress(content) if suffix else content)
+    with pytest.raises(DataError, match=r"at most 1073741824 elements.*\(2147483648, 28, 28\)"):
+        read_idx(path, ndim=3)
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b[:40], lambda b: b"not gzip"])
 def test_damaged_gzip_is_named(folder, damage):
     path = folder / "train-images-idx3-ubyte.gz"

@@ -29,7 +29,8 @@ def nowhere(tmp_path, monkeypatch):
     """A machine without Fashion-MNIST, and small stand-in files."""
     monkeypatch.setenv("FLOWKERNELS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fm, "DEBIAN_FOLDER", tmp_path / "usr" / "share")
-    monkeypatch.setattr(fm, "URL", (tmp_path / "web").as_uri() + "/")
+    monkeypatch.setattr(fm, "URLS", ((tmp_path / "web").as_uri() + "/",))
+    monkeypatch.setattr(fm, "SIZES", {stem: len(body) for stem, body in contents().items()})
     monkeypatch.setattr(fm, "SHA256", {stem: sha256(body) for stem, body in contents().items()})
     return tmp_path
 
@@ -68,7 +69,7 @@ def test_fetched_once_with_checksum_then_cached(nowhere, monkeypatch):
     put(nowhere / "web")
     assert load_dataset("fashion-mnist").train.shape == (6, 1, 4, 4)
     assert len(list((nowhere / "cache" / "fashion-mnist").iterdir())) == 4
-    monkeypatch.setattr(fm, "URL", "file:///gone/")
+    monkeypatch.setattr(fm, "URLS", ("file:///gone/",))
     no_tools(monkeypatch, nowhere)
     assert load_dataset("fashion-mnist").train.shape == (6, 1, 4, 4)
 
@@ -136,7 +137,42 @@ def test_apt_failure_is_reported(nowhere, monkeypatch):
 
 def test_download_of_a_missing_file(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.gz: could not be fetched"):
-        download((tmp_path / "nothing.gz").as_uri())
+        download((tmp_path / "nothing.gz").as_uri(), most=9)
+
+
+def test_a_download_is_bounded(tmp_path):
+    (tmp_path / "much").write_bytes(bytes(100))
+    assert download((tmp_path / "much").as_uri(), most=100) == bytes(100)
+    with pytest.raises(DataError, match="much: expected at most 99 bytes, got more"):
+        download((tmp_path / "much").as_uri(), most=99)
+
+
+def test_the_second_address_serves_where_the_first_fails(nowhere, monkeypatch):
+    put(nowhere / "web")
+    monkeypatch.setattr(fm, "URLS", ("file:///gone/", *fm.URLS))
+    assert load_dataset("fashion-mnist").train.shape == (6, 1, 4, 4)
+
+
+def test_https_comes_first():
+    assert fm.URLS[0].startswith("https://")
+    assert fm.SIZES.keys() == fm.SHA256.keys()
+
+
+def test_a_download_that_unpacks_to_more_is_not_unpacked(nowhere, monkeypatch):
+    bomb = contents()["train-labels-idx1-ubyte"] + bytes(10_000_000)
+    put(nowhere / "web", **{"train-labels-idx1-ubyte": bomb})
+    packed = (nowhere / "web" / "train-labels-idx1-ubyte.gz").stat().st_size
+    monkeypatch.setitem(fm.SIZES, "train-labels-idx1-ubyte", packed)
+    no_tools(monkeypatch, nowhere)
+    with pytest.raises(DataError, match=r"labels.*: expected \d+ bytes unpacked, found more"):
+        load_dataset("fashion-mnist")
+
+
+def test_an_error_without_a_name_gets_one(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*picture\.png'"):  # noqa: SIM117
+        with atomic_write(tmp_path / "picture.png"):
+            raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_atomic_write_keeps_the_old_file_on_failure(tmp_path):

@@ -1,5 +1,7 @@
 """Numeric tables: reading, splits, standardisation, and errors that name the location."""
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,28 @@ def test_bad_files_are_named(tmp_path, name, content, message):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=f"{name}.*{message}"):
         load_table(path, val=0, test=0)
+
+
+def test_announced_sizes_are_checked_before_they_are_allocated(tmp_path):
+    np.save(tmp_path / "a.npy", RAW)
+    content = (tmp_path / "a.npy").read_bytes()
+    claimed = content.replace(b"(200, 3), }       ", b"(2000000000, 3), }")
+    assert len(claimed) == len(content)
+    (tmp_path / "a.npy").write_bytes(claimed)
+    with pytest.raises(DataError, match=r"a\.npy: expected 480000001.. bytes .* truncated"):
+        load_table(tmp_path / "a.npy")
+    np.savez_compressed(tmp_path / "b.npz", data=RAW)
+    with zipfile.ZipFile(tmp_path / "c.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.npy", (tmp_path / "a.npy").read_bytes())
+    with pytest.raises(DataError, match=r"c\.npz: data\.npy: expected 480000001.. bytes"):
+        load_table(tmp_path / "c.npz")
+    assert load_table(tmp_path / "b.npz").dim == 3
+
+
+def test_a_line_without_an_end(tmp_path):
+    (tmp_path / "a.csv").write_text("1," * 600_000)
+    with pytest.raises(DataError, match=r"a\.csv: line 1: expected at most 1048576 characters"):
+        load_table(tmp_path / "a.csv")
 
 
 def test_bad_arrays_and_fractions(tmp_path):
