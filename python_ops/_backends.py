@@ -90,7 +90,8 @@ def _cpu() -> str:
         return "plain torch (FLOWKERNELS_BACKEND=reference)"
     if INTERPRETED:
         return f"Triton {importlib.metadata.version('triton')}, interpreted"
-    return f"compiled C++ ({_C.build_info()['cpu_isa']})"
+    forced = ", forced by FLOWKERNELS_CPU_ISA" if os.environ.get("FLOWKERNELS_CPU_ISA") else ""
+    return f"compiled C++ ({_C.build_info()['cpu_isa']}{forced})"
 
 
 def backends() -> dict[str, dict[str, str]]:

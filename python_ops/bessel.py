@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ._declaration import Inputs, declare, public
+from ._spread import spread
 from .composite import bessel as formulas
 
 DIM = 785  # S^784: Fashion-MNIST's flow
@@ -67,6 +68,7 @@ def _evaluate(op: str, v: Tensor | float, x: Tensor | float, lowest: float) -> T
         # As torch promotes: a 0-d order does not widen an x with dimensions.
         dtype = x.dtype if x.ndim and not v.ndim else torch.promote_types(v.dtype, x.dtype)
         orders, points = torch.broadcast_tensors(v.to(dtype), x.to(dtype))
+        points = spread(x.to(dtype), points.shape)
         out: Tensor = _bessel_order(points, orders - shift, op)
         return out
     order = number(op, "v", v)

@@ -48,7 +48,8 @@ def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
     The matrix products are torch's own, on every device. For the small networks of flows most
     of a training step lies between them: Python, dispatch, a graph node per layer and a pass
     over memory per ReLU, all of which this op saves. Under torch.compile, autocast and the
-    transforms of torch.func it is the same sequence of torch's linear layers.
+    transforms of torch.func it is the same sequence of torch's linear layers. The last bits of
+    torch's products, and so those of wide networks, may depend on the number of threads.
 
     Args:
         x: (\*batch, features), float16, bfloat16, float32 or float64.

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from ._declaration import Inputs, declare, public
+from ._spread import spread
 from ._vmap import batched_first
 from .composite import vmf_sample as formulas
 from .tangent_normal import draw_seed, tangent_normal
@@ -120,7 +121,7 @@ def vmf_sample(
             f"vmf_sample: `concentration` of shape {tuple(kappa.shape)} does not broadcast "
             f"against the batch {tuple(loc.shape[:-1])} of `loc`"
         ) from None
-    kappa = kappa.expand((*sample_shape, *batch))
+    kappa = spread(kappa, (*sample_shape, *batch))
     seed = draw_seed(loc.device, generator)
     wants = _wants_path(kappa)
     cosine, sine, slope, bend = _cosine(kappa.detach(), seed, loc.shape[-1], wants)
