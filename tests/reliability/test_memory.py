@@ -11,12 +11,16 @@ from . import calls, memory
 
 
 def test_ops_together() -> None:
-    """1000 turns of all ops: what one leaks in a call shows as bytes a turn."""
+    """Turns of all ops: what any of them leaks in a call shows as bytes a turn."""
     torch.set_num_threads(1)
     each = [call.prepared() for call in calls.small()]
-    growth = memory.measure("all ops", lambda: [call() for call in each], 1024)
-    # A page that the allocator takes late is 4096 bytes in 500 turns.
-    assert growth.bytes_a_call < 20 * len(PUBLIC), growth
+    assert len(each) == len(PUBLIC)
+    # The allocator may take a page late, but a leak goes on.
+    for _ in range(5):
+        growth = memory.measure("all ops", lambda: [call() for call in each], 1024)
+        if growth.bytes_a_call < memory.BYTES_A_CALL:
+            return
+    pytest.fail(str(growth))
 
 
 def test_growth_is_seen() -> None:
@@ -28,7 +32,7 @@ def test_growth_is_seen() -> None:
 
 def test_training() -> None:
     growth = memory.in_a_process("training", "realnvp, vmf", 640, seconds=120)
-    assert growth.bytes_a_call < 20_000, growth
+    assert growth.bytes_a_call < 1_000, growth
 
 
 def test_a_line_is_fitted() -> None:
