@@ -115,14 +115,18 @@ def write_json(path: str | os.PathLike[str], value: Any, indent: int = 2) -> Pat
     return write_text(path, json.dumps(value, indent=indent))
 
 
-def sweep_unfinished(folder: str | os.PathLike[str]) -> int:
+def sweep_unfinished(folder: str | os.PathLike[str], name: str = "*") -> int:
     """Remove temporary files that killed processes left in ``folder``; returns their number.
+
+    Args:
+        folder: where they are.
+        name: of the files that they were to become; a pattern.
 
     Example:
         >>> sweep_unfinished("/nowhere/at/all")
         0
     """
-    leftovers = list(Path(folder).glob(f".*{_SUFFIX}"))
+    leftovers = list(Path(folder).glob(f".{name}.*{_SUFFIX}"))
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)

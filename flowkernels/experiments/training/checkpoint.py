@@ -105,6 +105,9 @@ class RunCheckpoints(Checkpoint):
         """Remove temporary files of killed processes."""
         if trainer.is_global_zero:
             sweep_unfinished(self.run.checkpoints)
+            # Not of pictures, say: another command may be writing one.
+            for path in (self.run.config_file, self.run.history_file):
+                sweep_unfinished(path.parent, path.name)
 
     def on_train_batch_end(
         self,
