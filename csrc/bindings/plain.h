@@ -9,12 +9,13 @@
 namespace fk {
 namespace bindings {
 
-// Neither a subclass nor in a transform: torch's kernels take it as it is.
+// Neither a subclass, nor in a transform, nor a view whose elements are negated when they are read:
+// kernels take it as it lies in memory.
 inline bool is_plain(const Tensor& t) {
   using c10::DispatchKey;
   constexpr c10::DispatchKeySet other({DispatchKey::Python, DispatchKey::FuncTorchBatched,
                                        DispatchKey::FuncTorchGradWrapper, DispatchKey::Batched,
-                                       DispatchKey::Functionalize});
+                                       DispatchKey::Functionalize, DispatchKey::Negative});
   return t.layout() == at::kStrided && !t.key_set().has_any(other) && !has_tangent(t);
 }
 // No mode that wants to see the operations.

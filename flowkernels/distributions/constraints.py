@@ -1,12 +1,14 @@
-"""The constraint that a vector lies on the unit sphere."""
+"""The constraints of the arguments and supports: unit vectors, and real ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.constraint_registry import biject_to, transform_to
+from torch.distributions.transforms import Transform
 
-__all__ = ["unit_sphere"]
+__all__ = ["real_vector", "unit_sphere"]
 
 
 class _UnitSphere(constraints.Constraint):
@@ -24,8 +26,25 @@ class _UnitSphere(constraints.Constraint):
         return (length - 1).abs() <= tolerance
 
 
+class _RealVector(constraints.Constraint):
+    """torch's `real_vector`, whose check fails for empty batches (its reshape is ambiguous)."""
+
+    event_dim = 1
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value == value).all(-1)
+
+
+@biject_to.register(_RealVector)
+@transform_to.register(_RealVector)
+def _identity(_: _RealVector) -> Transform:
+    transform: Transform = biject_to(constraints.real_vector)
+    return transform
+
+
 def _accumulate(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
 unit_sphere = _UnitSphere()
+real_vector = _RealVector()

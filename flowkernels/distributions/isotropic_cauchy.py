@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .constraints import real_vector
 from .located import LocatedDistribution
 
 __all__ = ["IsotropicCauchy"]
@@ -45,8 +46,8 @@ class IsotropicCauchy(LocatedDistribution):
         (tensor(True), torch.Size([5, 3]))
     """
 
-    arg_constraints = {"loc": constraints.real_vector, "scale": constraints.positive}
-    support = constraints.real_vector
+    arg_constraints = {"loc": real_vector, "scale": constraints.positive}
+    support = real_vector
     has_rsample = True
     parameter_name = "scale"
     scale: Tensor

@@ -11,7 +11,12 @@ import torch
 from torch.distributions import kl_divergence
 from torch.testing import assert_close
 
-from flowkernels.distributions import HypersphericalUniform, PowerSpherical, VonMisesFisher
+from flowkernels.distributions import (
+    HypersphericalUniform,
+    IsotropicCauchy,
+    PowerSpherical,
+    VonMisesFisher,
+)
 
 from .cases import direction, each_axial, each_class, each_distribution, quadrature, within
 
@@ -227,3 +232,11 @@ def test_instances_of_torch_distributions():
         HypersphericalUniform(3, (4,), dtype=torch.float64), 1
     )
     assert kl_divergence(d, uniform).shape == ()
+
+
+def test_an_empty_batch_of_cauchys() -> None:
+    law = IsotropicCauchy(torch.zeros(0, 3), validate_args=True)
+    assert law.rsample((2,)).shape == (2, 0, 3)
+    assert law.log_prob(torch.zeros(0, 3)).shape == (0,)
+    with pytest.raises(ValueError, match="loc"):
+        IsotropicCauchy(torch.tensor([0.0, math.nan]), validate_args=True)

@@ -118,4 +118,5 @@ def strided_variants(t: Tensor) -> list[tuple[str, Tensor]]:
     gaps = t.new_full((*t.shape, 2), float("nan"))
     gaps[..., 0] = t
     variants.append(("every_second", gaps[..., 0]))
+    variants.append(("negated_view", torch._neg_view(-t)))
     return variants
