@@ -162,12 +162,6 @@ def _compare(
         wrong = _wrong(call, output.detach(), true[i], moved)
         findings += [f"output {i}: {wrong}"] if wrong else []
     leaves = [n for n, _, t in tensors_of(call.arguments) if t.requires_grad]
-
-    def largest(call: Call, name: str) -> float:
-        sizes = [float(t.detach().abs().max()) for n, _, t in tensors_of(call.plain)
-                 if n == name and t.numel()]  # fmt: skip
-        return max(1.0, *sizes)
-
     if gradients is not None and true_grads:
         for i, (name, mine) in enumerate(zip(leaves, gradients, strict=True)):
             other = true_grads[i]
@@ -175,10 +169,15 @@ def _compare(
                 continue
             moved = [g[i] for _, g in trials if g[i] is not None]
             # Gradients that are 0 come out of the oracle as what is left of its terms.
-            floor = max([0.0, *(float(w.abs().max()) for w in weights or [] if w.numel())])
-            wrong = _wrong(call, mine.detach(), other, moved, floor / largest(call, name))
+            inputs = [t for n, _, t in tensors_of(call.plain) if n == name]
+            floor = _largest(weights or [], 0.0) / _largest(inputs, 1.0)
+            wrong = _wrong(call, mine.detach(), other, moved, floor)
             findings += [f"gradient of {name}: {wrong}"] if wrong else []
     return findings
+
+
+def _largest(tensors: list[Tensor], least: float) -> float:
+    return max([least, *(float(t.detach().abs().max()) for t in tensors if t.numel())])
 
 
 def _wrong(
