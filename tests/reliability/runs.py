@@ -48,13 +48,11 @@ class Ended:
         code: exit status; negative for a signal.
         said: what the work returned, or the text of its exception.
         seconds: that it took.
-        peak: the largest resident memory, in bytes.
     """
 
     code: int
     said: Any
     seconds: float
-    peak: int = 0
 
 
 def in_child(
@@ -69,9 +67,9 @@ def in_child(
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(f"{name}.utilities.rank_zero").setLevel(logging.ERROR)
         try:
-            there.send((work(), _peak()))
+            there.send(work())
         except BaseException as error:
-            there.send((f"{type(error).__name__}: {error}", _peak()))
+            there.send(f"{type(error).__name__}: {error}")
             os._exit(1)
         os._exit(0)
 
@@ -79,11 +77,11 @@ def in_child(
     begun = time.monotonic()
     child.start()
     there.close()
-    said, peak = None, 0
+    said = None
     # An answer may be larger than the pipe: take it before waiting for the end.
     if here.poll(patience if kill_after is None else kill_after):
         with contextlib.suppress(EOFError):  # killed by itself
-            said, peak = here.recv()
+            said = here.recv()
     elif kill_after is None:
         said = f"did not end within {patience:.0f} s"
     if said is None or kill_after is None:
@@ -91,23 +89,20 @@ def in_child(
     if child.is_alive():
         child.kill()
     child.join()
-    return Ended(child.exitcode or 0, said, time.monotonic() - begun, peak)
+    return Ended(child.exitcode or 0, said, time.monotonic() - begun)
 
 
-def _peak() -> int:
-    """The largest resident memory of this process."""
+def resident(which: str) -> int:
+    """The resident memory of this process, in bytes: `VmRSS` now, `VmHWM` at most."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM"):
+        if line.startswith(which):
             return int(line.split()[1]) * 1024
-    return 0
+    raise OSError(f"/proc/self/status: no {which}")
 
 
 def forget_peak() -> None:
     """Measure the largest resident memory from here on: a forked child has its parent's."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def train(folder: Path, config: RunConfig = SETTINGS) -> None:

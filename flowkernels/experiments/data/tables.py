@@ -107,9 +107,9 @@ def _read_npy(file: Path) -> dict[str, Array]:
             _check_announced(str(file), stream, os.fstat(stream.fileno()).st_size)
             stream.seek(0)
             return {"array": np.lib.format.read_array(stream, allow_pickle=False)}
-    except (ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
+    except (OSError, DataError, MemoryError):
+        raise
+    except Exception as error:  # a crafted header can make the reader raise anything
         raise DataError(f"{file}: expected a NumPy array ({error})") from error
 
 
@@ -125,7 +125,7 @@ def _read_npz(file: Path) -> dict[str, Array]:
                     f"found {', '.join(list(records)[:10]) or 'none'}"
                 )
             return {name: _read_member(file, archive, record) for name, record in records.items()}
-    except (OSError, DataError):
+    except (OSError, DataError, MemoryError):
         raise
     except Exception as error:  # a crafted archive can make the readers raise anything
         raise DataError(f"{file}: expected an archive of NumPy arrays ({error})") from error

@@ -115,6 +115,10 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
                 f"{name}: damaged, torch cannot read it ({_first_line(error)})"
             ) from error
     _verify_extents(name, value)
+    if not checked:
+        log.warning(
+            "%s has no checksum (an older version wrote it); the CRCs of its records match", name
+        )
     return value
 
 
@@ -183,9 +187,6 @@ def _verify_archive(name: Path, file: IO[bytes], checked: bool) -> None:
 def _verify_crcs(name: Path, archive: zipfile.ZipFile) -> None:
     if (bad := archive.testzip()) is not None:
         raise DamagedFileError(f"{name}: damaged, the CRC of its record {bad} does not match")
-    log.warning(
-        "%s has no checksum (an older version wrote it); the CRCs of its records match", name
-    )
 
 
 def _code_in(pickled: bytes) -> str | None:
