@@ -120,7 +120,9 @@ def _next(tasks: list[Task], folder: Path) -> tuple[Task, Path, Any] | None:
         if (task_folder / "result.json").exists():
             continue
         task_folder.mkdir(parents=True, exist_ok=True)
-        lock = (task_folder / ".lock").open("w")
+        # Without O_NOFOLLOW, a link would let the lock create a file anywhere.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.fdopen(os.open(task_folder / ".lock", flags, 0o666), "r+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

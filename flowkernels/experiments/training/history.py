@@ -69,6 +69,11 @@ class History(pl.Callback):
             self._text = None
             return
         if self._text is None and not self._length:
+            if trainer.ckpt_path is not None:
+                raise RunError(
+                    f"{trainer.ckpt_path}: whole, but not a checkpoint of this run: it cannot be "
+                    "resumed (it does not know metrics.csv)"
+                )
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._text = bytearray((",".join(COLUMNS) + "\n").encode())
             write_bytes(self.path, self._text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
+import errno
 import json
 import logging
 import os
@@ -21,6 +21,8 @@ __all__ = ["training_lock"]
 log = logging.getLogger(__name__)
 
 _NAME = ".training.lock"
+# Windows has neither of the last two.
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @contextlib.contextmanager
@@ -66,9 +68,9 @@ def _take(path: Path) -> int:
     """The locked file, as an open descriptor."""
     while True:
         with naming(path):
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            lock = os.open(path, _FLAGS, 0o666)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(lock)
         except BlockingIOError:
             holder = _holder(lock)
             os.close(lock)
@@ -87,6 +89,15 @@ def _take(path: Path) -> int:
         if _still_named(lock, path):
             return lock
         os.close(lock)
+
+
+def _lock(file: int) -> None:
+    """Lock an open file or raise: BlockingIOError if another process has it."""
+    try:
+        import fcntl
+    except ImportError:
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from None
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _still_named(lock: int, path: Path) -> bool:

@@ -87,6 +87,8 @@ class FlowModule(pl.LightningModule):
         # Of the last row of the history, and of the last validation; nan before the first.
         self.train_score = math.nan
         self.val_score = math.nan
+        # Whether training began: until then a checkpoint is being restored.
+        self.started = False
         self._finite: FiniteSteps | None = None
         self._looked_at = 0
         self._loss: Tensor = torch.tensor(0.0)
@@ -153,6 +155,7 @@ class FlowModule(pl.LightningModule):
         A checkpoint has the learning rate of the schedule that wrote it, which may have had
         another end.
         """
+        self.started = True
         self._finite, self._looked_at = None, self.global_step
         for entry in self.trainer.lr_scheduler_configs:
             schedule = entry.scheduler

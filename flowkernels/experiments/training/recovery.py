@@ -99,7 +99,9 @@ def replace_damaged(run: Run, name: str) -> None:
     It must not stay: the next save would make it the ``previous`` one.
     """
     if run.last.exists():
-        run.last.replace(run.last.with_name("last.damaged"))
+        aside = run.last.with_name("last.damaged")
+        run.last.replace(aside)
+        log.info("the damaged checkpoint is now %s", aside)
     spare = run.last.with_suffix(".tmp")
     spare.unlink(missing_ok=True)
     try:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from flowkernels.experiments.training.config import RunConfig
-from flowkernels.experiments.training.run import Run
+from flowkernels.experiments.training.run import Run, RunError
 from flowkernels.experiments.training.settings import ConfigError, setting_of
 
 __all__ = ["check_changes", "total_steps"]
@@ -51,17 +51,23 @@ def total_steps(config: RunConfig, steps_in_epoch: int, state: dict[str, Any] | 
 
     Raises:
         ConfigError: the run has already trained for more epochs.
+        RunError: the checkpoint has no progress.
     """
     if state is None:
         return config.epochs * steps_in_epoch
-    loop = state["loops"]["fit_loop"]
-    epochs = loop["epoch_progress"]["current"]
-    done = int(epochs["processed"])
+    try:
+        loop = state["loops"]["fit_loop"]
+        epochs = loop["epoch_progress"]["current"]
+        done, ready = int(epochs["processed"]), int(epochs["ready"])
+        batches = int(loop["epoch_loop.batch_progress"]["current"]["ready"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"a checkpoint to resume from needs the progress of training, found none ({error!r})"
+        ) from error
     if done > config.epochs:
         raise ConfigError(
             f"epochs: the run has already trained for {done} epochs, got {config.epochs}"
         )
-    in_middle = int(epochs["ready"]) > done
-    batches = int(loop["epoch_loop.batch_progress"]["current"]["ready"]) if in_middle else 0
-    left = (config.epochs - done) * steps_in_epoch - min(batches, steps_in_epoch)
+    in_epoch = min(batches, steps_in_epoch) if ready > done else 0
+    left = (config.epochs - done) * steps_in_epoch - in_epoch
     return int(state["global_step"]) + left

@@ -121,10 +121,14 @@ class Run:
         here = self.path.resolve()
         written = (self.config_file, self.history_file, self.checkpoints, self.path / "tensorboard")
         for path in written:
-            if not path.resolve().is_relative_to(here):
+            try:
+                leads_to = path.resolve()
+            except (OSError, RuntimeError) as error:  # links in a circle
+                raise RunError(f"{path}: expected a part of the run's folder ({error})") from error
+            if not leads_to.is_relative_to(here):
                 raise RunError(
-                    f"{path}: expected a part of the run's folder, found a link to "
-                    f"{path.resolve()}; training does not write outside {here}"
+                    f"{path}: expected a part of the run's folder, found a link to {leads_to}; "
+                    f"training does not write outside {here}"
                 )
 
     def config(self) -> RunConfig:

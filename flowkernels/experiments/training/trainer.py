@@ -153,14 +153,21 @@ def _fit(
         raise KeyboardInterrupt from error
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(config, error) from error
-    except RuntimeError as error:
+    except (RunError, OSError):
+        raise
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         if "can't allocate memory" in str(error):
             raise _out_of_memory(config, error) from error
-        if config.devices > 1 and _is_lost_process(error):
+        if config.devices > 1 and isinstance(error, RuntimeError) and _is_lost_process(error):
             raise RunError(
                 f"another process of this training ended, so this one cannot go on "
                 f"({str(error).strip().splitlines()[0][:200]}). To resume: "
                 f"flowkernels train {run.path} --resume"
+            ) from error
+        if checkpoint is not None and not module.started:
+            raise RunError(
+                f"{checkpoint}: whole, but not a checkpoint of this run: it cannot be resumed "
+                f"({type(error).__name__}: {str(error)[:300]})"
             ) from error
         raise
 

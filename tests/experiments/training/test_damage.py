@@ -173,3 +173,24 @@ def test_wrong_content_is_named(run, change, message):
     with pytest.raises(RunError, match=message) as caught:
         run.load_flow()
     assert str(run.best) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"loops": None},
+        {"loops": {"fit_loop": {}}},
+        {"callbacks": {"History": {}}},
+        {"random_state": [{"torch": 3}]},
+        {"optimizer_states": [{"param_groups": [{}], "state": 5}]},
+        {"lr_schedulers": [7]},
+        {"state_dict": {"flow.x": torch.ones(3)}},
+    ],
+)
+def test_a_whole_checkpoint_of_something_else_is_not_resumed(run, tiny, change):
+    for path in run.known.values():
+        save_tensors(path, {**load_tensors(path), **change})
+    text = run.history_file.read_text()
+    with pytest.raises(RunError, match=r"it cannot be resumed|needs the progress of training"):
+        fit(tiny(epochs=4), run.path, resume=True, progress=False)
+    assert run.history_file.read_text().startswith(text)
