@@ -18,6 +18,7 @@ template <class T>
 const T* fetch_rows(const LogDetArgs& a, int64_t row, int rows, T* buffer) {
   const int n = static_cast<int>(a.n);
   const Source diag{a.diag, a.dtype};
+  if (n == 0) return buffer;  // the diagonal may be a null pointer, which memcpy may not be given
   if (a.row_stride == a.n * a.stride || rows == 1)
     return fetch<T>(diag, row * a.row_stride, a.stride, rows * n, buffer);
   if (a.stride == 1 && a.dtype == dtype_of<T>) {

@@ -61,7 +61,7 @@ def steps(kind: str, isa: str) -> list[Step]:
     return found
 
 
-def build(
+def extension(
     kind: str, isa: str, jobs: int = 1, each: Callable[[Result], None] = lambda r: None
 ) -> Path:
     """The folder to put in front of Python's path; compiles what has changed."""
