@@ -1,4 +1,7 @@
-"""Runs a campaign: `python -m tests.reliability CAMPAIGN [options] [--keep]`."""
+"""Runs a campaign: `python -m tests.reliability CAMPAIGN [options] [--keep]`.
+
+`python -m tests.reliability page` writes the kept figures into docs/reliability.md.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import pkgutil
 import sys
 from pathlib import Path
 
+from . import page
 from .campaign import Campaign, execute
 
 
@@ -33,7 +37,11 @@ def main() -> int:
         command = commands.add_parser(campaign.name, help=campaign.summary)
         campaign.add_arguments(command)
         command.add_argument("--keep", action="store_true", help="write the figures to results/")
+    commands.add_parser("page", help="write the kept figures into docs/reliability.md")
     arguments = parser.parse_args()
+    if arguments.campaign == "page":
+        print(f"wrote {page.write()}")
+        return 0
     return execute(known[arguments.campaign], arguments)
 
 
