@@ -66,14 +66,17 @@ def extension(
 ) -> Path:
     """The folder to put in front of Python's path; compiles what has changed."""
     objects = folder_of(kind) / "objects"
-    wanted = {objects / s.object_name(s.digest()): s for s in steps(kind, isa)}
-    missing = [step for path, step in wanted.items() if not path.exists()]
-    for result in compilation.compile_all(missing, objects, jobs, each):
-        if result.problem:
-            raise RuntimeError(f"{result.step.source}: {result.problem}")
-        for old in objects.glob(f"{result.step.name.replace('/', '-')}.*.o"):
-            if old != result.path:
-                old.unlink()
+    while True:  # again where a source has changed during a compilation
+        wanted = {objects / s.object_name(s.digest()): s for s in steps(kind, isa)}
+        missing = [step for path, step in wanted.items() if not path.exists()]
+        if not missing:
+            break
+        for result in compilation.compile_all(missing, objects, jobs, each):
+            if result.problem:
+                raise RuntimeError(f"{result.step.source}: {result.problem}")
+            for old in objects.glob(f"{result.step.name.replace('/', '-')}.*.o"):
+                if old != result.path:
+                    old.unlink()
     package = folder_of(kind) / isa
     _link_the_sources(package)
     _link(kind, list(wanted), package / "flowkernels")
