@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from flowkernels.experiments.data.errors import DataError
+from flowkernels.experiments.data.errors import DataError, short
 
 __all__ = ["Table", "load_table"]
 
@@ -110,7 +110,7 @@ def _read_npy(file: Path) -> dict[str, Array]:
     except (OSError, DataError, MemoryError):
         raise
     except Exception as error:  # a crafted header can make the reader raise anything
-        raise DataError(f"{file}: expected a NumPy array ({error})") from error
+        raise DataError(f"{file}: expected a NumPy array ({short(error)})") from error
 
 
 def _read_npz(file: Path) -> dict[str, Array]:
@@ -128,7 +128,7 @@ def _read_npz(file: Path) -> dict[str, Array]:
     except (OSError, DataError, MemoryError):
         raise
     except Exception as error:  # a crafted archive can make the readers raise anything
-        raise DataError(f"{file}: expected an archive of NumPy arrays ({error})") from error
+        raise DataError(f"{file}: expected an archive of NumPy arrays ({short(error)})") from error
 
 
 def _read_member(file: Path, archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> Array:
@@ -189,7 +189,7 @@ def _read_csv(file: Path) -> dict[str, Array]:
                     )
                 values.extend(number for number in numbers if number is not None)
         except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: expected text with commas ({error})") from error
+            raise DataError(f"{file}: expected text with commas ({short(error)})") from error
     table = np.frombuffer(values, np.float64) if values else np.empty(0)
     return {"table": table.reshape(-1, columns) if columns else table.reshape(0, 0)}
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import torch
 
-from flowkernels.experiments.data.errors import DamagedFileError
+from flowkernels.experiments.data.errors import DamagedFileError, short
 from flowkernels.experiments.data.files import atomic_write
 
 __all__ = ["load_tensors", "save_tensors"]
@@ -112,7 +112,7 @@ def load_tensors(path: str | os.PathLike[str]) -> Any:
             value = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a crafted file can make the reader raise anything
             raise DamagedFileError(
-                f"{name}: damaged, torch cannot read it ({_first_line(error)})"
+                f"{name}: damaged, torch cannot read it ({short(error)})"
             ) from error
     _verify_extents(name, value)
     if not checked:
@@ -175,7 +175,7 @@ def _verify_archive(name: Path, file: IO[bytes], checked: bool) -> None:
         raise
     except Exception as error:  # a crafted file can make the reader raise anything
         raise DamagedFileError(
-            f"{name}: damaged, its records cannot be read ({_first_line(error)})"
+            f"{name}: damaged, its records cannot be read ({short(error)})"
         ) from error
     if code is not None:
         raise DamagedFileError(
@@ -222,8 +222,3 @@ def _verify_extents(name: Path, value: Any) -> None:
         elif isinstance(item, (dict, list, tuple)) and id(item) not in seen:
             seen.add(id(item))
             left.extend(item.values() if isinstance(item, dict) else item)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

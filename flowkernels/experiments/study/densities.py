@@ -157,7 +157,7 @@ class DensitiesStudy(Study):
         )
 
     def _picture(self, folder: Path) -> Path:
-        from flowkernels.experiments.study.pictures import density_rows
+        from flowkernels.experiments.study.pictures import density_rows, kept_cell
 
         rows = []
         for name in self.targets:
@@ -167,8 +167,8 @@ class DensitiesStudy(Study):
             with fixed_noise(_SAMPLE_SEED):
                 cells = [("target", target.sample(_SHOWN).numpy(), exact.numpy())]
             for base in self.bases:
-                kept = np.load(folder / _name(name, base, self.seeds[0]) / "samples.npz")
-                cells.append((f"{base} base", kept["samples"], kept["density"]))
+                kept = folder / _name(name, base, self.seeds[0])
+                cells.append(kept_cell(f"{base} base", kept))
             rows.append((name.replace("_", " "), target.extent, cells))
         return density_rows(rows, folder / "densities.png")
 

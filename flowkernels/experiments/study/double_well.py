@@ -210,7 +210,7 @@ class DoubleWellStudy(Study):
         )
 
     def _picture(self, folder: Path) -> Path:
-        from flowkernels.experiments.study.pictures import density_rows
+        from flowkernels.experiments.study.pictures import density_rows, kept_cell
 
         target = DoubleWell(tilt=self.tilt)
         nodes, _ = grid_2d(target.extent, self.grid)
@@ -218,8 +218,7 @@ class DoubleWellStudy(Study):
         with fixed_noise(_SAMPLE_SEED):
             cells = [("target", target.sample(_SHOWN).numpy(), exact.numpy())]
         for base in self.bases:
-            kept = np.load(folder / _name(base, self.seeds[0]) / "samples.npz")
-            cells.append((f"{base} base", kept["samples"], kept["density"]))
+            cells.append(kept_cell(f"{base} base", folder / _name(base, self.seeds[0])))
         return density_rows([("double well", target.extent, cells)], folder / "double_well.png")
 
 

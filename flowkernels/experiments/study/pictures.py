@@ -8,14 +8,32 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from flowkernels.experiments.data.errors import DamagedFileError, short
 from flowkernels.experiments.data.extras import require
 from flowkernels.experiments.data.files import atomic_write
 
-__all__ = ["density_rows"]
+__all__ = ["density_rows", "kept_cell"]
 
 Array = npt.NDArray[np.floating]
 # A title, draws (n, 2) and a density (points, points), first coordinate first.
 Cell = tuple[str, Array, Array]
+
+
+def kept_cell(title: str, folder: Path) -> Cell:
+    """A cell from the draws and the density that a task kept in its folder.
+
+    Raises:
+        DamagedFileError: the file is missing or damaged.
+    """
+    file = folder / "samples.npz"
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            return title, kept["samples"], kept["density"]
+    except Exception as error:  # a damaged archive can make the reader raise anything
+        raise DamagedFileError(
+            f"{file}: damaged, expected the draws of a task ({short(error)}); remove "
+            f"{folder / 'result.json'} to compute them again"
+        ) from error
 
 
 def density_rows(rows: Sequence[tuple[str, float, Sequence[Cell]]], path: Path) -> Path:

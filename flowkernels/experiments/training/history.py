@@ -22,6 +22,7 @@ __all__ = ["COLUMNS", "History", "read_history"]
 log = logging.getLogger(__name__)
 
 COLUMNS = ("step", "epoch", "train_bpd", "gradient_norm", "learning_rate", "val_bpd")
+_HEADER = (",".join(COLUMNS) + "\n").encode()
 
 
 class History(pl.Callback):
@@ -75,17 +76,22 @@ class History(pl.Callback):
                     "resumed (it does not know metrics.csv)"
                 )
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._text = bytearray((",".join(COLUMNS) + "\n").encode())
+            self._text = bytearray(_HEADER)
             write_bytes(self.path, self._text)
             return
         found = self._found()
         if self._text is None:  # a checkpoint of an older version
             if len(found) < self._length:
-                raise RunError(
-                    f"{self.path}: expected at least the {self._length} bytes that the checkpoint "
-                    f"counts, found {len(found)}; the checkpoint has no copy of the file. To train "
-                    f"on without the lost rows, write a file of that length to {self.path}"
+                log.warning(
+                    "%s: rows are lost, %d of %d bytes are left; the checkpoint is of an older "
+                    "version and has no copy",
+                    self.path,
+                    len(found),
+                    self._length,
                 )
+                # Without half a row.
+                found = found[: found.rfind(b"\n") + 1] or bytearray(_HEADER)
+                write_bytes(self.path, found)
             self._text = found
         elif found != self._text:
             # Rows after the checkpoint are usual: training was interrupted.

@@ -129,7 +129,9 @@ def fit(
             config.save(run.config_file)
         if len(data.val_images) == 0:
             trainer.limit_val_batches = 0
-        _fit(trainer, module, data, config, run, str(run.last) if state is not None else None)
+        checkpoint = None if state is None else str(run.last)
+        del state  # as large as the weights and the optimiser's state
+        _fit(trainer, module, data, config, run, checkpoint)
     return module
 
 

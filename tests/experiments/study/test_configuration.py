@@ -79,3 +79,19 @@ def test_no_name_leads_out_of_the_folder(tmp_path):
     text = "study: images\nmodels: [{name: '../../outside/./x'}]"
     (_, task) = load_study(written(tmp_path, text)).tasks()
     assert (tmp_path / task.name).resolve().parent == tmp_path
+
+
+def test_damaged_results_of_tasks_are_named(tmp_path):
+    from flowkernels.experiments.data.errors import DamagedFileError
+    from flowkernels.experiments.study import run_study
+    from flowkernels.experiments.study.pictures import kept_cell
+
+    study = load_study(written(tmp_path, "study: densities"))
+    for task in study.tasks():
+        (tmp_path / task.name).mkdir()
+        (tmp_path / task.name / "result.json").write_text('{"kl": ')
+    with pytest.raises(DamagedFileError, match=r"result\.json: damaged, .* remove it to compute"):
+        run_study(study, tmp_path, say=lambda line: None)
+    (tmp_path / "samples.npz").write_bytes(b"PK nothing")
+    with pytest.raises(DamagedFileError, match=r"samples\.npz: damaged, .*remove .*result\.json"):
+        kept_cell("vmf", tmp_path)
