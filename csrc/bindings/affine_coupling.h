@@ -70,6 +70,11 @@ inline CouplingShape merge(at::IntArrayRef sizes, std::initializer_list<Coupling
                            std::initializer_list<at::IntArrayRef> strides) {
   CouplingShape shape;
   shape.rows = sizes[0];
+  // Views without elements may have strides of any kind.
+  if (c10::multiply_integers(sizes) == 0) {
+    shape.n[2] = c10::multiply_integers(sizes.slice(1));
+    return shape;
+  }
   int64_t n[3] = {1, 1, 1};
   int64_t merged[8][3] = {};
   int last = -1;

@@ -52,7 +52,11 @@ void refuse_layer(const char* op, const Tensor& x, const Tensor& weight, const T
   check_same_dtype(op, b.c_str(), bias, "x", x);
 }
 
-Tensor flat(const Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+// Rows of x, which may have no elements: their number is not left to torch to find.
+Tensor flat(const Tensor& x) {
+  const at::IntArrayRef batch = x.sizes().slice(0, x.dim() - 1);
+  return x.reshape({c10::multiply_integers(batch), x.size(-1)});
+}
 
 // Rows through the network without a graph; `hidden`, if any, receives what layers read.
 Tensor by_products(Tensor h, TensorList weights, TensorList biases, std::vector<Tensor>* hidden) {
@@ -154,7 +158,7 @@ variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vecto
                          const Tensor& sum) {
   const size_t layers = weights_.size();
   const std::vector<Tensor> w = unpack(weights_);
-  const Tensor grad = grad_y.reshape({-1, w.back().size(0)});
+  const Tensor grad = flat(grad_y);
   // A derivative of the gradients also goes through what the layers read.
   if (!runs_plainly(grad)) {
     const std::vector<Tensor> b = unpack(biases_);

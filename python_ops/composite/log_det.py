@@ -20,5 +20,5 @@ def log_det_triangular(matrix: Tensor) -> Tensor:
 
 def log_det_diagonal_backward(grad_log_det: Tensor, diag: Tensor, event_ndim: int = 1) -> Tensor:
     """The gradient of `log_det_diagonal` in diag: grad / diag."""
-    grad = grad_log_det.reshape(*grad_log_det.shape, *[1] * event_ndim)
+    grad = grad_log_det.reshape([*grad_log_det.shape, *[1] * event_ndim])
     return (grad / diag.to(torch.promote_types(diag.dtype, torch.float32))).to(diag.dtype)

@@ -1,7 +1,8 @@
 """stereographic and stereographic_inverse in Triton: a row is read once and written once.
 
 The formulas are those of csrc/math/stereographic.h: out_i = gain g_i + slope (scale x_i), with
-coefficients from a row's sums |scale x|^2 and (scale x).g.
+coefficients from a row's sums |scale x|^2 and (scale x).g.  In the inverse all of s may have
+another factor besides, `unit`, which changes nothing but the length of the gradient.
 
 |x|^2 is summed in float64, one multiplication an element: |x|^2 - 1 keeps its digits
 next to the equator, and no float32 row overflows.
@@ -29,31 +30,67 @@ from .ranges import LARGEST, PROJECTION_LARGEST, PROJECTION_LIFT, PROJECTION_SQU
 
 @triton.jit
 def lift_of(largest, INVERSE: tl.constexpr):
-    """The power of two that keeps the squares of a float64 row finite, or above 0."""
+    """The power of two that keeps squares of a float64 row finite; in the inverse also above 0."""
+    lift = tl.where(largest > PROJECTION_LARGEST, PROJECTION_LIFT, ones_like(largest))
     if INVERSE:
-        return tl.where(
-            largest < 1.0 / PROJECTION_LARGEST, 1.0 / PROJECTION_LIFT, ones_like(largest)
-        )
-    else:
-        return tl.where(largest > PROJECTION_LARGEST, PROJECTION_LIFT, ones_like(largest))
+        lift = tl.where(largest < 1.0 / PROJECTION_LARGEST, 1.0 / PROJECTION_LIFT, lift)
+    return lift
 
 
 @triton.jit
-def scale_of(square, lift, DTYPE: tl.constexpr, INVERSE: tl.constexpr):
+def power_of_two(exponent, MOST: tl.constexpr):
+    """2^exponent in float64, of an exponent from -MOST to MOST."""
+    exponent = tl.minimum(tl.maximum(exponent, -MOST), MOST)
+    return ((exponent + 1023) << 52).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def exponent_of(x):
+    """That of a float64 number >= 0."""
+    return (x.to(tl.int64, bitcast=True) >> 52) - 1023
+
+
+@triton.jit
+def reciprocal_power(x, DTYPE: tl.constexpr):
+    """A power of two about 1 / x, normal in DTYPE; 1 where x is 0, infinite or NaN."""
+    power = power_of_two(-exponent_of(x), 126 if DTYPE == tl.float32 else 1022)
+    return tl.where((x > 0.0) & (x < float("inf")), power, 1.0)
+
+
+@triton.jit
+def scale_of(square, lift, DTYPE: tl.constexpr):
     """(scale, |scale x|^2) from |lift x|^2: 1 but where products would leave the normal numbers.
 
     Then |scale x| is about 1.
     """
-    bits = square.to(tl.int64, bitcast=True)
-    exponent = (bits >> 52) - 1023
-    root = ((1023 - (exponent >> 1)) << 52).to(tl.float64, bitcast=True)
-    if DTYPE == tl.float32:
-        root = tl.minimum(tl.maximum(root, 2.0**-126), 2.0**126)
-    limit: tl.constexpr = PROJECTION_SQUARE[DTYPE == tl.float64]
-    far = (square < 1.0 / limit) & (square > 0.0) if INVERSE else square > limit
-    far = (far | (lift != 1.0)) & (square < float("inf"))
+    root = power_of_two(-(exponent_of(square) >> 1), 126 if DTYPE == tl.float32 else 1022)
+    far = (square > PROJECTION_SQUARE[DTYPE == tl.float64]) | (lift != 1.0)
+    far = far & (square < float("inf"))
     scale = tl.where(far, root * lift, 1.0).to(DTYPE)
     return scale, tl.where(far, square * root * root, square)
+
+
+@triton.jit
+def inverse_scale_of(square, lift, last, DTYPE: tl.constexpr):
+    """(scale, unit, |scale unit h|^2, unit l) of s = [h, l], from |lift h|^2.
+
+    Both factors are 1 but where products would leave the normal numbers: `unit` brings |s| to
+    about 1, then `scale` |h|.
+    """
+    limit: tl.constexpr = PROJECTION_SQUARE[DTYPE == tl.float64]
+    drop = 1.0 / lift
+    last = last.to(tl.float64)
+    height = power_of_two(exponent_of(square) >> 1, 1022) * drop  # about |h|
+    height = tl.where((square > 0.0) & (square < float("inf")), height, square)
+    whole = (square * drop) * drop + last * last
+    unit = reciprocal_power(tl.maximum(height, tl.abs(last)), DTYPE)
+    unit = tl.where((whole > limit) | (whole < 1.0 / limit), unit, 1.0)
+    down = unit * drop
+    short = ((square * down) * down < 1.0 / limit) & (square > 0.0)
+    total = tl.where(short, reciprocal_power(height, DTYPE), unit)
+    down = total * drop
+    scale = (total / unit).to(DTYPE)
+    return scale, unit.to(DTYPE), (square * down) * down, (last * unit).to(DTYPE)
 
 
 # ---- coefficients ----------------------------------------------------------------
@@ -74,8 +111,8 @@ def point(scale, square):
 
 
 @triton.jit
-def preimage(scale, square, last):
-    """(N, factor, 1 / (N - l), turn) of s = [h, l]; z = factor (scale h).
+def preimage(scale, unit, square, last):
+    """(N, factor, 1 / (N - l), turn) of unit s = [h, l]; z = factor (scale h).
 
     In the form for l's sign: N - l, or |h|^2 / (N + l) where that would cancel.
     """
@@ -87,7 +124,8 @@ def preimage(scale, square, last):
     ratio = divide(tl.where(south, 1.0, beyond), tl.where(south, beyond, square))
     factor = ratio * tl.where(south, unscale, scale)
     inverse = tl.where(south, ratio, factor * scale)
-    largest = LARGEST[scale.dtype == tl.float64]
+    # `unit` times it is at most the largest finite number.
+    largest = divide(ones_like(unit) * LARGEST[scale.dtype == tl.float64], tl.maximum(unit, 1.0))
     inverse = tl.where(inverse > largest, largest, inverse)
     return length, factor, inverse, tl.where(south, factor * unscale, ratio)
 
@@ -134,8 +172,8 @@ def gradient(given, tiles):
 
 
 @triton.jit
-def scaled(first, views, block, d, count, INVERSE: tl.constexpr, ELEMENTS: tl.constexpr):
-    """`scale_of` rows, the first of `views`."""
+def lifted(first, views, block, d, count, INVERSE: tl.constexpr, ELEMENTS: tl.constexpr):
+    """(lift, |lift x|^2) of rows, the first of `views`."""
     value = first[0]
     lift = tl.zeros([value.shape[0]], tl.float64) + 1.0
     if value.dtype == tl.float64:
@@ -144,8 +182,21 @@ def scaled(first, views, block, d, count, INVERSE: tl.constexpr, ELEMENTS: tl.co
             more = read_all(views, block, k, d, ELEMENTS, 1)
             largest = tl.maximum(largest, largest_of(lift, more)[0])
         lift = lift_of(largest, INVERSE)
-    square = sum_row(read_all, squares, lift, first, views, block, d, count, ELEMENTS, 1)[0]
-    return scale_of(square, lift, value.dtype, INVERSE)
+    return lift, sum_row(read_all, squares, lift, first, views, block, d, count, ELEMENTS, 1)[0]
+
+
+@triton.jit
+def scaled(first, views, block, d, count, ELEMENTS: tl.constexpr):
+    """`scale_of` rows, the first of `views`."""
+    lift, square = lifted(first, views, block, d, count, False, ELEMENTS)
+    return scale_of(square, lift, first[0].dtype)
+
+
+@triton.jit
+def inverse_scaled(first, views, block, d, count, ELEMENTS: tl.constexpr):
+    """`inverse_scale_of` rows, the first of `views`, whose last elements are beyond their tiles."""
+    lift, square = lifted(first, views, block, d, count, True, ELEMENTS)
+    return inverse_scale_of(square, lift, read_at(views[0], block, d), first[0].dtype)
 
 
 @triton.jit
@@ -157,12 +208,13 @@ def forward_kernel(
     row, there = block[0], block[1]
     views = ((x, x_line, x_step),)
     first = read_all(views, block, 0, d, ELEMENTS, 1)
-    scale, square = scaled(first, views, block, d, count, INVERSE, ELEMENTS)
     if INVERSE:
-        last = read_at(views[0], block, d)
-        length, slope, _, _ = preimage(scale, square, last)
+        scale, unit, square, last = inverse_scaled(first, views, block, d, count, ELEMENTS)
+        length, slope, _, _ = preimage(scale, unit, square, last)
         log_rho = -inverse_log_rho(scale, square, last, length)
+        scale *= unit
     else:
+        scale, square = scaled(first, views, block, d, count, ELEMENTS)
         slope, _, last, log_rho = point(scale, square)
         tl.store(out + (row * out_line + d), last, mask=there)
     tl.store(log_det + row, log_rho * tl.cast(d, scale.dtype), mask=there)
@@ -180,13 +232,17 @@ def backward_kernel(
     row, there = block[0], block[1]
     views = ((x, x_line, x_step), (grad_out, g_line, g_step))
     first = read_all(views, block, 0, d, ELEMENTS, 1)
-    scale, square = scaled(first, views, block, d, count, INVERSE, ELEMENTS)
-    dot = sum_row(read_all, products, scale, first, views, block, d, count, ELEMENTS, 1)[0]
+    if INVERSE:
+        scale, unit, square, last = inverse_scaled(first, views, block, d, count, ELEMENTS)
+        total = unit * scale
+    else:
+        scale, square = scaled(first, views, block, d, count, ELEMENTS)
+        total = scale
+    dot = sum_row(read_all, products, total, first, views, block, d, count, ELEMENTS, 1)[0]
     log_det = fetch(grad_log_det, row * log_det_line, there) * tl.cast(d, scale.dtype)
     if INVERSE:
         # grad_h = g / (N - l) - z (z.g) / N - z d (l / N^2) g_logdet
-        last = read_at(views[0], block, d)
-        length, factor, gain, turn = preimage(scale, square, last)
+        length, factor, gain, turn = preimage(scale, unit, square, last)
         per_length = divide(ones_like(length), length)
         log_det *= per_length
         cosine = last * per_length
@@ -195,13 +251,15 @@ def backward_kernel(
         unscale = divide(ones_like(scale), scale)
         rise = (square.to(scale.dtype) * unscale) * unscale * gain * per_length
         rise = tl.where(last < 0.0, rise, cosine + 1.0)
-        grad_last = factor * dot * per_length + log_det * rise
+        grad_last = unit * (factor * dot * per_length + log_det * rise)
+        gain *= unit
+        slope *= unit
         tl.store(grad_x + (row * out_line + d), grad_last, mask=there)
     else:
         # grad_z = rho g + z rho (rho g_last - (z rho).g - d g_logdet)
         factor, gain, _, _ = point(scale, square)
         slope = factor * (gain * read_at(views[1], block, d) - factor * dot - log_det)
-    map_row(read_all, gradient, (gain, slope, scale), first, views, ((grad_x, out_line),), block, d,
+    map_row(read_all, gradient, (gain, slope, total), first, views, ((grad_x, out_line),), block, d,
             count, ELEMENTS, 1)  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def projection(
 ):  # fmt: skip
     """(scale, factor, rho, last, log rho): s = factor (scale x), the identity for a point of S."""
     if LATENT:
-        scale, square = scaled(first, views, block, d, count, False, ELEMENTS)
+        scale, square = scaled(first, views, block, d, count, ELEMENTS)
         factor, rho, last, log_rho = point(scale, square)
         return scale, factor, rho, last, log_rho
     else:

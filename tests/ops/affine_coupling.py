@@ -15,6 +15,8 @@ from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn
 from .case import Bad, Case, Sample
 
 SCALE_FNS, LAYOUTS, ORDERS = get_args(ScaleFn), get_args(Layout), get_args(Order)
+# Reversed, too, their dimensions cannot be merged to three.
+EMPTY_VIEWS = [(2, 2, 0, 3, 2), (2, 2, 3, 2, 0), (0, 2, 3, 4, 2), (0, 0, 0, 0, 0)]
 
 
 def _sample(shape: tuple[int, ...], coupled: int | None = None, **options: object) -> Sample:
@@ -83,7 +85,7 @@ AFFINE_COUPLING = Case(
     reference=reference.affine_coupling,
     samples=_samples,
     small=_small,
-    empty=lambda: [_sample((0, 3)), _sample((0, 2, 4, 4)), _sample((2, 0)), _sample((2, 3, 0))],
+    empty=lambda: [_sample(s) for s in ((0, 3), (0, 2, 4, 4), (2, 0), (2, 3, 0), *EMPTY_VIEWS)],
     bad=_bad,
     bijection=True,
 )
@@ -116,7 +118,11 @@ AFFINE_COUPLING_SPLIT = Case(
     name="affine_coupling_split",
     samples=_split_samples,
     small=lambda: [_sample((2, 3), 1, transform="first"), _sample((2, 3, 2), 2, inverse=True)],
-    empty=lambda: [_sample((0, 3), 1), _sample((3, 4), 0)],
+    empty=lambda: [
+        _sample((0, 3), 1),
+        _sample((3, 4), 0),
+        *(_sample(s, s[1] // 2) for s in EMPTY_VIEWS),
+    ],
     bad=_split_bad,
     bijection=True,
 )

@@ -76,7 +76,17 @@ AFFINE_COUPLING_MLP = Case(
         _sample(3, 3, 2, 2),
         _sample(2, 3, 1, 4, 3, transform="first", inverse=True),
     ],
-    empty=lambda: [_sample(0, 5, 2, 4)],
+    empty=lambda: [
+        _sample(0, 5, 2, 4),
+        _sample(3, 4, 4, 5),  # all channels coupled, by the biases
+        _sample(3, 4, 4, transform="first"),
+        _sample(3, 4, 0, 5),  # none
+        _sample(3, 4, 0, 5, transform="first"),
+        _sample(3, 1, 1, 5, inverse=True),
+        _sample(3, 4, 2, 0),
+        _sample(0, 4, 4, 5),
+        _sample(3, 0, 0, 2),
+    ],
     bad=_bad,
     bijection=True,
     # Half precision: torch's own layers, each of which rounds its result.

@@ -24,8 +24,9 @@ SHAPES = {
 EVERY_VALUE = {"rows": (3, 5), "images": (3, 5, 3), "elements": (40,), "matrices": (3, 4)}
 SMALL = {"rows": [(2, 3), (2, 2, 2)], "images": [(2, 3), (2, 2, 2)], "elements": [(3,), (2, 2)],
          "matrices": [(2, 3)]}  # fmt: skip
-EMPTY = {"rows": [(0, 3)], "images": [(0, 3), (0, 2, 4, 4)], "elements": [(0, 3)],
-         "matrices": [(0, 3)]}  # fmt: skip
+EMPTY = {"rows": [(0, 3), (2, 0, 3)],
+         "images": [(0, 3), (0, 2, 4, 4), (2, 2, 0, 3, 2), (2, 2, 3, 2, 0)],
+         "elements": [(0,), (0, 3), (3, 0)], "matrices": [(0, 3), (2, 0, 3)]}  # fmt: skip
 
 
 def options_of(op: PublicOp) -> dict[str, tuple[Any, ...]]:

@@ -48,7 +48,7 @@ IDENTITY_SPLIT = Case(
         + [_sample((2, 3), 0)]
     ),
     small=lambda: [_sample((2, 3), 1), _sample((2, 3, 2), 2, "first")],
-    empty=lambda: [_sample((0, 3), 1), _sample((3, 4, 0), 2)],
+    empty=lambda: [_sample((0, 3), 1), _sample((3, 4, 0), 2), _sample((2, 4, 0, 3, 2), 2)],
     bad=_bad,
     views=True,
 )

@@ -52,8 +52,17 @@ LOG_DET_DIAGONAL = Case(
         _diagonal((40, 17)),
         _diagonal((3, 4), 2),
     ],
-    small=lambda: [_diagonal((2, 3)), _diagonal((2, 2, 2), 2)],
-    empty=lambda: [_diagonal((0, 3)), _diagonal((3, 0))],
+    small=lambda: [
+        _diagonal((2, 3)),
+        _diagonal((2, 2, 2), 2),
+        _diagonal((2, 3), 0),
+        _diagonal((), 0),
+    ],
+    empty=lambda: [
+        *(_diagonal((0, 3), n) for n in range(3)),
+        *(_diagonal((3, 0), n) for n in range(3)),
+        _diagonal((2, 0, 3), 2),
+    ],
     bad=_diagonal_bad,
 )
 

@@ -37,7 +37,7 @@ def network_sample(batch: tuple[int, ...], *widths: int) -> Sample:
         off = torch.where(torch.arange(width_out) % 4 == 1, -1.0, 1.0).double()
         weight = torch.rand((width_out, width_in), dtype=torch.float64, generator=g) + 0.25
         bias = torch.rand((width_out,), dtype=torch.float64, generator=g) + 0.25
-        tensors += [weight * off.unsqueeze(1) / width_in, bias * off]
+        tensors += [weight * off.unsqueeze(1) / max(width_in, 1), bias * off]
     return Sample(f"{batch}, {widths}", tuple(tensors))
 
 
@@ -79,7 +79,15 @@ MLP = Case(
         network_sample((2, 2), 3, 4, 5, 2),
         network_sample((2,), 130, 2),
     ],
-    empty=lambda: [network_sample((0,), 3, 4, 2), network_sample((2, 0), 3, 2)],
+    empty=lambda: [
+        network_sample((0,), 3, 4, 2),
+        network_sample((2, 0), 3, 2),
+        network_sample((3,), 0, 2),  # the bias alone
+        network_sample((2, 3), 0, 4, 2),
+        network_sample((3,), 4, 0, 2),
+        network_sample((3,), 4, 5, 0),
+        network_sample((0,), 0, 0, 0),
+    ],
     bad=_bad,
     # Half precision: torch's own layers, each of which rounds its result.
     ulps={torch.float16: 8.0, torch.bfloat16: 8.0},

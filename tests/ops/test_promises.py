@@ -83,6 +83,18 @@ def gradients(case: Case, function: Any, sample: Sample) -> tuple[Tensor, ...]:
     return torch.autograd.grad(outputs, leaves.tensors, cotangents(outputs))
 
 
+def derivatives(case: Case, function: Any, sample: Sample) -> list[tuple[Tensor, ...]]:
+    """Gradients, and those of the gradients, where there are any."""
+    leaves = sample.leaves()
+    outputs = case.outputs(function, leaves)
+    first = torch.autograd.grad(outputs, leaves.tensors, cotangents(outputs), create_graph=True)
+    again = [g for g in first if g.requires_grad]
+    second = torch.autograd.grad(
+        again, leaves.tensors, cotangents(tuple(again)), materialize_grads=True
+    ) if again else ()  # fmt: skip
+    return [tuple(g.detach() for g in first), second]
+
+
 def wide(sample: Sample) -> Sample:
     return sample.to(torch.float64)
 
@@ -142,14 +154,60 @@ def test_strides(trial: Trial) -> None:
 
 @each_empty
 @each_dtype
-def test_empty_batch(trial: Trial, dtype: torch.dtype) -> None:
+def test_empty(trial: Trial, dtype: torch.dtype) -> None:
+    """Where an argument has no elements, the others may have values and gradients."""
     case, sample = trial.case, trial.sample
-    leaves = sample.to(dtype).leaves()
-    outputs = case.outputs(case.call, leaves)
-    for got, want in zip(outputs, case.outputs(case.reference, leaves), strict=True):
-        assert got.shape == want.shape
-    for got, t in zip(gradients(case, case.call, leaves), leaves.tensors, strict=True):
+    rounded = sample.to(dtype)
+    outputs = case.outputs(case.call, rounded.leaves())
+    wants = case.outputs(case.reference, wide(rounded).leaves())
+    for got, want in zip(outputs, wants, strict=True):
+        assert_near(case, got, want, sample.label, dtype=dtype if case.rounds_inside else None)
+    got_gradients = gradients(case, case.call, rounded)
+    for got, t in zip(got_gradients, rounded.tensors, strict=True):
         assert got.shape == t.shape
+        assert got.dtype == t.dtype
+
+
+@each_empty
+def test_empty_gradients(trial: Trial) -> None:
+    """First and second derivatives, and in other layouts of memory."""
+    case, sample = trial.case, trial.sample
+    want = derivatives(case, case.reference, sample)
+    torch.testing.assert_close(derivatives(case, case.call, sample), want)
+    for position, tensor in enumerate(sample.tensors):
+        if not tensor.ndim:
+            continue
+        for layout, view in strided_variants(tensor):
+            tensors = list(sample.tensors)
+            tensors[position] = view
+            leaves = [t.detach().requires_grad_() for t in tensors]
+            label = f"{sample.label}, argument {position} {layout}"
+            strided = Sample(label, tuple(leaves), sample.options)
+            outputs = case.outputs(case.call, strided)
+            got = torch.autograd.grad(outputs, leaves, cotangents(outputs))
+            torch.testing.assert_close(got, want[0], msg=label)
+
+
+@each_empty
+def test_no_elements_under_vmap_and_compile(trial: Trial) -> None:
+    case, sample = trial.case, trial.sample
+    wants = case.outputs(case.call, sample)
+    torch._dynamo.reset()
+
+    def call(*tensors: Tensor) -> Any:
+        return case.outputs(case.call, Sample("", tensors, sample.options))
+
+    for count in (2, 0):
+        stacked = tuple(torch.stack([t] * 2)[:count] for t in sample.tensors)
+        for got, want in zip(torch.vmap(call)(*stacked), wants, strict=True):
+            torch.testing.assert_close(got, torch.stack([want] * 2)[:count])
+    leaves = sample.leaves()
+    outputs = torch.compile(call, fullgraph=True, backend="aot_eager")(*leaves.tensors)
+    for got, want in zip(outputs, wants, strict=True):
+        torch.testing.assert_close(got, want)
+    grads = torch.autograd.grad(outputs, leaves.tensors, cotangents(outputs))
+    for got, want in zip(grads, gradients(case, case.call, sample), strict=True):
+        torch.testing.assert_close(got, want)
 
 
 @each_small

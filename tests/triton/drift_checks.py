@@ -44,6 +44,14 @@ def stereographic_inverse(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
             s = torch.cat([h, torch.full((25, 1), last)], 1)
             yield (s.to(dtype),)
             yield ((s * powers(dtype, 0.25, 0.25)[:, None]).to(dtype),)
+        # Only the direction counts: rows from the shortest to the longest. Of two elements the
+        # gradient is one number, whose terms may cancel.
+        if d == 1:
+            continue
+        s = random(25, d + 1, seed=d)
+        s = s / s.norm(dim=1, keepdim=True)
+        yield ((s * powers(dtype, 0.8, 0.99)[:, None]).to(dtype),)
+        yield ((s * powers(dtype, 0.8, 0.99).flip(0)[:, None]).to(dtype),)
 
 
 def slerp(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:

@@ -22,6 +22,7 @@ RUNS = {
     "layouts": [PROMISES, "-k", "strides or empty or bad_input or backward_refuses"],
     "elementary": ["tests/triton/elementary_checks.py", "tests/triton/function_checks.py"],
     "copies": ["tests/triton/drift_checks.py"],
+    "lengths": ["tests/ops/test_stereographic_accuracy.py", "-k", "direction_alone"],
     "random numbers": ["tests/triton/random_checks.py"],
     "sampler": ["tests/ops/test_vmf_sample.py", "-k", SAMPLER],
 }
