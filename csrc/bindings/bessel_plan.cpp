@@ -34,7 +34,7 @@ double log_uniform_density(double dim) {
   const long double half = static_cast<long double>(dim) / 2;
   const long double log_pi = 1.1447298858494001741434273513530587L;
   const long double log_2 = 0.6931471805599453094172321214581766L;
-  return static_cast<double>(std::lgamma(half) - log_2 - half * log_pi);
+  return static_cast<double>(plan::log_gamma(half) - log_2 - half * log_pi);
 }
 
 }  // namespace bindings

@@ -11,6 +11,16 @@ namespace plan {
 constexpr double pi = 3.14159265358979323846;
 constexpr int max_degree = 27;  // of a collapsed polynomial
 
+// log Gamma(x), x > 0. lgamma writes a global variable, the sign, which threads would share.
+inline long double log_gamma(long double x) {
+#if defined(__GLIBC__)
+  int sign;
+  return ::lgammal_r(x, &sign);
+#else
+  return ::lgammal(x);
+#endif
+}
+
 // log Gamma(v + 1) - (v + 1/2) log v + v - log(2 pi)/2: Stirling's series, v >= 10.
 inline double stirling_remainder(double v) {
   const double z = 1 / (v * v);
@@ -146,7 +156,8 @@ void fit_remainder(BesselPlan<T>& plan, const CollapsedDebye& d, double v, doubl
       return (-stirling_remainder(v) - d.p(tau)) / (2 * z(tau)) + log_quotient(z(tau)) / 4;
     });
   } else {
-    const double constant = (v + 0.5) * ::log(m) - ::lgamma(v + 1) + 0.5 * ::log(2 * pi) - v;
+    const double constant =
+        (v + 0.5) * ::log(m) - static_cast<double>(log_gamma(v + 1.0L)) + 0.5 * ::log(2 * pi) - v;
     fit(plan.w, unit / 32,
         [&](double tau) { return constant - d.p(tau) + z(tau) * log_quotient(z(tau)) / 2; });
   }
@@ -166,7 +177,8 @@ BesselPlan<T> make_bessel_plan(double v) {
   out.inv_two_m = static_cast<T>(0.5 / m);
   out.offset = static_cast<T>((v - m) / m);
   out.factored = v >= 10;
-  out.log_gamma = static_cast<T>(v < Limits::log_gamma_below ? log_gamma_1p(v) : ::lgamma(v + 1));
+  out.log_gamma =
+      static_cast<T>(v < Limits::log_gamma_below ? log_gamma_1p(v) : log_gamma(v + 1.0L));
   // The series is asymptotic: near h = 12 its terms grow again after the tenth.
   const CollapsedDebye d(v, sigma, sigma < 28 ? 10 : debye_terms);
   fit(out.p, unit * sigma / 16, [&](double tau) { return d.p(tau); });

@@ -5,6 +5,7 @@ Runs in a process with a sanitizer loaded, which reports to stderr or to its log
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import threading
@@ -69,7 +70,7 @@ def together(each: list[Call], count: int) -> None:
 
 
 def main() -> None:
-    """Samples and layouts on one thread; large calls on three; small ones from four at once."""
+    """Small calls from four threads at once; large ones on three; samples, layouts, errors."""
     quick = sys.argv[1:] == ["quick"]
     torch.set_num_threads(1)
     small = calls.small((torch.float32, torch.bfloat16, torch.float64))
@@ -83,6 +84,10 @@ def main() -> None:
         torch.set_num_threads(1)
         for call in itertools.chain(calls.of_the_samples(ALL_DTYPES), strided()):
             call()
+            done += 1
+        for bad in (bad for case in CASES for bad in case.bad()):
+            with contextlib.suppress(bad.error):
+                bad.call()
             done += 1
     print(f"{done} calls")
 
