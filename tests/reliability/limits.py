@@ -96,6 +96,22 @@ def many_rows(name: str, width: int = 6, elements: int = BEYOND) -> None:
         expect_repeated(got, wants[i], f"{name}, output {i}, {rows} rows")
 
 
+def gradients_of_many_rows(name: str, width: int = 6, elements: int = BEYOND) -> None:
+    """A gradient of more than 2^31 elements in many rows: bfloat16."""
+    small = _one_row(PUBLIC[name], width, torch.bfloat16)
+    rows = elements // max(t.numel() for t in small.tensors) + 3
+    grads = []
+    for tensors in (small.tensors, _repeated(small.tensors, rows)):
+        leaves = [t.detach().requires_grad_() for t in tensors]
+        out = small.function(*leaves)
+        outputs = out if isinstance(out, tuple) else (out,)
+        weights = [torch.full((1,), 0.75, dtype=o.dtype).expand(o.shape) for o in outputs]
+        grads.append(torch.autograd.grad(outputs, leaves, weights))
+    for i, (want, got) in enumerate(zip(*grads, strict=True)):
+        if got.shape[:1] == (rows,):
+            expect_repeated(got, want, f"{name}, gradient {i}, {rows} rows")
+
+
 def rows_of_two(name: str, rows: int = 10_000_000) -> None:
     """10^7 rows of 2: float32, forward and backward, compared with slices."""
     op = PUBLIC[name]
@@ -198,6 +214,8 @@ ONE_ROW: dict[str, Callable[[Row], None]] = {
     "stereographic": _projection,
     "vmf_log_prob": _density,
 }
+# Whose results and gradients together are not more than the process may use.
+GRADIENTS = ("affine_coupling", "log_det_diagonal")
 # More than the process may use.
 TOO_LARGE = {"slerp": "two rows of 2^31 elements and their result take 12 GiB"}
 ELEMENTS_TOO_LARGE = "2^31 float32 results of elements take 8 GiB, and their arguments 4"
@@ -235,7 +253,8 @@ def empty(name: str) -> None:
 
 
 TRIALS: dict[str, Callable[[str], None]] = {
-    f.__name__: f for f in (many_rows, rows_of_two, row_beyond, long_row, empty)
+    f.__name__: f
+    for f in (many_rows, gradients_of_many_rows, rows_of_two, row_beyond, long_row, empty)
 }
 
 
@@ -247,6 +266,7 @@ def trials() -> list[tuple[str, str]]:
     found += [("long_row", name) for name in ONE_ROW]
     found += [("row_beyond", name) for name in ONE_ROW if name not in TOO_LARGE]
     found += [("many_rows", name) for name in by_rows]
+    found += [("gradients_of_many_rows", name) for name in GRADIENTS]
     return found
 
 
@@ -282,6 +302,7 @@ def _run(arguments: Namespace) -> Outcome:
         what = (TRIALS[trial].__doc__ or "").splitlines()[0].rstrip(".")
         tried.setdefault(what, []).append(name)
     skipped = [f"one row of more than 2^31 elements, {op}: {why}" for op, why in TOO_LARGE.items()]
+    skipped.append("gradients of more than 2^31 elements, other ops: they take more than 10 GiB")
     skipped.append(f"log_iv and the other functions of elements: {ELEMENTS_TOO_LARGE}")
     return Outcome({w: f"{len(names)} ops" for w, names in tried.items()}, findings, skipped)
 

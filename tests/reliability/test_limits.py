@@ -27,6 +27,11 @@ def test_many_rows(name: str) -> None:
     limits.many_rows(name, elements=200_000)
 
 
+@pytest.mark.parametrize("name", limits.GRADIENTS)
+def test_gradients_of_many_rows(name: str) -> None:
+    limits.gradients_of_many_rows(name, elements=200_000)
+
+
 @pytest.mark.parametrize("name", limits.ONE_ROW)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_one_row(name: str, dtype: torch.dtype) -> None:
