@@ -92,7 +92,8 @@ def exercise(kind: str, package: Path, *words: str, seconds: float = 3600) -> tu
         run = subprocess.run(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=messages, text=True, timeout=seconds,
             env={
-                **os.environ, **OPTIONS, "OMP_NUM_THREADS": "1", "FLOWKERNELS_CPU_ISA": "",
+                **os.environ, **OPTIONS, "OMP_NUM_THREADS": "1",
+                "FLOWKERNELS_CPU_ISA": package.name,
                 "LD_PRELOAD": ":".join(map(runtime, RUNTIMES[kind])),
             },
         )  # fmt: skip
@@ -101,7 +102,8 @@ def exercise(kind: str, package: Path, *words: str, seconds: float = 3600) -> tu
     done = re.search(r"(\d+) calls", run.stdout)
     found = reports(text)
     if done is None:
-        found.append(f"ended with status {run.returncode}: {text[-1500:]}")
+        last = next((t for t in reversed(text.splitlines()) if t.strip()), "nothing was said")
+        found.append(f"ended with status {run.returncode}: {last.strip()[:200]}")
     return int(done[1]) if done else 0, found
 
 
