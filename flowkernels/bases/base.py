@@ -141,4 +141,13 @@ class BaseDistribution(Distribution):
 
 def as_shape(sample_shape: int | Sequence[int]) -> torch.Size:
     """A sample shape from a number of draws or a shape."""
-    return torch.Size([sample_shape] if isinstance(sample_shape, int) else sample_shape)
+    shape = [sample_shape] if isinstance(sample_shape, int) else sample_shape
+    try:
+        size = torch.Size(shape)
+    except TypeError:
+        raise TypeError(
+            f"sample_shape must be a number of draws or a shape, got {sample_shape!r}"
+        ) from None
+    if any(n < 0 for n in size):
+        raise ValueError(f"sample_shape must not be negative, got {sample_shape!r}")
+    return size

@@ -70,13 +70,16 @@ class ActNorm(Bijection):
         # Only a rank with an empty batch needs to read the total count.
         if not x.shape[0] * positions(x) and (count is None or not bool(count > 0)):
             return
-        finite = mean.isfinite() & std.isfinite()
+        # Averages of models, for one, copy buffers without load_state_dict: the buffer decides.
+        done = self.initialized
+        finite = mean.isfinite() & std.isfinite() | done
         if readable_without_sync(finite) and not finite.all():
             raise ValueError("ActNorm: the first training batch must be finite, got nan or inf")
         # Rounding gives a constant channel a tiny variance, which must not become a huge scale.
         floor = 1e-6 * torch.sqrt(mean.square() + std.square()) + 1e-12
-        self.log_scale.copy_(-torch.where(std > floor, std, torch.ones_like(std)).log())
-        self.bias.copy_(-mean)
+        log_scale = -torch.where(std > floor, std, torch.ones_like(std)).log()
+        self.log_scale.copy_(torch.where(done, self.log_scale, log_scale))
+        self.bias.copy_(torch.where(done, self.bias, -mean))
         self.initialized.fill_(True)
         self._started = True
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.optim.swa_utils import AveragedModel
 from torch.testing import assert_close
 
 from flowkernels.bijections import (
@@ -35,6 +36,21 @@ def test_first_training_batch_is_normalised(shape):
     assert_close(mean, torch.zeros(3), rtol=0, atol=5e-3)
     assert_close(std, torch.ones(3), rtol=1e-3, atol=0)
     assert log_det.isfinite().all()
+
+
+@pytest.mark.parametrize("use_buffers", [False, True])
+def test_average_of_a_started_layer_does_not_start_again(use_buffers):
+    layer = ActNorm(3)
+    average = AveragedModel(layer, use_buffers=use_buffers)
+    x = 5 + torch.randn(64, 3)
+    layer(x)
+    average.update_parameters(layer)
+    want = copy.deepcopy(average.module.state_dict())
+    average.train()
+    average(torch.full((8, 3), torch.nan))
+    average(2 * x)
+    assert_close(average.module.state_dict(), want, rtol=0, atol=0)
+    assert not average.module.awaits_start
 
 
 def test_initialises_from_the_first_training_batch_only():

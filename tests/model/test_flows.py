@@ -424,3 +424,14 @@ def test_every_parameter_gets_a_gradient():
     flow = small_glow("vmf")
     flow.log_prob(images(8)).sum().backward()
     assert all(p.grad is not None for p in flow.parameters())
+
+
+@pytest.mark.parametrize(
+    ("sample_shape", "error"),
+    [(-1, ValueError), ((2, -3), ValueError), (2.5, TypeError), (("a",), TypeError)],
+)
+def test_wrong_numbers_of_draws_are_named(sample_shape, error):
+    flow = realnvp(3, layers=1, hidden=4)
+    for draw in (flow.sample, flow.rsample_and_log_prob):
+        with pytest.raises(error, match="sample_shape must"):
+            draw(sample_shape)
