@@ -1,8 +1,9 @@
-"""Kullback-Leibler divergences, for torch.distributions.kl_divergence. In nats."""
+"""Kullback-Leibler divergences, for torch.distributions.kl_divergence. In nats.
+
+docs/divergences.md has the table of all pairs.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,12 +11,18 @@ from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 
 from .. import ops
+from .bregman import bregman_divergence
 from .hyperspherical_uniform import HypersphericalUniform
+from .isotropic_cauchy import IsotropicCauchy
+from .kl_power_spherical import (
+    power_spherical_from_von_mises_fisher,
+    uniform_from_power_spherical,
+    von_mises_fisher_from_power_spherical,
+)
 from .power_spherical import PowerSpherical
-from .quadrature import unit_interval
-from .von_mises_fisher import VonMisesFisher, cosine_variance
+from .von_mises_fisher import VonMisesFisher
 
-__all__ = ["bregman_divergence"]
+__all__: list[str] = []
 
 
 def _same_sphere(p: Distribution, q: Distribution) -> torch.Size:
@@ -49,106 +56,67 @@ def _vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
     return bregman_divergence(p.concentration, q.concentration, dim) + turn
 
 
-def bregman_divergence(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
-    r"""KL between two von Mises-Fisher distributions with the same mean direction.
-
-    .. math:: B = L(\kappa') - L(\kappa) - A(\kappa) (\kappa' - \kappa)
-        = \int_\kappa^{\kappa'} (\kappa' - s) A'(s) ds, \qquad L = \log C(0) - \log C
-
-    The integral has a positive integrand. It is used while |kappa' - kappa| is at most the
-    distance from the midpoint to the nearest pole of A', which lies at +-i (v + 1.86 v^{1/3}) or
-    farther. Otherwise: KL(kappa || 0) - KL(kappa' || 0) + kappa' (A(kappa') - A(kappa)).
-    Relative error for kappa up to 1e6: a few roundings for the integral, otherwise at most 200
-    of float64 (5e-14) and 20 of float32 (2e-6).
-
-    Args:
-        kappa, other: concentrations >= 0 that broadcast, float32 or float64.
-        dim: p >= 2.
-
-    Returns:
-        In nats, >= 0; differentiable to any order in both.
-
-    Example:
-        >>> k = torch.tensor(10.0)
-        >>> bregman_divergence(k, k + torch.tensor([0.0, 0.125, 10.0]), 3)
-        tensor([0.0000e+00, 7.7480e-05, 3.0685e-01])
-    """
-    wide = torch.promote_types(torch.promote_types(kappa.dtype, other.dtype), torch.float32)
-    pair = torch.broadcast_tensors(kappa.to(wide), other.to(wide))
-    function = _Bregman if torch.compiler.is_compiling() else _BregmanBothModes
-    out: Tensor = function.apply(*pair, dim)  # type: ignore[no-untyped-call]
-    return out
+def _uniform_power(p: HypersphericalUniform, q: PowerSpherical) -> Tensor:
+    return uniform_from_power_spherical(q).expand(_same_sphere(p, q))
 
 
-def _close(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
-    reach = torch.hypot((kappa + other) / 2, torch.full_like(kappa, dim / 2 + 1))
-    return (other - kappa).abs() <= reach
+def _power_vmf(p: PowerSpherical, q: VonMisesFisher) -> Tensor:
+    _same_sphere(p, q)
+    return power_spherical_from_von_mises_fisher(p, q)
 
 
-def _slopes_between(kappa: Tensor, other: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Quadrature nodes (0 at kappa, 1 at other), their weights, and A' at the nodes."""
-    node, weight = unit_interval(kappa)
-    points = kappa.unsqueeze(-1) * (1 - node) + other.unsqueeze(-1) * node
-    return node, weight, cosine_variance(points, dim)
+def _vmf_power(p: VonMisesFisher, q: PowerSpherical) -> Tensor:
+    _same_sphere(p, q)
+    return von_mises_fisher_from_power_spherical(p, q)
 
 
-def _gap(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
-    """A(other) - A(kappa), by the integral of A' if the two are close."""
-    close = _close(kappa, other, dim)
-    near = torch.where(close, other, kappa)
-    _, weight, slopes = _slopes_between(kappa, near, dim)
-    low = (weight * slopes).sum(-1) * (near - kappa)
-    a, b = (ops.vmf_mean_resultant(k, dim) for k in (kappa, other))
-    a1, b1 = (ops.vmf_mean_resultant(k, dim, complement=True) for k in (kappa, other))
-    return torch.where(close, low, torch.where(torch.minimum(a, b) > 0.5, a1 - b1, b - a))
+def _cauchy_cauchy(p: IsotropicCauchy, q: IsotropicCauchy) -> Tensor:
+    """On the line: log1p(((s_p - s_q)^2 + |loc_p - loc_q|^2) / (4 s_p s_q))."""
+    dim = p.event_shape[0]
+    if q.event_shape != p.event_shape:
+        raise ValueError(
+            f"kl_divergence: two IsotropicCauchy must have the same dimension, got {dim} and "
+            f"{q.event_shape[0]}"
+        )
+    if dim > 1:
+        raise NotImplementedError(
+            f"kl_divergence: between two IsotropicCauchy in {dim} dimensions it is an integral in "
+            f"two dimensions; {_ESTIMATE}"
+        )
+    apart = (p.loc - q.loc).squeeze(-1)
+    ratio, turn = p.scale / q.scale, (apart / p.scale) * (apart / q.scale)
+    return torch.log1p((ratio - 1) * (1 - 1 / ratio) / 4 + turn / 4)
 
 
-class _Bregman(torch.autograd.Function):
-    """A custom Function: the exact derivatives are shorter than those of the quadrature."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(kappa: Tensor, other: Tensor, dim: int) -> Tensor:
-        close = _close(kappa, other, dim)
-        near = torch.where(close, other, kappa)
-        node, weight, slopes = _slopes_between(kappa, near, dim)
-        low = (weight * (1 - node) * slopes).sum(-1) * (near - kappa).square()
-        fall = ops.vmf_divergence(kappa, dim) - ops.vmf_divergence(other, dim)
-        return torch.where(close, low, fall + other * _gap(kappa, other, dim))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        *tensors, ctx.dim = inputs
-        ctx.save_for_backward(*tensors)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        kappa, other = ctx.saved_tensors
-        in_kappa = cosine_variance(kappa, ctx.dim) * (kappa - other)
-        return grad * in_kappa, grad * _gap(kappa, other, ctx.dim), None
+def _power_power(p: PowerSpherical, q: PowerSpherical) -> Tensor:
+    raise NotImplementedError(
+        "kl_divergence: between two PowerSpherical it is an integral in two dimensions; "
+        + _ESTIMATE
+    )
 
 
-class _BregmanBothModes(_Bregman):
-    """Adds forward mode, which torch.compile cannot trace."""
+def _sphere_and_space(p: Distribution, q: Distribution) -> Tensor:
+    raise NotImplementedError(
+        f"kl_divergence: {type(p).__name__} and {type(q).__name__} have no common support: one "
+        "lies on a sphere, the other in all of R^D"
+    )
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        _Bregman.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(*inputs[:2])
 
-    @staticmethod
-    def jvp(ctx: Any, in_kappa: Tensor, in_other: Tensor, _: None) -> Tensor:
-        kappa, other = ctx.saved_tensors
-        slope = cosine_variance(kappa, ctx.dim) * (kappa - other)
-        return slope * in_kappa + _gap(kappa, other, ctx.dim) * in_other
-
+_ESTIMATE = "estimate it: x = p.sample((n,)), (p.log_prob(x) - q.log_prob(x)).mean(0)"
+_SPHERE = (VonMisesFisher, PowerSpherical, HypersphericalUniform)
 
 for _first, _second, _formula in (
-    (VonMisesFisher, HypersphericalUniform, _axial_uniform),
-    (PowerSpherical, HypersphericalUniform, _axial_uniform),
-    (HypersphericalUniform, HypersphericalUniform, _uniform_uniform),
-    (HypersphericalUniform, VonMisesFisher, _uniform_vmf),
     (VonMisesFisher, VonMisesFisher, _vmf_vmf),
+    (VonMisesFisher, PowerSpherical, _vmf_power),
+    (VonMisesFisher, HypersphericalUniform, _axial_uniform),
+    (PowerSpherical, VonMisesFisher, _power_vmf),
+    (PowerSpherical, PowerSpherical, _power_power),
+    (PowerSpherical, HypersphericalUniform, _axial_uniform),
+    (HypersphericalUniform, VonMisesFisher, _uniform_vmf),
+    (HypersphericalUniform, PowerSpherical, _uniform_power),
+    (HypersphericalUniform, HypersphericalUniform, _uniform_uniform),
+    (IsotropicCauchy, IsotropicCauchy, _cauchy_cauchy),
+    *((_kind, IsotropicCauchy, _sphere_and_space) for _kind in _SPHERE),
+    *((IsotropicCauchy, _kind, _sphere_and_space) for _kind in _SPHERE),
 ):
     register_kl(_first, _second)(_formula)

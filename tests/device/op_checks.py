@@ -155,7 +155,10 @@ def test_divergence(first: str, second: str) -> None:
         for p in DISTRIBUTIONS[first]():
             for q in DISTRIBUTIONS[second]():
                 with watched():
-                    value = kl_divergence(p, q)
+                    try:
+                        value = kl_divergence(p, q)
+                    except NotImplementedError:
+                        continue  # docs/divergences.md says why
                     if value.requires_grad:
                         value.sum().backward()
 
