@@ -35,8 +35,6 @@ class _RealVector(constraints.Constraint):
         return (value == value).all(-1)
 
 
-@biject_to.register(_RealVector)
-@transform_to.register(_RealVector)
 def _identity(_: _RealVector) -> Transform:
     transform: Transform = biject_to(constraints.real_vector)
     return transform
@@ -48,3 +46,5 @@ def _accumulate(dtype: torch.dtype) -> torch.dtype:
 
 unit_sphere = _UnitSphere()
 real_vector = _RealVector()
+for _registry in (biject_to, transform_to):
+    _registry.register(_RealVector, _identity)
