@@ -50,7 +50,7 @@ def _raise(error: Exception) -> object:
     [
         (lambda z: tuple(t * (1 + 1e-4) for t in ops.stereographic(z)), True, "wrong, at"),
         (lambda z: (z, ops.stereographic(z)[1]), True, "has shape"),
-        (lambda z: (ops.stereographic(z)[0].T.clone().T, ops.stereographic(z)[1]), True,
+        (lambda z: (ops.stereographic(z)[0].T.contiguous().T, ops.stereographic(z)[1]), True,
          "not contiguous"),
         (lambda z: ops.stereographic(z.add_(1)), True, "changed its argument"),
         (_raise(ValueError("stereographic: `z` must be short")), True, "refused a legal call"),
@@ -63,8 +63,7 @@ def _raise(error: Exception) -> object:
 )  # fmt: skip
 def test_the_judge_finds(function: object, legal: bool, finding: str) -> None:
     _, findings = judge(_call(function, legal), random.Random(0))
-    assert len(findings) == 1 or finding == "changed its argument"
-    assert finding in findings[0]
+    assert any(finding in each for each in findings)
 
 
 def test_the_judge_passes_what_is_right() -> None:
