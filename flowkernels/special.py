@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .ops._errors import flag
 from .ops._extension import _C
+from .ops.bessel import LARGE_ORDER
 
 __all__ = [
     "iv_ratio",
@@ -57,8 +59,10 @@ def _sphere_function(op: str, argument: str, value: ArrayLike, dim: int, functio
         number = operator.index(dim)
     except TypeError:
         raise TypeError(f"{op}: `dim` must be an integer, got {type(dim).__name__}") from None
-    if isinstance(dim, bool) or number < 2:
-        raise ValueError(f"{op}: `dim` must be >= 2 (the sphere lies in R^dim), got {dim}")
+    if isinstance(dim, bool) or not 2 <= number <= LARGE_ORDER:
+        raise ValueError(
+            f"{op}: `dim` must be >= 2 (the sphere lies in R^dim) and at most 2^50, got {dim}"
+        )
     x = _real(op, argument, value)
     _check(op, argument, x, 1.0 if op == "vmf_concentration" else np.inf)
     return _evaluate(function, x, number / 2 - 1)
@@ -82,15 +86,19 @@ def _order_function(op: str, v: ArrayLike, x: ArrayLike, lowest: float, shift: f
     strong = [a for a, given in ((orders, v), (points, x)) if type(given) not in (int, float)]
     dtype = np.result_type(*strong) if strong else np.dtype(np.float64)
     points = points.astype(dtype, copy=False)
-    if orders.ndim == 0:
+    if orders.ndim == 0 and float(orders) <= LARGE_ORDER:
         return _evaluate(op, points, float(orders) - shift)
+    # A large order is one for each element (`LARGE_ORDER`), and leaves the range of float32.
+    wide = np.dtype(np.float64) if orders.ndim == 0 else dtype
     try:
-        pair = np.broadcast_arrays(points, orders.astype(dtype, copy=False) - dtype.type(shift))
+        pair = np.broadcast_arrays(points.astype(wide, copy=False), orders.astype(wide) - shift)
     except ValueError:
         raise ValueError(
             f"{op}: `v` and `x` must broadcast, got shapes {orders.shape} and {points.shape}"
         ) from None
-    return _C.numpy_bessel_order(op, *(np.ascontiguousarray(a) for a in pair))[()]
+    out = _C.numpy_bessel_order(op, *(np.ascontiguousarray(a).reshape(a.shape) for a in pair))
+    with np.errstate(over="ignore"):
+        return out.astype(dtype, copy=False)[()]
 
 
 def log_iv(v: ArrayLike, x: ArrayLike) -> Result:
@@ -160,7 +168,11 @@ def vmf_log_normalizer(kappa: ArrayLike, dim: int, relative: bool = False) -> Re
         >>> vmf_log_normalizer(1e-100, 3, relative=True)
         np.float64(-1.6666666666666...e-201)
     """
-    name = "vmf_log_normalizer_relative" if relative else "vmf_log_normalizer"
+    name = (
+        "vmf_log_normalizer_relative"
+        if flag("vmf_log_normalizer", "relative", relative)
+        else "vmf_log_normalizer"
+    )
     return _sphere_function("vmf_log_normalizer", "kappa", kappa, dim, name)
 
 
@@ -212,7 +224,11 @@ def vmf_mean_resultant(kappa: ArrayLike, dim: int, *, complement: bool = False) 
         >>> vmf_mean_resultant(1e20, 3, complement=True)
         np.float64(1e-20)
     """
-    name = "vmf_mean_resultant_complement" if complement else "vmf_mean_resultant"
+    name = (
+        "vmf_mean_resultant_complement"
+        if flag("vmf_mean_resultant", "complement", complement)
+        else "vmf_mean_resultant"
+    )
     return _sphere_function("vmf_mean_resultant", "kappa", kappa, dim, name)
 
 
@@ -234,5 +250,9 @@ def vmf_concentration(r: ArrayLike, dim: int, *, complement: bool = False) -> Re
         >>> vmf_concentration(1e-20, 3, complement=True)
         np.float64(1e+20)
     """
-    name = "vmf_concentration_complement" if complement else "vmf_concentration"
+    name = (
+        "vmf_concentration_complement"
+        if flag("vmf_concentration", "complement", complement)
+        else "vmf_concentration"
+    )
     return _sphere_function("vmf_concentration", "r", r, dim, name)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 
 from ._backends import FORCED
+from ._errors import REPHRASED as _REPHRASED
+from ._errors import check_types, clear_error
 from ._extension import _C
 from ._vmap import leading_vmap
 
@@ -38,6 +40,7 @@ class Op:
     family    the name of its file, on every floor
     whole     whether torch.compile keeps the op in one piece: its first call makes a table in the
               device's memory, which a graph must not make anew each time
+    numbers   arguments that may be numbers
     """
 
     name: str
@@ -47,6 +50,7 @@ class Op:
     backward: bool
     family: str
     whole: bool
+    numbers: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +186,11 @@ def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
     names = gradients_of(name)
 
     def checked(*args: Any) -> Any:
-        outputs = fake(*args[len(names) :])
+        try:
+            outputs = fake(*args[len(names) :])
+        except (RuntimeError, IndexError):
+            _let_the_op_check(name, args[len(names) :])
+            raise
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         for argument, grad, output in zip(names, args, outputs, strict=False):
             for error, what, got, wanted in (
@@ -195,9 +203,19 @@ def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
                         f"{name}_backward: `{argument}` must {what} of the op's output "
                         f"({wanted}), got {got}"
                     )
-        return formula(*args)
+        try:
+            return formula(*args)
+        except (RuntimeError, IndexError):
+            _let_the_op_check(name, args[len(names) :])
+            raise
 
     return checked
+
+
+def _let_the_op_check(name: str, args: tuple[Any, ...]) -> None:
+    """Raises what the op's own checks find wrong with arguments that plain torch fails on."""
+    with torch.no_grad():
+        dispatched(name)(*(a.detach() if isinstance(a, Tensor) else a for a in args))
 
 
 def declare(
@@ -236,7 +254,7 @@ def declare(
         plain = formula
     call = _entry(name, plain, numbers)
     OPS[name] = Op(
-        name, call, formula, fake is not None, backward_formula is not None, family, whole
+        name, call, formula, fake is not None, backward_formula is not None, family, whole, numbers
     )
     return call
 
@@ -252,41 +270,48 @@ def _like_the_tensors(name: str) -> Function:
     return fake
 
 
-def _entry(name: str, plain: Function, numbers: tuple[str, ...]) -> Function:
-    """The op as a function: into the graph when compiling, else straight into C++."""
-    graph, eager = dispatched(name), getattr(_C, name)
-    if FORCED == "reference":
+def _entry(
+    name: str,
+    plain: Function,
+    numbers: tuple[str, ...],
+    public: str = "",
+    renamed: dict[str, str] | None = None,
+) -> Function:
+    """The op as a function: into the graph when compiling, else straight into C++.
+
+    Errors name `public`, if it is given, and its arguments: a public op that another one's kernels
+    serve.
+    """
+    graph, eager = dispatched(name), getattr(_C, name, None)
+    converts = eager is None  # torch's dispatcher, whose bindings take None for False
+    if FORCED == "reference" or eager is None:
         graph = eager = plain
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
             return graph(*args)
+        if converts:
+            check_types(name, public or name, args, numbers, renamed or {})
         try:
             return eager(*args)
-        except TypeError:
-            _name_what_is_no_tensor(name, numbers, args)
-            raise
+        except _REPHRASED as error:
+            clearer = clear_error(error, name, public or name, args, numbers, renamed or {})
+            if clearer is None:
+                raise
+            raise clearer from None
 
     return call
 
 
-def _name_what_is_no_tensor(name: str, numbers: tuple[str, ...], args: tuple[Any, ...]) -> None:
-    """The error of an argument that C++ could not take as a tensor."""
-    for (argument, kind), value in zip(arguments_of(name), args, strict=False):
-        if argument in numbers:
-            continue
-        if kind == "Tensor" and not isinstance(value, Tensor):
-            raise TypeError(
-                f"{name}: `{argument}` must be a torch.Tensor, got {type(value).__name__}"
-            ) from None
-        if kind != "List[Tensor]":
-            continue
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(value, Tensor) or not isinstance(each, Tensor):
-                raise TypeError(
-                    f"{name}: `{argument}` must be a sequence of torch.Tensors, got "
-                    f"{type(value).__name__} of {type(each).__name__}"
-                ) from None
+def under(public: str, name: str, **renamed: str) -> Function:
+    """Op `name` as a function whose errors name the public op that it serves.
+
+    `name` may be a backward, which is then reached through the dispatcher. `renamed` has the
+    public op's names of arguments by those of the op.
+    """
+    forward = name.removesuffix("_backward")
+    plain = dispatched(name if name != forward else f"{name}_composite")
+    return _entry(name, plain, OPS[forward].numbers, public, renamed)
 
 
 def call(name: str, *args: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 _REBUILD = "pip install --no-build-isolation --force-reinstall --no-deps ."
@@ -18,6 +20,14 @@ except ImportError as error:
         "flowkernels' compiled extension flowkernels._C is missing. From a checkout, build it "
         "with the environment's own torch:\n    pip install --no-build-isolation -e ."
     ) from error
+
+_wanted, _isa = os.environ.get("FLOWKERNELS_CPU_ISA", ""), str(_C.build_info()["cpu_isa"])
+if _wanted and _wanted.lower() != _isa:
+    _compiled = ", ".join(_C.build_info()["cpu_isas_compiled"])
+    raise ImportError(
+        f"FLOWKERNELS_CPU_ISA must name an instruction set that this build ({_compiled}) and this "
+        f"processor have, or be unset, got {_wanted!r}"
+    )
 
 _built_for = str(_C.build_info()["torch"]).split(".")[:2]
 if _built_for != torch.__version__.split(".")[:2]:

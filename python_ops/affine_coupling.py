@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._declaration import Inputs, as_keywords, declare, dispatched, public
+from ._declaration import Inputs, as_keywords, declare, public, under
 from ._vmap import folding_vmap
 from .composite import affine_coupling as formulas
 from .composite.affine_coupling import Layout as Layout
@@ -41,6 +41,8 @@ _affine_coupling = declare(
     fake=_fake,
     vmap=folding_vmap,
 )
+_split_coupling = under("affine_coupling_split", "affine_coupling")
+_split_backward = under("affine_coupling_split_backward", "affine_coupling_backward")
 
 
 def _normal(*shape: int) -> Tensor:
@@ -184,7 +186,7 @@ def affine_coupling_split(
         >>> torch.equal(y[:, :3], x[:, :3])
         True
     """
-    out: tuple[Tensor, Tensor] = _affine_coupling(
+    out: tuple[Tensor, Tensor] = _split_coupling(
         x, params, scale_fn, bound, layout, order, inverse, transform
     )
     return out
@@ -237,7 +239,7 @@ def affine_coupling_split_backward(
         >>> torch.equal(grads[0], x), grads[1].shape  # the identity's
         (True, torch.Size([4, 6]))
     """
-    out: tuple[Tensor, Tensor] = dispatched("affine_coupling_backward")(
+    out: tuple[Tensor, Tensor] = _split_backward(
         grad_y, grad_log_det, x, params, scale_fn, bound, layout, order, inverse, transform
     )
     return out

@@ -7,10 +7,13 @@ radial functions of the von Mises-Fisher distribution in vmf.py.
 from __future__ import annotations
 
 import math
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
 from ._spread import spread
 from .composite import bessel as formulas
@@ -49,32 +52,58 @@ def bessel(x: Tensor, order: float, function: str) -> Tensor:
     return out
 
 
-def number(op: str, argument: str, value: object) -> float:
-    """A Python number as a float."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    raise TypeError(
-        f"{op}: `{argument}` must be a torch.Tensor or a number, got {type(value).__name__}"
-    )
+# From here on an order's polynomials are useless, and squares leave the range of float32.
+LARGE_ORDER = 2.0**50
 
 
-def _evaluate(op: str, v: Tensor | float, x: Tensor | float, lowest: float) -> Tensor:
+def _evaluate(op: str, v: Any, x: Any, lowest: float) -> Tensor:
     """The function `op` at order v, or v - 1 where it is a ratio with I_v on top."""
-    shift = 1.0 if op == "iv_ratio" else 0.0
     if not isinstance(x, Tensor):
-        device = v.device if isinstance(v, Tensor) else "cpu"
-        x = torch.full((), number(op, "x", x), dtype=torch.float64, device=device)
+        x = numbers(op, "x", x, device=v.device if isinstance(v, Tensor) else "cpu")
+    if isinstance(v, (list, tuple)):
+        v = numbers(op, "v", v, torch.promote_types(x.dtype, torch.float32), x.device)
     if isinstance(v, Tensor):
-        # As torch promotes: a 0-d order does not widen an x with dimensions.
-        dtype = x.dtype if x.ndim and not v.ndim else torch.promote_types(v.dtype, x.dtype)
-        orders, points = torch.broadcast_tensors(v.to(dtype), x.to(dtype))
-        points = spread(x.to(dtype), points.shape)
-        out: Tensor = _bessel_order(points, orders - shift, op)
-        return out
-    order = number(op, "v", v)
+        return _at_orders(op, v, x)
+    if not isinstance(v, Real) or isinstance(v, bool):
+        numbers(op, "v", v)  # says what is wrong with it
+    order = float(v)
     if not (math.isfinite(order) and order >= lowest):
         raise ValueError(f"{op}: `v` must be a finite number >= {lowest:g}, got {order}")
-    return bessel(x, order - shift, op)
+    if order > LARGE_ORDER:
+        wide = torch.promote_types(x.dtype, torch.float32)
+        orders = torch.full((), order, dtype=torch.float64, device=x.device)
+        return _at_orders(op, orders, x.double()).to(wide)
+    out = bessel(x, order - _shift(op), op)
+    return _hyperbolic_tangent(x, out) if op == "iv_ratio" and order == 0.5 else out
+
+
+def _shift(op: str) -> float:
+    return 1.0 if op == "iv_ratio" else 0.0
+
+
+def _at_orders(op: str, v: Tensor, x: Tensor) -> Tensor:
+    """The function at an order for every element."""
+    common_batch(op, [("v", v.shape), ("x", x.shape)])
+    # As torch promotes: a 0-d order does not widen an x with dimensions, but keeps its digits.
+    narrow = x.ndim > 0 and not v.ndim
+    if narrow and v.dtype == torch.float64 != x.dtype and x.is_floating_point():
+        return _at_orders(op, v, x.double()).to(torch.promote_types(x.dtype, torch.float32))
+    dtype = x.dtype if narrow else torch.promote_types(v.dtype, x.dtype)
+    orders = v.to(torch.promote_types(dtype, torch.float32))
+    points = x.to(dtype)
+    shape = torch.broadcast_shapes(orders.shape, points.shape)
+    out: Tensor = _bessel_order(spread(points, shape), orders.expand(shape) - _shift(op), op)
+    return out
+
+
+def _hyperbolic_tangent(x: Tensor, value: Tensor) -> Tensor:
+    """I_{1/2} / I_{-1/2} = tanh, whose slope vanishes as exp(-2 x), with derivatives of that size.
+
+    Those of the general formula are rounding errors of 1 / x^2.
+    """
+    e = torch.exp(-2 * x.to(value.dtype))
+    tangent = (1 - e) / (1 + e)
+    return tangent + (value - tangent).detach()
 
 
 @public(

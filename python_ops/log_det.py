@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._declaration import Inputs, declare, public
+from ._declaration import Inputs, declare, public, under
 from .composite import log_det as formulas
 
 
@@ -20,6 +20,7 @@ _log_det_diagonal = declare(
     backward_formula=formulas.log_det_diagonal_backward,
     fake=_fake,
 )
+_of_triangular = under("log_det_triangular", "log_det_diagonal", diag="matrix")
 
 
 def _positive(*shape: int) -> tuple[Tensor, ...]:
@@ -99,4 +100,7 @@ def log_det_triangular(matrix: Tensor) -> Tensor:
             f"log_det_triangular: `matrix` must have shape (*batch, n, n), got "
             f"{tuple(matrix.shape)}"
         )
-    return log_det_diagonal(matrix.diagonal(dim1=-2, dim2=-1))
+    # The diagonal of a matrix that is sparse or quantized would fail in torch's own words.
+    dense = matrix.layout == torch.strided and not matrix.is_quantized
+    out: Tensor = _of_triangular(matrix.diagonal(dim1=-2, dim2=-1) if dense else matrix, 1)
+    return out

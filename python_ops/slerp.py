@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._backends import FORCED
+from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
 from ._vmap import batched_first
 from .composite import slerp as formulas
@@ -63,16 +64,34 @@ def _two_points(size: tuple[int, ...]) -> tuple[Tensor, ...]:
 
 def _fractions(t: object, a: object) -> Tensor | float:
     """`t` as the op takes it; in eager mode it turns numbers into tensors itself."""
-    if not isinstance(t, (Tensor, Real)):
-        raise TypeError(f"slerp: `t` must be a number or a torch.Tensor, got {type(t).__name__}")
     if not isinstance(a, Tensor):
         return 0.0  # the op says what is wrong
     dtype = torch.promote_types(a.dtype, torch.float32)
     if isinstance(t, Tensor):
         return t if t.is_floating_point() or t.is_complex() else t.to(dtype)
+    if not isinstance(t, Real) or isinstance(t, bool):
+        return numbers("slerp", "t", t, dtype, a.device)
     if torch.compiler.is_compiling() or FORCED == "reference":
         return torch.full((), float(t), dtype=dtype, device=a.device)
     return float(t)
+
+
+def _in_one_batch(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor | float]:
+    """The arguments with the batch to which theirs broadcast."""
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return a, b, t  # the op says what is wrong
+    batched = isinstance(t, Tensor) and t.ndim > 1
+    if a.shape == b.shape and not (batched and t.shape[:-1] != a.shape[:-1]):  # type: ignore[union-attr]
+        return a, b, t
+    if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-1]:
+        return a, b, t
+    batches = [("a", a.shape[:-1]), ("b", b.shape[:-1])]
+    if batched:
+        batches.append(("t", t.shape[:-1]))  # type: ignore[union-attr]
+    batch = common_batch("slerp", batches)
+    if batched:
+        t = t.expand(*batch, t.shape[-1])  # type: ignore[union-attr]
+    return a.expand(*batch, a.shape[-1]), b.expand(*batch, b.shape[-1]), t
 
 
 @public(
@@ -109,8 +128,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     Args:
         a: (\*batch, D) with D >= 1, float16, bfloat16, float32 or float64; squares of
             lengths must not leave the range of float32 (of float64 in float64).
-        b: of the shape of `a` (nothing is broadcast); of two dtypes the wider is used.
-        t: a number or 0-d tensor; (T,), the same for all pairs; or (\*batch, T). Values
+        b: (\*batch, D); batches broadcast; of two dtypes the wider is used.
+        t: a number or 0-d tensor; (T,), the same for all pairs; or (\*batch, T), which
+            broadcasts, too; or lists of numbers in such a shape. Values
             outside [0, 1] continue the great circle. On the device of `a`; a 0-d `t` may also
             lie on the CPU, from where its value travels with the launch. Where it then wants a
             gradient, the backward pass copies that from the GPU and so waits for it.
@@ -137,5 +157,16 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype != b.dtype:
         dtype = torch.promote_types(a.dtype, b.dtype)
         a, b = a.to(dtype), b.to(dtype)
-    out: Tensor = _slerp(a, b, _fractions(t, a))
+    fractions = _fractions(t, a)
+    if torch.compiler.is_compiling():
+        a, b, fractions = _in_one_batch(a, b, fractions)
+    out: Tensor
+    try:
+        out = _slerp(a, b, fractions)
+    except ValueError:
+        # The op takes equal batches. To compare them first would cost every call.
+        together = _in_one_batch(a, b, fractions)
+        if together[0] is a and together[1] is b:
+            raise
+        out = _slerp(*together)
     return out

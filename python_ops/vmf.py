@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ._broadcast import numbers
 from ._declaration import Inputs, declare, public
+from ._errors import flag
 from ._vmap import batched_first
-from .bessel import DIM, bessel, kappas, number
+from .bessel import DIM, LARGE_ORDER, bessel, kappas
 from .composite import vmf as formulas
 
 _KAPPAS = Inputs(tensors=kappas, options=lambda size: {"dim": DIM}, sizes="elements")
@@ -21,7 +23,7 @@ _KAPPAS = Inputs(tensors=kappas, options=lambda size: {"dim": DIM}, sizes="eleme
 def _radial(op: str, argument: str, value: Tensor | float, dim: int, function: str) -> Tensor:
     """A function of the concentration (or of its inverse's argument) alone."""
     if not isinstance(value, Tensor):
-        value = torch.tensor(number(op, argument, value), dtype=torch.float64)
+        value = numbers(op, argument, value)
     return bessel(value, checked_dim(op, dim) / 2 - 1, function)
 
 
@@ -31,8 +33,10 @@ def checked_dim(op: str, dim: int) -> int:
         number = operator.index(dim)
     except TypeError:
         raise TypeError(f"{op}: `dim` must be an integer, got {type(dim).__name__}") from None
-    if isinstance(dim, bool) or number < 2:
-        raise ValueError(f"{op}: `dim` must be >= 2 (the sphere lies in R^dim), got {dim}")
+    if isinstance(dim, bool) or not 2 <= number <= LARGE_ORDER:
+        raise ValueError(
+            f"{op}: `dim` must be >= 2 (the sphere lies in R^dim) and at most 2^50, got {dim}"
+        )
     return number
 
 
@@ -71,7 +75,11 @@ def vmf_log_normalizer(kappa: Tensor | float, dim: int, relative: bool = False) 
         >>> ops.vmf_log_normalizer(torch.tensor([0.0, 1.0, 785.0]), 785)
         tensor([1499.6538, 1499.6532, 1203.2939])
     """
-    name = "vmf_log_normalizer_relative" if relative else "vmf_log_normalizer"
+    name = (
+        "vmf_log_normalizer_relative"
+        if flag("vmf_log_normalizer", "relative", relative)
+        else "vmf_log_normalizer"
+    )
     return _radial("vmf_log_normalizer", "kappa", kappa, dim, name)
 
 
@@ -173,7 +181,11 @@ def vmf_mean_resultant(kappa: Tensor | float, dim: int, *, complement: bool = Fa
         >>> ops.vmf_mean_resultant(torch.tensor([0.0, 785.0, 1e6]), 785)
         tensor([0.0000, 0.6182, 0.9996])
     """
-    name = "vmf_mean_resultant_complement" if complement else "vmf_mean_resultant"
+    name = (
+        "vmf_mean_resultant_complement"
+        if flag("vmf_mean_resultant", "complement", complement)
+        else "vmf_mean_resultant"
+    )
     return _radial("vmf_mean_resultant", "kappa", kappa, dim, name)
 
 
@@ -213,7 +225,11 @@ def vmf_concentration(r: Tensor | float, dim: int, *, complement: bool = False) 
         >>> ops.vmf_concentration(r, 785)
         tensor([  1., 785.], dtype=torch.float64)
     """
-    name = "vmf_concentration_complement" if complement else "vmf_concentration"
+    name = (
+        "vmf_concentration_complement"
+        if flag("vmf_concentration", "complement", complement)
+        else "vmf_concentration"
+    )
     return _radial("vmf_concentration", "r", r, dim, name)
 
 
@@ -288,10 +304,7 @@ def _concentration(op: str, x: Any, concentration: Any) -> Tensor:
         return concentration
     if not isinstance(x, Tensor):
         return torch.tensor(0.0)  # the op itself says what is wrong with x
-    if isinstance(concentration, (int, float)):
-        # Filled in: `as_tensor` would copy it to the device.
-        return torch.full((), float(concentration), dtype=x.dtype, device=x.device)
-    return torch.as_tensor(concentration, dtype=x.dtype, device=x.device)
+    return numbers(op, "concentration", concentration, x.dtype, x.device)
 
 
 @public(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
 from ._spread import spread
 from ._vmap import batched_first
@@ -111,16 +112,9 @@ def vmf_sample(
     kappa = (
         concentration.to(wide)
         if isinstance(concentration, Tensor)
-        # Filled in: `as_tensor` would copy it to the device.
-        else torch.full((), float(concentration), dtype=wide, device=loc.device)
+        else numbers("vmf_sample", "concentration", concentration, wide, loc.device)
     )
-    try:
-        batch = torch.broadcast_shapes(loc.shape[:-1], kappa.shape)
-    except RuntimeError:
-        raise ValueError(
-            f"vmf_sample: `concentration` of shape {tuple(kappa.shape)} does not broadcast "
-            f"against the batch {tuple(loc.shape[:-1])} of `loc`"
-        ) from None
+    batch = common_batch("vmf_sample", [("loc", loc.shape[:-1]), ("concentration", kappa.shape)])
     kappa = spread(kappa, (*sample_shape, *batch))
     seed = draw_seed(loc.device, generator)
     wants = _wants_path(kappa)
@@ -135,7 +129,7 @@ def _check(loc: object, concentration: object, sample_shape: object) -> None:
         raise TypeError(
             f"vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got {sample_shape!r}"
         )
-    if any(size < 0 for size in sample_shape):
+    if not all(isinstance(size, Integral) and size >= 0 for size in sample_shape):
         raise ValueError(
             "vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got "
             f"{tuple(sample_shape)}"
@@ -149,12 +143,9 @@ def _check(loc: object, concentration: object, sample_shape: object) -> None:
             f"vmf_sample: `loc` must have shape (*batch, p) with p >= 2, got {tuple(loc.shape)}"
         )
     if not isinstance(concentration, Tensor):
-        if isinstance(concentration, Real):
-            return
-        raise TypeError(
-            "vmf_sample: `concentration` must be a number or a torch.Tensor, got "
-            f"{type(concentration).__name__}"
-        )
+        if isinstance(concentration, Real) and not concentration >= 0:
+            raise ValueError(f"vmf_sample: `concentration` must be >= 0, got {concentration}")
+        return
     if not concentration.is_floating_point():
         raise TypeError(
             f"vmf_sample: `concentration` must be of floating point, got {concentration.dtype}"

@@ -116,6 +116,7 @@ std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, TensorList weights, Tens
 std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList biases,
                                string_view scale_fn, double bound, string_view layout,
                                string_view order, bool inverse, string_view transform) {
+  check_dense(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() == 2, op, ": `x` must have shape (B, C), got ", x.sym_sizes());
   TORCH_CHECK_VALUE(!weights.empty(), op, ": `weights` must hold at least one matrix, got none");
   const Tensor& last = weights.back();
@@ -124,7 +125,8 @@ std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList b
       ": `weights[", weights.size() - 1, "]` must have shape (2 k, in) with k at most the ",
       x.sym_size(1), " channels of `x`, got ", last.sym_sizes());
   const c10::SymInt coupled = last.sym_size(0) / 2, length = x.sym_size(1) - coupled;
-  const c10::SymInt start = transform == "first" ? coupled : 0;
+  const bool first = parse_option<Transform>(op, "transform", transform) == Transform::first;
+  const c10::SymInt start = first ? coupled : 0;
   mlp::check(op, x, length, weights, biases);
 
   Options options{std::string(scale_fn), bound,   std::string(layout),
@@ -145,8 +147,8 @@ FK_COMPOSITE_OP(op,
                 "(Tensor, Tensor)",
                 &run,
                 ([](const Tensor& x, const Tensors& weights, const Tensors& biases,
-                    string_view scale_fn, double bound, string_view layout, string_view order,
-                    bool inverse, string_view transform) {
+                    string_view scale_fn, Real bound, string_view layout, string_view order,
+                    Flag inverse, string_view transform) {
                   return run(x, weights, biases, scale_fn, bound, layout, order, inverse,
                              transform);
                 }))

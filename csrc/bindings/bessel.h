@@ -47,8 +47,9 @@ struct Call {
   std::shared_ptr<const BesselPlan<float>> single;
   std::shared_ptr<const BesselPlan<double>> twofold;
 
-  Call(const Tensor& x_, std::string_view function) : e(entry(function)), x(x_.contiguous()) {
-    check_floating(e.op, e.argument, x);
+  Call(const Tensor& x_, std::string_view function) : e(entry(function)) {
+    check_floating(e.op, e.argument, x_);
+    x = x_.contiguous();
     args.function = e.kernel;
     args.x = x.data_ptr();
     args.dtype = cpu_dtype(x.scalar_type());
@@ -56,7 +57,7 @@ struct Call {
   }
   void set_order(double order) {
     TORCH_CHECK_VALUE(std::isfinite(order) && order >= e.lowest_order, e.op,
-                      ": the order must be a finite number >= ", e.lowest_order, ", got ", order);
+                      ": `order` must be a finite number >= ", e.lowest_order, ", got ", order);
     if (e.density) args.offset = log_uniform_density(2 * order + 2);
     if (args.wide == DType::f64) {
       args.plan = (twofold = bessel_plan<double>(order)).get();
@@ -66,7 +67,9 @@ struct Call {
   }
   // An order for every element, as a contiguous tensor of the computation's dtype.
   void set_order(const Tensor& order) {
-    TORCH_CHECK_VALUE(e.any_order, e.op, ": needs one order for all elements");
+    TORCH_CHECK_VALUE(e.any_order, e.op,
+                      ": `order` must be one number for all elements, got shape ", order.sizes());
+    check_floating(e.op, "v", order);
     check_same_device(e.op, "v", order, e.argument, x);
     TORCH_CHECK_VALUE(order.sizes() == x.sizes(), e.op, ": `v` must have the shape of `",
                       e.argument, "` ", x.sizes(), ", got ", order.sizes());

@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 
 #include <cmath>
+#include <string>
 #include <string_view>
 
 #include "../args/dtype.h"
@@ -19,7 +20,16 @@ inline bool is_supported(at::ScalarType t) {
   return t == at::kFloat || t == at::kDouble || t == at::kHalf || t == at::kBFloat16;
 }
 
+inline void check_dense(const char* op, const char* argument, const Tensor& t) {
+  TORCH_CHECK_TYPE(t.defined(), op, ": `", argument, "` must be a tensor, got None");
+  TORCH_CHECK_TYPE(!t.is_quantized(), op, ": `", argument,
+                   "` must be a dense tensor, got a quantized one");
+  TORCH_CHECK_TYPE(t.layout() == at::kStrided, op, ": `", argument,
+                   "` must be a dense tensor, got layout ", t.layout());
+}
+
 inline void check_floating(const char* op, const char* argument, const Tensor& t) {
+  check_dense(op, argument, t);
   TORCH_CHECK_TYPE(is_supported(t.scalar_type()), op, ": `", argument,
                    "` must be float16, bfloat16, float32 or float64, got ", t.scalar_type());
 }
@@ -41,6 +51,8 @@ inline void check_same_dtype(const char* op, const char* argument, const Tensor&
 // device of `like`. Autograd passes nothing else; a direct call may.
 inline void check_gradient(const char* op, const char* argument, const Tensor& grad,
                            at::IntArrayRef sizes, at::ScalarType dtype, const Tensor& like) {
+  if (!grad.defined() || grad.layout() != at::kStrided)
+    check_dense((std::string(op) + "_backward").c_str(), argument, grad);
   TORCH_CHECK_VALUE(grad.device() == like.device(), op, "_backward: `", argument,
                     "` must be on the device of the op's inputs (", like.device(), "), got ",
                     grad.device());

@@ -59,6 +59,7 @@ std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, int64_t start, int64_t l
 
 std::tuple<Tensor, Tensor> identity_split(const Tensor& x, c10::SymInt coupled,
                                           string_view transform) {
+  check_dense(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 2, op, ": `x` must have shape (B, C, *S), got ", x.sym_sizes());
   TORCH_CHECK_VALUE(coupled >= 0 && coupled <= x.sym_size(1), op, ": `coupled` must be from 0 to ",
                     x.sym_size(1), ", the channels of `x`, got ", coupled);

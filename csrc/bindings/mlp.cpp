@@ -32,7 +32,8 @@ bool autocasts(const Tensor& x) {
 bool layer_fits(const Tensor& x, const Tensor& weight, const Tensor& bias,
                 const c10::SymInt& width) {
   const auto is_like_x = [&](const Tensor& t) {
-    return t.device() == x.device() && (t.scalar_type() == x.scalar_type() || autocasts(x));
+    return t.layout() == at::kStrided && t.device() == x.device() &&
+           (t.scalar_type() == x.scalar_type() || autocasts(x));
   };
   return weight.dim() == 2 && weight.sym_size(1) == width && bias.dim() == 1 &&
          bias.sym_size(0) == weight.sym_size(0) && is_like_x(weight) && is_like_x(bias);
@@ -42,6 +43,8 @@ bool layer_fits(const Tensor& x, const Tensor& weight, const Tensor& bias,
 void refuse_layer(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias,
                   const c10::SymInt& width, size_t layer) {
   const std::string w = c10::str("weights[", layer, "]"), b = c10::str("biases[", layer, "]");
+  check_dense(op, w.c_str(), weight);
+  check_dense(op, b.c_str(), bias);
   TORCH_CHECK_VALUE(weight.dim() == 2 && weight.sym_size(1) == width, op, ": `", w,
                     "` must have shape (out, ", width, "), got ", weight.sym_sizes());
   TORCH_CHECK_VALUE(bias.dim() == 1 && bias.sym_size(0) == weight.sym_size(0), op, ": `", b,
@@ -248,6 +251,7 @@ Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases) {
 }  // namespace
 
 Tensor run(const Tensor& x, TensorList weights, TensorList biases) {
+  check_dense(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
   check(op, x, x.sym_size(-1), weights, biases);
   return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases)

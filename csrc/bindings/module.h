@@ -19,6 +19,7 @@
 
 #include "autograd.h"
 #include "kernels.h"
+#include "scalars.h"
 
 #define FK_LIBRARY_FRAGMENT(m) TORCH_LIBRARY_FRAGMENT(flowkernels, m)
 
@@ -48,6 +49,8 @@ void define_differentiable(torch::Library& m) {
   define(m, name, "(" + arguments + ") -> " + tensors(Facts<Spec>::outputs));
   define(m, name + "_backward",
          "(" + grads + ", " + arguments + ") -> " + tensors(Facts<Spec>::inputs));
+  refuse_other_layouts<Spec>(m);
+  refuse_other_layouts_backward<Spec>(m);
 }
 
 // ---- the Python module ------------------------------------------------------------
@@ -65,7 +68,8 @@ std::vector<std::string>& op_names();
 template <class Spec>
 void bind_op(pybind11::module_& m) {
   op_names().emplace_back(Spec::name);
-  m.def(Spec::name, &Op<Spec>::call, pybind11::call_guard<pybind11::gil_scoped_release>());
+  m.def(Spec::name, &FromPython<typename Spec::Signature>::template call<&Op<Spec>::call>,
+        pybind11::call_guard<pybind11::gil_scoped_release>());
 }
 
 #define FK_DIFFERENTIABLE_OP_BY(Spec, autograd)                                          \

@@ -13,6 +13,7 @@ namespace bindings {
 // `batch`; each seed serves the rows below it.
 inline RowSeeds row_seeds(const char* op, const Tensor& seed, const char* other, const Tensor& like,
                           at::IntArrayRef batch) {
+  check_dense(op, "seed", seed);
   TORCH_CHECK_TYPE(seed.scalar_type() == at::kLong, op, ": `seed` must be int64, got ",
                    seed.scalar_type());
   check_same_device(op, "seed", seed, other, like);

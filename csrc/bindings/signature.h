@@ -39,6 +39,7 @@ template <class Signature>
 struct SignatureFacts;
 template <class R, class... A>
 struct SignatureFacts<R(A...)> {
+  using Result = R;
   static constexpr size_t inputs = (size_t{is_tensor<A>} + ...);  // tensors
   static constexpr size_t outputs = output_count<R>;
   // What the backward returns: a gradient for each tensor argument.

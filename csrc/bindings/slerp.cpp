@@ -50,10 +50,10 @@ struct Cpu {
 };
 
 // Numbers become 0-d tensors here: cheaper than in Python.
-Tensor call_with_number(const Tensor& a, const Tensor& b, double t) {
+Tensor call_with_number(const Tensor& a, const Tensor& b, Real t) {
   check_floating(Slerp::name, "a", a);
-  return Op<Slerp>::call(a, b,
-                         at::scalar_tensor(t, at::device(at::kCPU).dtype(wide(a.scalar_type()))));
+  return Op<Slerp>::call(
+      a, b, at::scalar_tensor(t.value, at::device(at::kCPU).dtype(wide(a.scalar_type()))));
 }
 
 }  // namespace

@@ -33,7 +33,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> cosine_cpu(const Tensor& concentratio
 
 FK_LIBRARY_FRAGMENT(m) {
   define(m, VmfSampleCosine::name,
-         "(Tensor concentration, Tensor seed, int dim, bool slopes) -> " + tensors(4));
+         std::string("(") + VmfSampleCosine::arguments + ") -> " + tensors(4));
+  refuse_other_layouts<VmfSampleCosine>(m);
 }
 TORCH_LIBRARY_IMPL(flowkernels, CPU, m) { m.impl(VmfSampleCosine::name, &cosine_cpu); }
 static const Bound bound(&bind_op<VmfSampleCosine>);

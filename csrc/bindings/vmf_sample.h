@@ -16,6 +16,8 @@ namespace bindings {
 // concentration of the shape of the result, seed, dim, and whether slopes are wanted.
 struct VmfSampleCosine {
   static constexpr const char* name = "vmf_sample_cosine";
+  static constexpr const char* arguments =
+      "Tensor concentration, Tensor seed, int dim, bool slopes";
   using Signature = std::tuple<Tensor, Tensor, Tensor, Tensor>(const Tensor&, const Tensor&,
                                                                int64_t, bool);
 };

@@ -1,7 +1,7 @@
 #include "dispatch.h"
 
 #include <stdlib.h>
-#include <string.h>
+#include <strings.h>
 
 namespace fk {
 namespace cpu {
@@ -30,7 +30,7 @@ Isa choose() {
   const char* wanted = getenv("FLOWKERNELS_CPU_ISA");
   for (int i = static_cast<int>(Isa::count) - 1; i > 0; --i) {
     const Isa isa = static_cast<Isa>(i);
-    if (wanted != nullptr && strcmp(wanted, isa_name(isa)) != 0) continue;
+    if (wanted != nullptr && strcasecmp(wanted, isa_name(isa)) != 0) continue;
     if (compiled[i] && supported(isa)) return isa;
   }
   return Isa::baseline;

@@ -39,7 +39,7 @@ bool cosines(const VmfSampleCosineArgs& a, int64_t begin, int64_t end) {
       key_high[i] = static_cast<uint32_t>(seed >> 32);
     }
     const V kappa = load<V>(concentration);
-    inside = inside && !any(kappa < V(0.0));
+    inside = inside && all(kappa >= V(0.0));
     const VmfCosine<V> w = vmf_sample_cosine<V>(kappa, n, row_low, row_high, key_low, key_high);
     put_lanes(a.cosine, a.wide, row, V(0.5) * (w.above - w.below), count);
     put_lanes(a.sine, a.wide, row, sqrt(w.above * w.below), count);

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from .arguments import CheckedDistribution, floating_dtype, size
 from .constraints import unit_sphere
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["HypersphericalUniform", "log_area"]
 
 
-class HypersphericalUniform(Distribution):
+class HypersphericalUniform(CheckedDistribution):
     r"""Uniform distribution on S^(p-1) = {x in R^p : |x| = 1}, p = ``dim``.
 
     log p(x) = log Gamma(p/2) - log 2 - (p/2) log pi, minus the logarithm of the
@@ -56,14 +57,17 @@ class HypersphericalUniform(Distribution):
         if isinstance(dim, bool) or not isinstance(dim, int) or dim < 2:
             raise ValueError(f"HypersphericalUniform: dim must be an integer >= 2, got {dim!r}")
         self.dim = dim
-        self.dtype = dtype or torch.get_default_dtype()
+        name = type(self).__name__
+        self.dtype = floating_dtype(name, dtype)
         # Without `device`: the default device, in a form that torch.compile can trace.
         self.device = torch.empty(0, device=device).device
-        super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=validate_args)
+        super().__init__(
+            size(name, "batch_shape", batch_shape), torch.Size((dim,)), validate_args=validate_args
+        )
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
-        batch_shape = torch.Size(batch_shape)
+        batch_shape = size(type(self).__name__, "batch_shape", batch_shape)
         try:
             torch.empty(()).expand(self.batch_shape).expand(batch_shape)
         except RuntimeError:
@@ -93,7 +97,7 @@ class HypersphericalUniform(Distribution):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws (*sample_shape, *batch, p)."""
-        shape = self._extended_shape(torch.Size(sample_shape))
+        shape = self._extended_shape(size(type(self).__name__, "sample_shape", sample_shape))
         wide = torch.promote_types(self.dtype, torch.float32)
         x = torch.randn(shape, dtype=wide, device=self.device)
         return (x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)).to(self.dtype)

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from .arguments import CheckedDistribution, check_tensor, size, tensor_or_number
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["LocatedDistribution"]
 
 
-class LocatedDistribution(Distribution):
+class LocatedDistribution(CheckedDistribution):
     """A location `loc` (*batch, p) and one scalar parameter per batch element.
 
     Subclasses set the parameter's name in `parameter_name` and the smallest p in `least_dim`.
@@ -28,20 +30,13 @@ class LocatedDistribution(Distribution):
         self, loc: Tensor, number: Tensor | float, validate_args: bool | None = None
     ) -> None:
         name = type(self).__name__
-        if not isinstance(loc, Tensor) or not loc.is_floating_point():
-            got = loc.dtype if isinstance(loc, Tensor) else type(loc).__name__
-            raise TypeError(f"{name}: loc must be a floating-point tensor, got {got}")
+        check_tensor(name, "loc", loc)
         if loc.ndim < 1 or loc.shape[-1] < self.least_dim:
             raise ValueError(
                 f"{name}: loc must be (*batch, p) with p >= {self.least_dim}, got shape "
                 f"{tuple(loc.shape)}"
             )
-        # `new_full` fills on the device; `as_tensor` would copy from the host.
-        number = (
-            loc.new_full((), float(number))
-            if isinstance(number, (int, float))
-            else torch.as_tensor(number, dtype=loc.dtype, device=loc.device)
-        )
+        number = tensor_or_number(name, self.parameter_name, number, loc)
         try:
             batch_shape = torch.broadcast_shapes(loc.shape[:-1], number.shape)
         except RuntimeError:
@@ -55,8 +50,15 @@ class LocatedDistribution(Distribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
-        batch_shape = torch.Size(batch_shape)
-        new.loc = self.loc.expand((*batch_shape, *self.event_shape))
+        name = type(self).__name__
+        batch_shape = size(name, "batch_shape", batch_shape)
+        try:
+            new.loc = self.loc.expand((*batch_shape, *self.event_shape))
+        except RuntimeError:
+            raise ValueError(
+                f"{name}: batch_shape must be an expansion of {tuple(self.batch_shape)}, got "
+                f"{tuple(batch_shape)}"
+            ) from None
         setattr(new, self.parameter_name, getattr(self, self.parameter_name).expand(batch_shape))
         Distribution.__init__(new, batch_shape, self.event_shape, validate_args=False)
         new._validate_args = self._validate_args

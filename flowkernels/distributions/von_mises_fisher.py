@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import ops
 from ..ops.bessel import bessel
+from .arguments import size
 from .axial import AxialDistribution
 from .resultant import checked_samples, mean_direction
 
@@ -50,7 +51,9 @@ class VonMisesFisher(AxialDistribution):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws (*sample_shape, *batch, p), with unbiased gradients in both parameters."""
-        return ops.vmf_sample(self.loc, self.concentration, torch.Size(sample_shape))
+        return ops.vmf_sample(
+            self.loc, self.concentration, size(type(self).__name__, "sample_shape", sample_shape)
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats at unit vectors (*, p), at least float32."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import mpmath
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from flowkernels import ops
+from flowkernels import ops, special
 from tests.reference.table import Column, load
 
 from .accuracy import gate, usable
@@ -100,3 +101,60 @@ def test_derivatives_relative_error(dtype: torch.dtype, per_element: bool) -> No
     want = slope - v.value / x.value / x.value
     size = np.abs(slope) + v.value / x.value / x.value
     gate("second", np.abs(second - want) / size, 12 * unit, v, x)
+
+
+LARGE = [2.0**51, 1e20, 1e37, 1e60, 1e100, 1e153, 1e300]
+
+
+def _large(v: float, x: float) -> tuple[float, float]:
+    """log I_v(x) and the ratio for orders far above their argument (DLMF 10.25.2)."""
+    with mpmath.workdps(60):
+        order, point = mpmath.mpf(v), mpmath.mpf(x)
+        y = point**2 / 4
+        log_value = order * mpmath.log(point / 2) - mpmath.loggamma(order + 1) + y / (order + 1)
+        return float(log_value), float(point / (2 * order))
+
+
+@pytest.mark.parametrize("v", LARGE)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_large_orders(v: float, dtype: torch.dtype) -> None:
+    x = torch.tensor([0.25, 1.0, 64.0], dtype=dtype)
+    wide = torch.promote_types(dtype, torch.float32)
+    expected = torch.tensor([_large(v, float(p)) for p in x], dtype=torch.float64).to(wide)
+    for order in (v, torch.tensor(v, dtype=torch.float64)):
+        leaf = x.clone().requires_grad_()
+        value = ops.log_iv(order, leaf)
+        torch.testing.assert_close(value, expected[:, 0], rtol=1e-6, atol=0)
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+        assert (slope.isinf() | ((slope.double() * x.double() / v - 1).abs() < 0.01)).all()
+        ratio = ops.iv_ratio(order, x)
+        torch.testing.assert_close(ratio, expected[:, 1], rtol=1e-6, atol=1e-44)
+    points = np.array([0.25, 1.0, 64.0], np.float32 if wide == torch.float32 else np.float64)
+    np.testing.assert_allclose(special.log_iv(v, points), expected[:, 0].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(special.iv_ratio(v, points), expected[:, 1].numpy(), rtol=1e-6,
+                               atol=1e-44)  # fmt: skip
+
+
+def test_a_0_d_order_keeps_its_digits() -> None:
+    x = torch.tensor([300.0, 700.0], dtype=torch.bfloat16)
+    for dtype in (torch.float64, torch.float32):
+        for function in (ops.log_iv, ops.iv_ratio):
+            by_tensor = function(torch.tensor(391.3, dtype=dtype), x)
+            assert by_tensor.dtype == torch.float32
+            torch.testing.assert_close(by_tensor, function(391.3, x), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_derivatives_of_the_hyperbolic_tangent(dtype: torch.dtype) -> None:
+    """I_{1/2} / I_{-1/2} = tanh: the slope sech^2 is positive and decreases as exp(-2 x)."""
+    x = torch.linspace(0, 40, 81, dtype=dtype, requires_grad=True)
+    value = ops.iv_ratio(0.5, x)
+    torch.testing.assert_close(value, x.double().tanh().to(dtype), rtol=1e-6, atol=0)
+    (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
+    sech = 1 / x.detach().double().cosh()
+    torch.testing.assert_close(slope.double(), sech**2, rtol=1e-5, atol=0)
+    (bend,) = torch.autograd.grad(slope.sum(), x)
+    expected = -2 * x.detach().double().tanh() * sech**2
+    torch.testing.assert_close(bend.double(), expected, rtol=2e-5, atol=1e-12)
+    with pytest.raises(ValueError, match="iv_ratio: `x`"):
+        ops.iv_ratio(0.5, -x.detach() - 1)
