@@ -8,11 +8,12 @@ list of numbers. The couplings are no ops on rows: their arguments have one batc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ._errors import is_number
 
 
 def numbers(
@@ -23,7 +24,7 @@ def numbers(
     device: torch.device | str = "cpu",
 ) -> Tensor:
     """Numbers of rows as a tensor: of a Python number or a nested list of them."""
-    if isinstance(value, Real) and not isinstance(value, bool):
+    if is_number(value):
         # Filled in: `as_tensor` would copy it to the device.
         return torch.full((), float(value), dtype=dtype, device=device)
     if isinstance(value, (list, tuple)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -59,6 +59,13 @@ def check_types(
         shown = renamed.get(argument.name, argument.name)
         for wrong in _wrong(shown, str(argument.type), value, argument.name in numbers):
             raise TypeError(f"{public}: {wrong}")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a real number of Python or NumPy; True and False are none."""
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, Real)
 
 
 def flag(op: str, argument: str, value: object) -> bool:

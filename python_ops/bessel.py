@@ -7,7 +7,6 @@ radial functions of the von Mises-Fisher distribution in vmf.py.
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
+from ._errors import is_number
 from ._spread import spread
 from .composite import bessel as formulas
 
@@ -64,7 +64,7 @@ def _evaluate(op: str, v: Any, x: Any, lowest: float) -> Tensor:
         v = numbers(op, "v", v, torch.promote_types(x.dtype, torch.float32), x.device)
     if isinstance(v, Tensor):
         return _at_orders(op, v, x)
-    if not isinstance(v, Real) or isinstance(v, bool):
+    if not is_number(v):
         numbers(op, "v", v)  # says what is wrong with it
     order = float(v)
     if not (math.isfinite(order) and order >= lowest):

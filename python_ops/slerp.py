@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from ._backends import FORCED
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
+from ._errors import is_number
 from ._vmap import batched_first
 from .composite import slerp as formulas
 
@@ -69,14 +69,14 @@ def _fractions(t: object, a: object) -> Tensor | float:
     dtype = torch.promote_types(a.dtype, torch.float32)
     if isinstance(t, Tensor):
         return t if t.is_floating_point() or t.is_complex() else t.to(dtype)
-    if not isinstance(t, Real) or isinstance(t, bool):
+    if not is_number(t):
         return numbers("slerp", "t", t, dtype, a.device)
     if torch.compiler.is_compiling() or FORCED == "reference":
         return torch.full((), float(t), dtype=dtype, device=a.device)
     return float(t)
 
 
-def _in_one_batch(a: Tensor, b: Tensor, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor | float]:
+def _in_one_batch(a: Any, b: Any, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor | float]:
     """The arguments with the batch to which theirs broadcast."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return a, b, t  # the op says what is wrong

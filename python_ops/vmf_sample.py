@@ -129,7 +129,7 @@ def _check(loc: object, concentration: object, sample_shape: object) -> None:
         raise TypeError(
             f"vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got {sample_shape!r}"
         )
-    if not all(isinstance(size, Integral) and size >= 0 for size in sample_shape):
+    if not all(isinstance(size, Integral) and int(size) >= 0 for size in sample_shape):
         raise ValueError(
             "vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got "
             f"{tuple(sample_shape)}"
@@ -143,7 +143,7 @@ def _check(loc: object, concentration: object, sample_shape: object) -> None:
             f"vmf_sample: `loc` must have shape (*batch, p) with p >= 2, got {tuple(loc.shape)}"
         )
     if not isinstance(concentration, Tensor):
-        if isinstance(concentration, Real) and not concentration >= 0:
+        if isinstance(concentration, Real) and not float(concentration) >= 0:
             raise ValueError(f"vmf_sample: `concentration` must be >= 0, got {concentration}")
         return
     if not concentration.is_floating_point():

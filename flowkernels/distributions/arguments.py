@@ -48,7 +48,9 @@ def floating_dtype(name: str, dtype: Any) -> torch.dtype:
 def check_tensor(name: str, argument: str, value: Any) -> None:
     """Raises for what is no dense floating-point tensor."""
     if not isinstance(value, Tensor):
-        raise TypeError(f"{name}: {argument} must be a torch.Tensor, got {type(value).__name__}")
+        raise TypeError(
+            f"{name}: {argument} must be a floating-point tensor, got {type(value).__name__}"
+        )
     if value.layout != torch.strided or value.is_quantized or not value.is_floating_point():
         kind = value.dtype if value.layout == torch.strided else value.layout
         raise TypeError(f"{name}: {argument} must be a dense floating-point tensor, got {kind}")

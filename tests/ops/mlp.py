@@ -54,7 +54,7 @@ def _bad() -> list[Bad]:
         Bad("dtypes", lambda: f(x, [w.double()], [b]), TypeError, ("`weights[0]`", "Double")),
         Bad("no tensor", lambda: f([1.0], [w], [b]), TypeError, ("`x`", "list")),
         Bad("no sequence", lambda: f(x, w, [b]), TypeError, ("`weights`", "Tensor")),
-        Bad("no tensors", lambda: f(x, [w], [None]), TypeError, ("`biases`", "NoneType")),
+        Bad("no tensors", lambda: f(x, [w], [None]), TypeError, ("`biases[0]`", "NoneType")),
     ]
 
 
