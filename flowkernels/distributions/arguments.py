@@ -78,7 +78,7 @@ class CheckedDistribution(Distribution):
         name = type(self).__name__
         check_tensor(name, "value", value)
         try:
-            super()._validate_sample(value)  # type: ignore[no-untyped-call]
+            super()._validate_sample(value)
         except ValueError as error:
             if name in str(error):
                 raise
