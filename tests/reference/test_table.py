@@ -66,7 +66,8 @@ def test_points_cover_every_region() -> None:
             near = np.abs(h / boundary - 1) < step
             assert (near & (h < boundary)).any()
             assert (near & (h >= boundary)).any()
-        exact = x == x.astype(np.float32)
+        with np.errstate(over="ignore"):  # float32 ends before 1e100
+            exact = x == x.astype(np.float32)
         assert exact.mean() > 0.7
         assert x.max() == pytest.approx(1e100, rel=1)
         assert (order.min(), order.max() >= 499999) == (0, True)

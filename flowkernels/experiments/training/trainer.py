@@ -328,3 +328,5 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # Lightning's own use of torch.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")

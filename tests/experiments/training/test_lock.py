@@ -30,7 +30,7 @@ def holder(tmp_path):
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
-    process.wait()
+    process.communicate()
 
 
 def test_a_second_training_is_told_the_first_one(tmp_path, tiny, holder):

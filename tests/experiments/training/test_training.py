@@ -131,7 +131,7 @@ def test_training_learns_and_is_recorded(tmp_path, tiny):
     assert origin["step"] == 100
     assert not flow.training
     bits = flow.bits_per_dim(data_module(config).val_images).mean()
-    assert float(bits) == pytest.approx(last, abs=0.02)
+    assert bits.item() == pytest.approx(last, abs=0.02)
 
 
 def test_double_precision(tmp_path, tiny):

@@ -244,13 +244,15 @@ def _() -> None:
 @report(
     "scipy/xsf/pull/251",
     "I of a large order at 0 is NaN, not 0",
-    "log_iv is minus infinity there for every positive order",
+    "log_iv is minus infinity there for every positive order (in float32 NaN from 1e20 on: mended)",
+    outcome="mended",
 )
 def _() -> None:
-    zero = torch.zeros(1, dtype=torch.float64)
-    for order in (1.0, 2.0**30, 2.0**52, 1e100):
-        assert ops.log_iv(order, zero).item() == -math.inf
-    assert ops.log_iv(0, zero).item() == 0
+    for dtype in (torch.float32, torch.float64):
+        zero = torch.zeros(1, dtype=dtype)
+        for order in (1.0, 2.0**30, 2.0**52, 1e100, 1e300):
+            assert ops.log_iv(order, zero).item() == -math.inf
+        assert ops.log_iv(0, zero).item() == 0
 
 
 @report(
