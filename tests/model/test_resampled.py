@@ -73,7 +73,7 @@ def test_density_integrates_to_one_in_fifty_dimensions(groups):
     n = 50_000
     proposal = StandardNormal(50).double()
     z = proposal.sample(n)
-    ratio = (base.log_prob(z) - proposal.log_prob(z)).exp()
+    ratio = (base.log_prob(z) - proposal.log_prob(z)).exp().detach()
     # Both averages are Monte Carlo estimates: Z has a standard error too.
     z_error = ((1 - base.normalizer) / base.normalizer / base.num_eval_samples).sum().sqrt()
     error = math.hypot(float(ratio.std()) / math.sqrt(n), float(z_error.detach()))
