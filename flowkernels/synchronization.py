@@ -1,11 +1,36 @@
-"""Whether a tensor's values can be read without a host synchronization."""
+"""Whether a tensor has values, and whether the host can read them without synchronization."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
-__all__ = ["readable_without_sync"]
+__all__ = ["has_values", "readable_without_sync", "shown"]
+
+
+def has_values(x: Tensor) -> bool:
+    """Whether x has values: not a meta or fake tensor, nor one that torch.export traces.
+
+    State that is kept in Python beside tensors must not change where they have none: a flow that
+    is only traced keeps its own.
+
+    Example:
+        >>> has_values(torch.ones(2)), has_values(torch.ones(2, device="meta"))
+        (True, False)
+    """
+    return not (x.is_meta or isinstance(x, (FakeTensor, FunctionalTensor)))
+
+
+def shown(x: Tensor) -> str:
+    """A 0-d tensor for a module's repr.
+
+    Example:
+        >>> shown(torch.tensor(0.5)), shown(torch.ones((), device="meta"))
+        ('0.5', 'unknown')
+    """
+    return f"{x.item():.6g}" if has_values(x) else "unknown"
 
 
 def readable_without_sync(x: Tensor) -> bool:

@@ -18,6 +18,7 @@ from flowkernels.bijections.simplex import (
     log_sum_exp,
 )
 from flowkernels.interpolation import simplex_linear
+from flowkernels.synchronization import has_values, shown
 
 from .base import Base
 
@@ -52,10 +53,11 @@ class SimplexDirichlet(Base):
     def __init__(self, dim: int, concentration_scale: float = 1.0) -> None:
         super().__init__(dim, default_path="simplex_linear")
         c = float(concentration_scale)
-        if not (c > 0 and math.isfinite(c)):
+        if not _is_scale(c):
             raise ValueError(f"concentration_scale must be positive and finite, got {c}")
         self.simplex = self._make_simplex()
         self.register_buffer("concentration", torch.tensor(c))
+        self._value = c  # the last that could be read
         self._refresh()
 
     def log_forward(self, z: Tensor) -> Tensor:
@@ -96,8 +98,11 @@ class SimplexDirichlet(Base):
 
     def _refresh(self) -> None:
         """Recompute the constants. Casting them would keep the rounding of the old dtype."""
-        if not self.concentration.is_meta:
-            self._set_constants(self.concentration.item())
+        if has_values(self.concentration):
+            value = self.concentration.item()
+            if _is_scale(value):  # not so in the memory that `to_empty` takes
+                self._value = value
+        self._set_constants(self._value)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -106,10 +111,18 @@ class SimplexDirichlet(Base):
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], *args: Any) -> None:
         super()._load_from_state_dict(state_dict, *args)
+        if has_values(self.concentration) and not _is_scale(self.concentration.item()):
+            prefix, errors = args[0], args[-1]
+            got = self.concentration.item()
+            errors.append(f"{prefix}concentration must be positive and finite, got {got}")
         self._refresh()
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, concentration_scale={self.concentration_scale:.6g}"
+        return f"dim={self.dim}, concentration_scale={shown(self.concentration)}"
+
+
+def _is_scale(c: float) -> bool:
+    return c > 0 and math.isfinite(c)
 
 
 class StickBreakingDirichlet(SimplexDirichlet):
@@ -147,7 +160,8 @@ class StickBreakingDirichlet(SimplexDirichlet):
         return StickBreaking(self.dim)
 
     def _set_constants(self, c: float) -> None:
-        pieces = torch.arange(self.dim, 0, -1, dtype=torch.float64)
+        # On the CPU, whatever the default device.
+        pieces = torch.arange(self.dim, 0, -1, dtype=torch.float64, device="cpu")
         a, b = torch.full_like(pieces, c), c * pieces
         variance = torch.polygamma(1, a) + torch.polygamma(1, b)
         log_beta = torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)
@@ -212,7 +226,8 @@ class LogRatioDirichlet(SimplexDirichlet):
 
     def _set_constants(self, c: float) -> None:
         d = self.dim
-        variance = torch.polygamma(1, torch.tensor(c, dtype=torch.float64)).item()
+        at = torch.tensor(c, dtype=torch.float64, device="cpu")  # whatever the default device
+        variance = torch.polygamma(1, at).item()
         # Python floats: torch keeps them in float64 when the other operand is float64.
         self._c, self._spread = c, math.sqrt(variance)
         self._common = (math.sqrt(d + 1) - 1) / d

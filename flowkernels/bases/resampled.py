@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowkernels.precision import full_precision
-from flowkernels.synchronization import readable_without_sync
+from flowkernels.synchronization import has_values, readable_without_sync
 
 from .acceptance import GroupedAcceptance
 from .base import Base, as_shape
@@ -116,8 +116,13 @@ class ResampledBase(Base):
         """Z of every group (G,), as used in evaluation mode."""
         at = self._weights_version()
         if self._estimated_at != at:
+            estimate = self._evaluated_normalizer()
+            if not has_values(estimate):
+                return estimate.to(self.z_eval.dtype)
+            if self.z_eval.device != estimate.device:  # on meta: it is not in the state dict
+                self.z_eval = torch.empty_like(self.z_ema)
             # In place: a new tensor could be an inference tensor under Lightning.
-            self.z_eval.copy_(self._evaluated_normalizer())
+            self.z_eval.copy_(estimate)
             self._estimated_at = at
         return self.z_eval
 
@@ -166,11 +171,11 @@ class ResampledBase(Base):
         unfinished rows on a GPU would need a host synchronization; with T finite, every row there
         draws all T proposals instead.
         """
-        if not readable_without_sync(self.loc) and not math.isinf(self.truncation):
-            return self._draw_without_sync(count)
         size = self.dim // self.groups
         out = self.loc.new_empty(self.groups, count, size, dtype=self._compute_dtype)
         taken = torch.zeros(self.groups, count, dtype=torch.long, device=self.loc.device)
+        if not readable_without_sync(taken) and not math.isinf(self.truncation):
+            return self._draw_without_sync(count)
         seen = 0
         while most := int((taken == 0).sum(1).max()) if count else 0:
             if math.isinf(self.truncation) and seen >= _MAX_PROPOSALS:

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from flowkernels import ops
 from flowkernels.bijections import ScaledStereographic
+from flowkernels.synchronization import has_values, shown
 
 from .base import Base
 
@@ -55,10 +56,10 @@ class SphericalBase(Base):
         if loc is None:
             loc = torch.zeros(dim + 1)
             loc[-1] = -1
-        elif loc.shape != (dim + 1,) or abs(loc.norm().item() - 1) > 1e-4:
+        elif loc.shape != (dim + 1,) or (has_values(loc) and abs(loc.norm().item() - 1) > 1e-4):
             raise ValueError(
                 f"loc must be a unit vector of shape ({dim + 1},), got shape "
-                f"{tuple(loc.shape)} and length {loc.norm().item():.6g}"
+                f"{tuple(loc.shape)} and length {shown(loc.norm())}"
             )
         self.projection = ScaledStereographic(
             dim, self.typical_radius(c) * dim**-0.5 if scale is None else scale
@@ -99,4 +100,4 @@ class SphericalBase(Base):
         return self.projection.inverse(arc)[0]
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, concentration_scale={self.concentration_scale:.6g}"
+        return f"dim={self.dim}, concentration_scale={shown(self.concentration / self.dim)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from flowkernels.synchronization import readable_without_sync
+from flowkernels.synchronization import has_values, readable_without_sync
 
 from .base import Bijection, check_channels, constant_log_det, positions
 
@@ -81,7 +81,8 @@ class ActNorm(Bijection):
         self.log_scale.copy_(torch.where(done, self.log_scale, log_scale))
         self.bias.copy_(torch.where(done, self.bias, -mean))
         self.initialized.fill_(True)
-        self._started = True
+        if has_values(x):
+            self._started = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if self.awaits_start:
@@ -105,7 +106,7 @@ class ActNorm(Bijection):
 
 def _read_started(module: nn.Module, _: object) -> None:
     assert isinstance(module, ActNorm)
-    module._started = bool(module.initialized)
+    module._started = has_values(module.initialized) and bool(module.initialized)
 
 
 def _channel_statistics(x: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:

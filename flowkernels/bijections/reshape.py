@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from flowkernels.synchronization import has_values
 
 from .base import Bijection, constant_log_det
 
@@ -67,9 +70,14 @@ class Permutation(Bijection):
     def __init__(self, permutation: Sequence[int] | Tensor) -> None:
         super().__init__()
         order = torch.as_tensor(permutation)
-        if order.ndim != 1 or order.sort().values.tolist() != list(range(len(order))):
+        if not isinstance(permutation, Tensor):
+            given: list[Any] | None = list(permutation)  # `order` may be on meta
+        else:
+            given = order.tolist() if has_values(order) else None
+        if order.ndim != 1 or (given is not None and sorted(given) != list(range(len(given)))):
             raise ValueError(
-                f"permutation must hold each of 0, ..., C-1 once, got {order.tolist()}"
+                "permutation must hold each of 0, ..., C-1 once, got "
+                f"{f'shape {tuple(order.shape)}' if given is None else given}"
             )
         self.register_buffer("permutation", order)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flowkernels import ops
+from flowkernels.synchronization import shown
 
 from .base import Bijection
 
@@ -61,4 +62,4 @@ class ScaledStereographic(Bijection):
         return x / self.scale, log_det - self.log_det_scale
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, scale={self.scale.item():.6g}"
+        return f"dim={self.dim}, scale={shown(self.scale)}"

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from torch import Tensor
 from torch.distributions import constraints
 
-from .constraints import unit_sphere
+from .constraints import checked_if_known, unit_sphere
 from .hyperspherical_uniform import log_area
 from .located import LocatedDistribution
 
@@ -32,6 +32,7 @@ class AxialDistribution(LocatedDistribution):
     def __init__(
         self, loc: Tensor, concentration: Tensor | float, validate_args: bool | None = None
     ) -> None:
+        validate_args = checked_if_known(validate_args, loc, concentration)
         super().__init__(loc, concentration, validate_args)
 
     @property

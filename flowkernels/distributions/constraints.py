@@ -8,7 +8,9 @@ from torch.distributions import constraints
 from torch.distributions.constraint_registry import biject_to, transform_to
 from torch.distributions.transforms import Transform
 
-__all__ = ["real_vector", "unit_sphere"]
+from ..synchronization import has_values
+
+__all__ = ["checked_if_known", "real_vector", "unit_sphere"]
 
 
 class _UnitSphere(constraints.Constraint):
@@ -42,6 +44,12 @@ def _identity(_: _RealVector) -> Transform:
 
 def _accumulate(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
+
+
+def checked_if_known(validate_args: bool | None, *arguments: object) -> bool | None:
+    """`validate_args`, but False where an argument has no values that could be checked."""
+    known = all(has_values(a) for a in arguments if isinstance(a, Tensor))
+    return validate_args if known else False
 
 
 unit_sphere = _UnitSphere()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from ..synchronization import has_values
 from .arguments import CheckedDistribution, floating_dtype, size
 from .constraints import unit_sphere
 
@@ -108,6 +109,15 @@ class HypersphericalUniform(CheckedDistribution):
             self._validate_sample(value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         return self._full(shape, -log_area(self.dim), promote=True)
+
+    def _validate_sample(self, value: Any) -> None:
+        if not isinstance(value, Tensor) or has_values(value):
+            super()._validate_sample(value)
+        elif value.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"HypersphericalUniform: value must have shape (*, {self.dim}), got "
+                f"{tuple(value.shape)}"
+            )
 
     def entropy(self) -> Tensor:
         """In nats: the logarithm of the sphere's area."""

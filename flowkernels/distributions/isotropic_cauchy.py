@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .arguments import size
-from .constraints import real_vector
+from .constraints import checked_if_known, real_vector
 from .located import LocatedDistribution
 
 __all__ = ["IsotropicCauchy"]
@@ -56,7 +56,7 @@ class IsotropicCauchy(LocatedDistribution):
     def __init__(
         self, loc: Tensor, scale: Tensor | float = 1.0, validate_args: bool | None = None
     ) -> None:
-        super().__init__(loc, scale, validate_args)
+        super().__init__(loc, scale, checked_if_known(validate_args, loc, scale))
 
     @property
     def mean(self) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..synchronization import has_values
 from .constraints import unit_sphere
 
 __all__ = ["checked_samples", "mean_direction"]
@@ -20,6 +21,8 @@ def checked_samples(name: str, samples: Tensor, weights: Tensor | None) -> tuple
             f"{name}.fit: samples must be (n, *batch, p) with n >= 1 and p >= 2, "
             f"got shape {tuple(samples.shape)}"
         )
+    if not has_values(samples):
+        raise ValueError(f"{name}.fit: samples must have values, got a tensor on {samples.device}")
     if not unit_sphere.check(samples).all():
         raise ValueError(f"{name}.fit: samples must be unit vectors along the last dimension")
     if weights is None:
