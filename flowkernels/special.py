@@ -41,6 +41,8 @@ def _real(op: str, argument: str, value: ArrayLike) -> Floating:
     """The argument as an array of float32 or float64."""
     try:
         array = np.asarray(value)
+    except RuntimeError as error:  # of tensors that want a gradient, or lie elsewhere
+        raise TypeError(f"{op}: `{argument}` must be array_like of numbers: {error}") from None
     except ValueError as error:  # ragged lists
         raise ValueError(f"{op}: `{argument}` must be array_like of numbers: {error}") from None
     if array.dtype in (np.float32, np.float64):

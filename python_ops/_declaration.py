@@ -173,7 +173,14 @@ def _on_one_device(name: str, fake: Function, numbers: tuple[str, ...]) -> Funct
                     f"{name}: `{argument}` must be on the device of `{first}` "
                     f"({main.device}), got {tensor.device}"
                 )
-        return fake(*args)
+        try:
+            return fake(*args)
+        except (RuntimeError, IndexError) as error:
+            # Shapes that the kernels would refuse; torch's own errors are of classes of their own.
+            if type(error) not in (RuntimeError, IndexError):
+                raise
+            shapes = ", ".join(f"`{n}` {tuple(t.shape)}" for n, t in tensors)
+            raise ValueError(f"{name}: the shapes do not fit: {shapes} ({error})") from None
 
     return checked
 
@@ -188,7 +195,7 @@ def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
     def checked(*args: Any) -> Any:
         try:
             outputs = fake(*args[len(names) :])
-        except (RuntimeError, IndexError):
+        except Exception:
             _let_the_op_check(name, args[len(names) :])
             raise
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -205,7 +212,7 @@ def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
                     )
         try:
             return formula(*args)
-        except (RuntimeError, IndexError):
+        except Exception:
             _let_the_op_check(name, args[len(names) :])
             raise
 

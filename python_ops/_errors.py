@@ -61,6 +61,19 @@ def check_types(
             raise TypeError(f"{public}: {wrong}")
 
 
+SUPPORTED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def check_floating(op: str, argument: str, value: object) -> None:
+    """Raises a TypeError for what is no dense tensor of one of the four floating dtypes."""
+    for wrong in _no_dense_tensor(f"`{argument}`", value):
+        raise TypeError(f"{op}: {wrong}")
+    if isinstance(value, Tensor) and value.dtype not in SUPPORTED:
+        raise TypeError(
+            f"{op}: `{argument}` must be float16, bfloat16, float32 or float64, got {value.dtype}"
+        )
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a real number of Python or NumPy; True and False are none."""
     if isinstance(value, bool):
@@ -92,6 +105,8 @@ def _wrong(name: str, kind: str, value: Any, may_be_number: bool) -> Iterator[st
         plain_bool = isinstance(value, bool) and kind != "bool"
         if plain_bool or not isinstance(value, types):  # type: ignore[arg-type]
             yield f"`{name}` must be {wanted}, got {_shown(value)}"
+        elif kind in ("int", "SymInt") and isinstance(value, int) and value.bit_length() > 63:
+            yield f"`{name}` must be an integer of 64 bits, got one of {value.bit_length()}"
 
 
 def _no_dense_tensor(name: str, value: Any) -> Iterator[str]:

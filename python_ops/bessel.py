@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
-from ._errors import is_number
+from ._errors import check_floating, is_number
 from ._spread import spread
 from .composite import bessel as formulas
 
@@ -48,8 +48,19 @@ _bessel_order = declare(
 
 def bessel(x: Tensor, order: float, function: str) -> Tensor:
     """One of the functions of csrc/bindings/bessel_function.cpp at one order."""
-    out: Tensor = _bessel(x, order, function)
+    try:
+        out: Tensor = _bessel(x, order, function)
+    except TypeError as error:
+        op, argument = _public_words(function)
+        check_floating(op, argument, x)
+        raise error from None
     return out
+
+
+def _public_words(function: str) -> tuple[str, str]:
+    """The public op of a function, and its argument."""
+    op = function.removesuffix("_relative").removesuffix("_complement").removesuffix("_slope")
+    return op, {"log_iv": "x", "iv_ratio": "x", "vmf_concentration": "r"}.get(op, "kappa")
 
 
 # From here on an order's polynomials are useless, and squares leave the range of float32.
@@ -61,8 +72,10 @@ def _evaluate(op: str, v: Any, x: Any, lowest: float) -> Tensor:
     if not isinstance(x, Tensor):
         x = numbers(op, "x", x, device=v.device if isinstance(v, Tensor) else "cpu")
     if isinstance(v, (list, tuple)):
+        check_floating(op, "x", x)
         v = numbers(op, "v", v, torch.promote_types(x.dtype, torch.float32), x.device)
     if isinstance(v, Tensor):
+        check_floating(op, "x", x)
         return _at_orders(op, v, x)
     if not is_number(v):
         numbers(op, "v", v)  # says what is wrong with it
@@ -103,7 +116,7 @@ def _hyperbolic_tangent(x: Tensor, value: Tensor) -> Tensor:
     """
     e = torch.exp(-2 * x.to(value.dtype))
     tangent = (1 - e) / (1 + e)
-    return tangent + (value - tangent).detach()
+    return (tangent + (value - tangent).detach()).contiguous()
 
 
 @public(

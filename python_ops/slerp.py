@@ -11,7 +11,7 @@ from torch import Tensor
 from ._backends import FORCED
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
-from ._errors import is_number
+from ._errors import check_floating, is_number
 from ._vmap import batched_first
 from .composite import slerp as formulas
 
@@ -155,6 +155,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         torch.Size([5, 2])
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype != b.dtype:
+        check_floating("slerp", "a", a)
+        check_floating("slerp", "b", b)
         dtype = torch.promote_types(a.dtype, b.dtype)
         a, b = a.to(dtype), b.to(dtype)
     fractions = _fractions(t, a)

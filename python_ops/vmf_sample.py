@@ -12,6 +12,7 @@ from torch.autograd import forward_ad
 
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
+from ._errors import check_floating
 from ._spread import spread
 from ._vmap import batched_first
 from .composite import vmf_sample as formulas
@@ -108,6 +109,10 @@ def vmf_sample(
         (torch.Size([1000, 3]), tensor(True))
     """
     _check(loc, concentration, sample_shape)
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise TypeError(
+            f"vmf_sample: `generator` must be a torch.Generator, got {type(generator).__name__}"
+        )
     wide = torch.promote_types(loc.dtype, torch.float32)
     kappa = (
         concentration.to(wide)
@@ -134,10 +139,8 @@ def _check(loc: object, concentration: object, sample_shape: object) -> None:
             "vmf_sample: `sample_shape` must be a sequence of numbers >= 0, got "
             f"{tuple(sample_shape)}"
         )
-    if not isinstance(loc, Tensor):
-        raise TypeError(f"vmf_sample: `loc` must be a torch.Tensor, got {type(loc).__name__}")
-    if not loc.is_floating_point():
-        raise TypeError(f"vmf_sample: `loc` must be of floating point, got {loc.dtype}")
+    check_floating("vmf_sample", "loc", loc)
+    assert isinstance(loc, Tensor)
     if loc.ndim < 1 or loc.shape[-1] < 2:
         raise ValueError(
             f"vmf_sample: `loc` must have shape (*batch, p) with p >= 2, got {tuple(loc.shape)}"
@@ -146,10 +149,7 @@ def _check(loc: object, concentration: object, sample_shape: object) -> None:
         if isinstance(concentration, Real) and not float(concentration) >= 0:
             raise ValueError(f"vmf_sample: `concentration` must be >= 0, got {concentration}")
         return
-    if not concentration.is_floating_point():
-        raise TypeError(
-            f"vmf_sample: `concentration` must be of floating point, got {concentration.dtype}"
-        )
+    check_floating("vmf_sample", "concentration", concentration)
     if concentration.device != loc.device:
         raise ValueError(
             f"vmf_sample: `concentration` must be on the device of `loc` ({loc.device}), got "

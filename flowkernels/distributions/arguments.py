@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..ops._errors import SUPPORTED
+
 __all__ = ["CheckedDistribution", "check_tensor", "floating_dtype", "size", "tensor_or_number"]
 
 
@@ -51,7 +53,7 @@ def check_tensor(name: str, argument: str, value: Any) -> None:
         raise TypeError(
             f"{name}: {argument} must be a floating-point tensor, got {type(value).__name__}"
         )
-    if value.layout != torch.strided or value.is_quantized or not value.is_floating_point():
+    if value.layout != torch.strided or value.dtype not in SUPPORTED:
         kind = value.dtype if value.layout == torch.strided else value.layout
         raise TypeError(f"{name}: {argument} must be a dense floating-point tensor, got {kind}")
 
@@ -59,9 +61,13 @@ def check_tensor(name: str, argument: str, value: Any) -> None:
 def tensor_or_number(name: str, argument: str, value: Any, like: Tensor) -> Tensor:
     """A number or a tensor as a tensor of the dtype of `like`, on its device."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if torch.finfo(like.dtype).max < abs(value) < float("inf"):
+            raise ValueError(f"{name}: {argument} must be a number of {like.dtype}, got {value:g}")
         # `new_full` fills on the device; `as_tensor` would copy from the host.
         return like.new_full((), float(value))
-    if isinstance(value, Tensor) and (value.is_complex() or value.layout != torch.strided):
+    if isinstance(value, Tensor) and (
+        value.is_complex() or value.is_quantized or value.layout != torch.strided
+    ):
         raise TypeError(f"{name}: {argument} must be real and dense, got {value.dtype}")
     try:
         return torch.as_tensor(value, dtype=like.dtype, device=like.device)

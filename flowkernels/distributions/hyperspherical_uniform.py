@@ -55,8 +55,10 @@ class HypersphericalUniform(CheckedDistribution):
         device: torch.device | str | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 2:
-            raise ValueError(f"HypersphericalUniform: dim must be an integer >= 2, got {dim!r}")
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 2 <= dim <= 2**31:
+            raise ValueError(
+                f"HypersphericalUniform: dim must be an integer >= 2 (at most 2^31), got {dim!r}"
+            )
         self.dim = dim
         name = type(self).__name__
         self.dtype = floating_dtype(name, dtype)

@@ -35,6 +35,8 @@ class Call:
     odd_row: int | None = None
     rows: int = 0
     positional: int = 0
+    raw: bool = False  # of the dispatcher's op
+    also: tuple[str, ...] = ()  # public ops in whose words messages may be
     named: tuple[str, ...] = ()  # what a message may name besides the arguments
 
     def run(self) -> Any:

@@ -67,9 +67,13 @@ def dispatched(rng: random.Random) -> Call:
     op = getattr(torch.ops.flowkernels, name).default
     shape = rng.choice(SHAPES)
     arguments = {a.name: _value(rng, str(a.type), shape) for a in op._schema.arguments}
-    call = Call(name.removesuffix("_backward"), op, arguments, legal=False, accurate=False)
+    served = name.removesuffix("_backward")
+    call = Call(served, op, arguments, legal=False, accurate=False, raw=True)
+    if served.startswith("bessel"):
+        call.also = ("bessel", *special.__all__)
+        call.named = ("v", "kappa", "r")
     for argument, place, tensor in list(tensors_of(arguments)):
-        if tensor.is_floating_point() and rng.random() < 0.2 and not tensor.is_quantized:
+        if tensor.dtype in values.FLOATING and rng.random() < 0.2:
             leaf = tensor.detach().requires_grad_()
             call.arguments = replaced(call.arguments, argument, place, leaf)
     call.positional = len(arguments)

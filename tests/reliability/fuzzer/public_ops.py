@@ -213,7 +213,7 @@ def _spoil(rng: random.Random, call: Call) -> None:
 
 def _want_gradients(rng: random.Random, call: Call) -> None:
     def leaf(t: Tensor) -> Tensor:
-        if rng.random() < 0.4 and t.is_floating_point() and not t.requires_grad:
+        if rng.random() < 0.4 and t.dtype in values.FLOATING and not t.requires_grad:
             return t.detach().requires_grad_()
         return t
 
