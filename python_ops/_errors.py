@@ -83,9 +83,9 @@ def is_number(value: object) -> TypeGuard[float]:
 
 def flag(op: str, argument: str, value: object) -> bool:
     """A bool as it is; anything else, which might be true by chance, is refused."""
-    for wrong in _wrong(argument, "bool", value, False):
-        raise TypeError(f"{op}: {wrong}")
-    return bool(value)
+    if not isinstance(value, bool):
+        raise TypeError(f"{op}: `{argument}` must be True or False, got {_shown(value)}")
+    return value
 
 
 def _wrong(name: str, kind: str, value: Any, may_be_number: bool) -> Iterator[str]:

@@ -51,8 +51,9 @@ def bessel(x: Tensor, order: float, function: str) -> Tensor:
     try:
         out: Tensor = _bessel(x, order, function)
     except TypeError as error:
-        op, argument = _public_words(function)
-        check_floating(op, argument, x)
+        if not str(error).startswith("bessel"):
+            raise
+        check_floating(*_public_words(function), x)
         raise error from None
     return out
 
