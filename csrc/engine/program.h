@@ -85,9 +85,6 @@ struct SquaredLength {
   V square, excess;
 };
 
-// Sums with a member `in_float64` are added up across lanes and pieces in float64 on the CPU: what
-// they are for cancels.
-
 // No coefficients.
 template <class V>
 struct NoCoefficients {};

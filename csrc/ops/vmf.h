@@ -18,17 +18,14 @@ template <class V>
 struct VmfLine {
   V scale, factor;
 };
-// |s - loc|^2 and s.(s - loc) over the mapped elements.  Near the mean direction's cosine the
-// gradient in kappa is a small difference from it.
+// |s - loc|^2 and s.(s - loc) over the mapped elements.
 template <class V>
 struct VmfSquare {
   V square;
-  static constexpr bool in_float64 = true;
 };
 template <class V>
 struct VmfSums {
   V square, dot;
-  static constexpr bool in_float64 = true;
 };
 // grad_x = gain (s - loc) + slope s, grad_loc = c (s - loc).
 template <class V>

@@ -71,16 +71,6 @@ FK_HD double sum_lanes(W w) {
   }
 }
 
-// The sum of a vector's lanes.
-FK_HD double sum_in_float64(Vec<double> v) { return hsum(v); }
-FK_HD double sum_in_float64(Vec<float> v) {
-  float lane[lanes_v<Vec<float>>];
-  store(lane, v);
-  Wide sum = {};
-  for (int k = 0; k < lanes_v<Vec<float>>; k += wide_lanes) sum += load_wide(lane + k);
-  return sum_lanes(sum);
-}
-
 // The sum of squares.
 template <class T>
 FK_HD double sum_squares(const T* x, int n) {

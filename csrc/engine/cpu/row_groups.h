@@ -111,7 +111,7 @@ class GroupRows : public GroupInputs<P, E, divided> {
   template <template <class> class S, template <class> class C, class F>
   FK_HD S<Value> map_group(const C<Value>& c, F f, bool adds) {
     const Lanes<C, Value> coefficients(c);
-    typename TotalOf<S<V>, T>::type totals[fields_of<S<V>, V> + 1][rows] = {};
+    T totals[fields_of<S<V>, V> + 1][rows] = {};
     int r = 0;
     const int count = count_;
     if constexpr (P::compute_outputs > 0 && at_once == 4) {
@@ -220,8 +220,8 @@ class GroupRows : public GroupInputs<P, E, divided> {
 
   // The elements of R rows from r on.  Where the last output is a sum over rows, it is read and
   // written once for all of them, and so is the input whose gradient it is.
-  template <int R, template <class> class S, template <class> class C, class F, class Total>
-  FK_HD void map_rows(int r, const Lanes<C, Value>& coefficients, F f, Total (*totals)[rows],
+  template <int R, template <class> class S, template <class> class C, class F>
+  FK_HD void map_rows(int r, const Lanes<C, Value>& coefficients, F f, T (*totals)[rows],
                       bool accumulates) {
     constexpr bool no_sums = __is_empty(S<V>);
     constexpr int last = outputs - 1;
@@ -284,8 +284,7 @@ class GroupRows : public GroupInputs<P, E, divided> {
           });
     }
     for (int q = 0; q < R; ++q)
-      for_fields<V>(s[q], [&](int k, const V& v)
-                              FK_INLINE_LAMBDA { totals[k][r + q] = TotalOf<S<V>, T>::lanes(v); });
+      for_fields<V>(s[q], [&](int k, const V& v) FK_INLINE_LAMBDA { totals[k][r + q] = hsum(v); });
   }
 
   // Pointers of R rows to each output.

@@ -71,7 +71,7 @@ class GroupInputs : public RowValues<GroupValue<P, compute_t<E>, divided>> {
     constexpr int chains = !divided ? 1 : fields < 3 ? 4 : 2;  // hide the additions' latency
     const Lanes<C, Value> coefficients(c);
     const int count = count_;
-    typename TotalOf<S<V>, T>::type totals[fields][rows] = {};
+    T totals[fields][rows] = {};
     for (int r = 0; r < count; ++r) {
       const C<V> mine = coefficients.template spread<V>(r);
       for_chunks<used>(r, [&](int n, const E* const* from) FK_INLINE_LAMBDA {
@@ -252,26 +252,18 @@ class GroupInputs : public RowValues<GroupValue<P, compute_t<E>, divided>> {
   }
   // ---- sums ----
 
-  template <class S, class Total, int chains>
-  static FK_HD void add_to(Total (*totals)[rows], int r, S (&part)[chains]) {
+  template <class S, int chains>
+  static FK_HD void add_to(T (*totals)[rows], int r, S (&part)[chains]) {
     V sums[fields_of<S, V>];
     for_fields<V>(part[0], [&](int k, const V& v) FK_INLINE_LAMBDA { sums[k] = v; });
     for (int j = 1; j < chains; ++j)
       for_fields<V>(part[j], [&](int k, const V& v) FK_INLINE_LAMBDA { sums[k] += v; });
-    for (int k = 0; k < fields_of<S, V>; ++k) totals[k][r] += TotalOf<S, T>::lanes(sums[k]);
+    for (int k = 0; k < fields_of<S, V>; ++k) totals[k][r] += hsum(sums[k]);
   }
-  template <class S, class Total>
-  static FK_HD S values_of(const Total (*totals)[rows]) {
+  template <class S>
+  static FK_HD S values_of(const T (*totals)[rows]) {
     S s;
-    for_fields<Value>(s, [&](int k, Value& v) FK_INLINE_LAMBDA {
-      if constexpr (__is_same(Total, T)) {
-        v = load<Value>(totals[k]);
-      } else {
-        T rounded[rows];
-        for (int r = 0; r < rows; ++r) rounded[r] = static_cast<T>(totals[k][r]);
-        v = load<Value>(rounded);
-      }
-    });
+    for_fields<Value>(s, [&](int k, Value& v) FK_INLINE_LAMBDA { v = load<Value>(totals[k]); });
     return s;
   }
   // Logarithms of products in float64: a vector of them, where there are rows for one.

@@ -3,7 +3,6 @@
 
 #include "../program.h"
 #include "chunk.h"
-#include "float64_sums.h"
 
 FK_BEGIN
 namespace loops {
@@ -42,24 +41,6 @@ FK_HD void for_fields(S& s, Body body) {
     body(0, a), body(1, b), body(2, c), body(3, d), body(4, e), body(5, f), body(6, g);
   }
 }
-
-// What the sums of S are added up in, across lanes and pieces.
-template <class S, class T, bool wide = requires { S::in_float64; }>
-struct TotalOf {
-  using type = T;
-  template <class V>
-  static FK_HD T lanes(V v) {
-    return hsum(v);
-  }
-};
-template <class S, class T>
-struct TotalOf<S, T, true> {
-  using type = double;
-  template <class V>
-  static FK_HD double lanes(V v) {
-    return sum_in_float64(v);
-  }
-};
 
 template <class S, class V>
 FK_HD S zeros() {
