@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 import torch
+from torch.distributions import Distribution
 
 from flowkernels import ops
 from flowkernels.ops import reference
@@ -17,6 +19,16 @@ from .fuzzer.verdict import judge
 CALLS = 1500  # of another seed than the campaign's
 
 
+@pytest.fixture
+def _validated() -> Iterator[None]:
+    """As distributions are by default; torch.compile's tests leave the checks off in a worker."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(True)
+    yield
+    Distribution.set_default_validate_args(before)
+
+
+@pytest.mark.usefixtures("_validated")
 def test_random_calls_work_or_say_what_is_wrong() -> None:
     found = []
     for number in range(CALLS):
