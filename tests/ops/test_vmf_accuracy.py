@@ -213,3 +213,36 @@ def test_other_instruction_sets(isa: str) -> None:
         capture_output=True, text=True, cwd=here.parents[1], timeout=600, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-4000:]
+
+
+# The gradient in kappa of draws, where the mean resultant and the cosine nearly cancel.
+_GRADIENT_IN_KAPPA = """
+import sys, torch
+from flowkernels import ops
+g = torch.Generator().manual_seed(0)
+loc = torch.nn.functional.normalize(torch.randn(64, 1029, dtype=torch.float64, generator=g), dim=-1)
+kappa = torch.full((64,), 1029.0, dtype=torch.float64)
+x = ops.vmf_sample(loc, kappa, generator=g).float()
+leaf = kappa.float().requires_grad_()
+(grad,) = torch.autograd.grad(ops.vmf_log_prob(x, loc.float(), leaf).sum(), leaf)
+sys.stdout.write(" ".join(v.hex() for v in grad.double().tolist()))
+"""
+
+
+def test_instruction_sets_agree_on_the_gradient_in_kappa() -> None:
+    """Within 64 ulps of the largest element, a tenth of the terms 1 - A and |x - loc|^2 / 2."""
+    compiled = _C.build_info()["cpu_isas_compiled"]
+    found = {}
+    for isa in compiled:
+        run = subprocess.run(
+            [sys.executable, "-c", _GRADIENT_IN_KAPPA],
+            env={**os.environ, "FLOWKERNELS_CPU_ISA": isa},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[isa] = np.array([float.fromhex(v) for v in run.stdout.split()])
+    first, *others = found.values()
+    for other in others:
+        ulps = np.abs(other - first).max() / np.abs(first).max() / np.finfo(np.float32).eps
+        assert ulps <= 64, found
