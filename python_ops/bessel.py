@@ -106,7 +106,10 @@ def _at_orders(op: str, v: Tensor, x: Tensor) -> Tensor:
     orders = v.to(torch.promote_types(dtype, torch.float32))
     points = x.to(dtype)
     shape = torch.broadcast_shapes(orders.shape, points.shape)
-    out: Tensor = _bessel_order(spread(points, shape), orders.expand(shape) - _shift(op), op)
+    points, orders = spread(points, shape), orders.expand(shape)
+    out: Tensor = _bessel_order(points, orders - _shift(op), op)
+    if op == "iv_ratio":
+        out = torch.where(orders == 0.5, _hyperbolic_tangent(points, out), out)
     return out
 
 

@@ -144,11 +144,13 @@ def test_a_0_d_order_keeps_its_digits() -> None:
             torch.testing.assert_close(by_tensor, function(391.3, x), rtol=2e-6, atol=0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_derivatives_of_the_hyperbolic_tangent(dtype: torch.dtype) -> None:
+@each_way
+@each_dtype
+def test_derivatives_of_the_hyperbolic_tangent(dtype: torch.dtype, per_element: bool) -> None:
     """I_{1/2} / I_{-1/2} = tanh: the slope sech^2 is positive and decreases as exp(-2 x)."""
     x = torch.linspace(0, 40, 81, dtype=dtype, requires_grad=True)
-    value = ops.iv_ratio(0.5, x)
+    order = torch.full_like(x, 0.5).detach() if per_element else 0.5
+    value = ops.iv_ratio(order, x)
     torch.testing.assert_close(value, x.double().tanh().to(dtype), rtol=1e-6, atol=0)
     (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True)
     sech = 1 / x.detach().double().cosh()
@@ -157,4 +159,4 @@ def test_derivatives_of_the_hyperbolic_tangent(dtype: torch.dtype) -> None:
     expected = -2 * x.detach().double().tanh() * sech**2
     torch.testing.assert_close(bend.double(), expected, rtol=2e-5, atol=1e-12)
     with pytest.raises(ValueError, match="iv_ratio: `x`"):
-        ops.iv_ratio(0.5, -x.detach() - 1)
+        ops.iv_ratio(order, -x.detach() - 1)

@@ -58,6 +58,17 @@ def figures_of(figures: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def one_of_a_kind(lines: list[str]) -> list[str]:
+    """The first of lines with the same beginning and end, and how many are like it."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        kinds.setdefault((line.split(" ", 1)[0], line.rpartition(": ")[2]), []).append(line)
+    return [
+        first if not others else f"{first} (and {len(others)} like it)"
+        for first, *others in kinds.values()
+    ]
+
+
 def section(record: Mapping[str, Any]) -> list[str]:
     """What a campaign did, on what, and what it found when it was last run."""
     machine = record["machine"]
@@ -72,7 +83,7 @@ def section(record: Mapping[str, Any]) -> list[str]:
         *figures_of(record["figures"]),
     ]
     for title, key in (("Open findings", "findings"), ("Not tried", "skipped")):
-        each = [f"- {text_of(line)}" for line in record[key]]
+        each = [f"- {text_of(line)}" for line in one_of_a_kind(record[key])]
         lines += ["", f"{title}:", "", *each] if each else []
     if not record["findings"]:
         lines += ["", "Open findings: none."]
