@@ -26,11 +26,15 @@ def numbers(
     """Numbers of rows as a tensor: of a Python number or a nested list of them."""
     if is_number(value):
         # Filled in: `as_tensor` would copy it to the device.
+        if torch.finfo(dtype).max < abs(float(value)) < float("inf"):
+            raise ValueError(
+                f"{op}: `{argument}` must be a number within the range of {dtype}, got {value:g}"
+            )
         return torch.full((), float(value), dtype=dtype, device=device)
     if isinstance(value, (list, tuple)):
         try:
             return torch.tensor(value, dtype=dtype, device=device)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise TypeError(
                 f"{op}: `{argument}` must be a torch.Tensor, a number or a list of numbers: {error}"
             ) from None

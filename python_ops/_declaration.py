@@ -200,6 +200,8 @@ def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
             raise
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         for argument, grad, output in zip(names, args, outputs, strict=False):
+            if not isinstance(grad, Tensor):
+                raise TypeError(f"{name}_backward: `{argument}` must be a tensor, got {grad!r:.60}")
             for error, what, got, wanted in (
                 (ValueError, "be on the device", grad.device, output.device),
                 (TypeError, "have the dtype", grad.dtype, output.dtype),

@@ -50,7 +50,7 @@ def bessel(x: Tensor, order: float, function: str) -> Tensor:
     """One of the functions of csrc/bindings/bessel_function.cpp at one order."""
     try:
         out: Tensor = _bessel(x, order, function)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         if not str(error).startswith("bessel"):
             raise
         check_floating(*_public_words(function), x)
@@ -77,6 +77,8 @@ def _evaluate(op: str, v: Any, x: Any, lowest: float) -> Tensor:
         v = numbers(op, "v", v, torch.promote_types(x.dtype, torch.float32), x.device)
     if isinstance(v, Tensor):
         check_floating(op, "x", x)
+        if v.is_quantized or v.layout != torch.strided:
+            check_floating(op, "v", v)
         return _at_orders(op, v, x)
     if not is_number(v):
         numbers(op, "v", v)  # says what is wrong with it
@@ -84,6 +86,7 @@ def _evaluate(op: str, v: Any, x: Any, lowest: float) -> Tensor:
     if not (math.isfinite(order) and order >= lowest):
         raise ValueError(f"{op}: `v` must be a finite number >= {lowest:g}, got {order}")
     if order > LARGE_ORDER:
+        check_floating(op, "x", x)
         wide = torch.promote_types(x.dtype, torch.float32)
         orders = torch.full((), order, dtype=torch.float64, device=x.device)
         return _at_orders(op, orders, x.double()).to(wide)

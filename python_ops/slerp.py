@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from ._backends import FORCED
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
-from ._errors import check_floating, is_number
+from ._errors import SUPPORTED, check_floating
 from ._vmap import batched_first
 from .composite import slerp as formulas
 
@@ -68,12 +69,17 @@ def _fractions(t: object, a: object) -> Tensor | float:
         return 0.0  # the op says what is wrong
     dtype = torch.promote_types(a.dtype, torch.float32)
     if isinstance(t, Tensor):
-        return t if t.is_floating_point() or t.is_complex() else t.to(dtype)
-    if not is_number(t):
+        # Of integers; what is of no use the op refuses.
+        integers = not t.is_floating_point() and not t.is_complex() and not t.is_quantized
+        return t.to(dtype) if integers else t
+    if not isinstance(t, Real):
         return numbers("slerp", "t", t, dtype, a.device)
     if torch.compiler.is_compiling() or FORCED == "reference":
         return torch.full((), float(t), dtype=dtype, device=a.device)
-    return float(t)
+    number = float(t)
+    if abs(number) > 1e38 and a.dtype in SUPPORTED:
+        numbers("slerp", "t", number, dtype)  # says so, if it is beyond the range
+    return number
 
 
 def _in_one_batch(a: Any, b: Any, t: Tensor | float) -> tuple[Tensor, Tensor, Tensor | float]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ._broadcast import numbers
 from ._declaration import Inputs, declare, public
-from ._errors import flag
+from ._errors import SUPPORTED, flag
 from ._vmap import batched_first
 from .bessel import DIM, LARGE_ORDER, bessel, kappas
 from .composite import vmf as formulas
@@ -302,7 +302,7 @@ def _latents(size: tuple[int, ...]) -> tuple[Tensor, ...]:
 def _concentration(op: str, x: Any, concentration: Any) -> Tensor:
     if isinstance(concentration, Tensor):
         return concentration
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor) or x.dtype not in SUPPORTED:
         return torch.tensor(0.0)  # the op itself says what is wrong with x
     return numbers(op, "concentration", concentration, x.dtype, x.device)
 

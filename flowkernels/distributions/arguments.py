@@ -83,6 +83,9 @@ class CheckedDistribution(Distribution):
     def _validate_sample(self, value: Any) -> None:
         name = type(self).__name__
         check_tensor(name, "value", value)
+        own: Any = getattr(self, "loc", self)  # the uniform distribution has a device itself
+        if value.device != own.device:
+            raise ValueError(f"{name}: value must be on {own.device}, got {value.device}")
         try:
             super()._validate_sample(value)
         except ValueError as error:

@@ -55,12 +55,14 @@ def _pair(a: Tensor, b: Tensor) -> _Pair:
     c = (ab / aa).detach()
     c = torch.where((c.abs() - 1).abs() < 1 / 16, c.sign(), c)
     r = b - c * a
+    if a.shape[-1] == 1:  # on a line nothing is across, whatever the rounding left
+        r = torch.zeros_like(r)
     nn = _rejected(a, r, aa).square().sum(-1, keepdim=True).detach()
     parallel = nn <= torch.finfo(a.dtype).tiny * 2**20 * bb
     antipodal = parallel & (ab < 0) & ~zero
     length_a, length_b = aa.sqrt(), bb.sqrt()
     axis = torch.arange(a.shape[-1], device=a.device) == a.detach().abs().argmin(-1, keepdim=True)
-    axis = axis.to(a.dtype)
+    axis = axis.to(a.dtype) if a.shape[-1] > 1 else torch.zeros_like(a)
     r = _rejected(a, torch.where(antipodal, axis, r / length_b), aa)
     r = torch.where(zero, 0.0, r)
     rr = r.square().sum(-1, keepdim=True)

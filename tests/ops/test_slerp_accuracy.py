@@ -292,3 +292,22 @@ def test_rows_without_a_direction_of_their_own_among_others(
         torch.testing.assert_close(
             got, want, rtol=64 * eps, atol=64 * eps * float(want.abs().max())
         )
+
+
+def test_on_a_line_derivatives_of_every_order() -> None:
+    """With D = 1, y = cos(t pi) a / |a| between opposite directions, else a / |a|."""
+    a = torch.tensor([[-6.7e-12], [3.0], [-1e6], [2e-3]], dtype=torch.float32, requires_grad=True)
+    b = torch.tensor([[1.0], [0.7], [1.0], [-3e5]], requires_grad=True)
+    t = torch.tensor([0.3, 0.6, 0.9, 0.1], requires_grad=True).unsqueeze(-1)
+    opposite = torch.tensor([1.0, 0.0, 1.0, 1.0]).unsqueeze(-1)
+    y = ops.slerp(a, b, t)[..., 0]
+    expected = (t * torch.pi * opposite).cos() * a.detach().sign()
+    torch.testing.assert_close(y, expected)
+    for create_graph in (False, True):
+        found = torch.autograd.grad(
+            y.sum(), (a, b, t), create_graph=create_graph, retain_graph=True
+        )
+        (exact,) = torch.autograd.grad(expected.sum(), t, retain_graph=True)
+        torch.testing.assert_close(found[2], exact, rtol=1e-5, atol=1e-6)
+        for grad, x in zip(found[:2], (a, b), strict=True):
+            assert ((grad * x.detach()).abs() < 1e-6).all()

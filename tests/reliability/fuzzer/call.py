@@ -34,6 +34,7 @@ class Call:
     plain: dict[str, Any] = field(default_factory=dict)  # the arguments without special values
     odd_row: int | None = None
     rows: int = 0
+    terms: float = 0.0  # of outputs that are sums, or of unit length: the size of what is rounded
     positional: int = 0
     raw: bool = False  # of the dispatcher's op
     also: tuple[str, ...] = ()  # public ops in whose words messages may be

@@ -103,6 +103,7 @@ def make(rng: random.Random) -> Call:
     _scale(rng, op, call)
     _empty(rng, call)
     call.plain = dict(call.arguments)
+    _know_rounding(op, call)
     if rng.random() < 0.3:
         _special(rng, call)
     for name, place, tensor in list(tensors_of(call.arguments)):
@@ -149,7 +150,9 @@ def _empty(rng: random.Random, call: Call) -> None:
     if rng.random() > 0.04 or first is None or first.ndim < 2:
         return
     rows = first.shape[0]
-    if any(t.ndim < first.ndim - 1 for _, _, t in tensors_of(call.arguments) if t.ndim):
+    if "loc" in call.arguments or any(
+        t.ndim < first.ndim - 1 for _, _, t in tensors_of(call.arguments) if t.ndim
+    ):
         return
     if any(isinstance(v, list) for v in call.arguments.values()):
         call.arguments = replaced(call.arguments, *_first_name(call), first[:0])
@@ -158,6 +161,23 @@ def _empty(rng: random.Random, call: Call) -> None:
             call.arguments, lambda t: t[:0] if t.ndim and t.shape[0] == rows else t
         )
     call.changes.append("empty")
+
+
+def _know_rounding(op: PublicOp, call: Call) -> None:
+    """What rounding inside an op does to outputs that are smaller than their terms."""
+    if op.name == "slerp":
+        call.terms = 1.0
+        a, b = (torch.nn.functional.normalize(call.arguments[n].double(), dim=-1) for n in "ab")
+        if a.shape[-1] > 1 and bool(((a + b).norm(dim=-1) < 1e-3).any()):
+            call.accurate = False  # the definition has no arc between opposite directions
+    elif op.family.startswith("affine_coupling"):
+        first = next(t for _, _, t in tensors_of(call.arguments))
+        count = first[0].numel() if first.ndim and len(first) else 0
+        call.terms = count * float(call.arguments.get("bound", 2.0))
+    if op.inputs.sizes == "networks" and any(
+        t.dtype in (torch.bfloat16, torch.float16) for _, _, t in tensors_of(call.arguments)
+    ):
+        call.accurate = False  # layers round to half precision, and ReLUs may fall either way
 
 
 def _first_name(call: Call) -> tuple[str, int | None]:
