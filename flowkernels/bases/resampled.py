@@ -116,6 +116,8 @@ class ResampledBase(Base):
         """Z of every group (G,), as used in evaluation mode."""
         at = self._weights_version()
         if self._estimated_at != at:
+            if not has_values(self.loc):  # on meta or fake: there is nothing to estimate
+                return torch.empty_like(self.z_ema, dtype=self.z_eval.dtype)
             estimate = self._evaluated_normalizer()
             if not has_values(estimate):
                 return estimate.to(self.z_eval.dtype)
