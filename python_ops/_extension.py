@@ -21,15 +21,16 @@ except ImportError as error:
         "with the environment's own torch:\n    pip install --no-build-isolation -e ."
     ) from error
 
-_wanted, _isa = os.environ.get("FLOWKERNELS_CPU_ISA", ""), str(_C.build_info()["cpu_isa"])
-if _wanted and _wanted.lower() != _isa:
-    _compiled = ", ".join(_C.build_info()["cpu_isas_compiled"])
+_built = _C.build_info()
+_wanted = os.environ.get("FLOWKERNELS_CPU_ISA", "")
+if _wanted and _wanted.lower() != _built["cpu_isa"]:
+    _compiled = ", ".join(_built["cpu_isas_compiled"])
     raise ImportError(
         f"FLOWKERNELS_CPU_ISA must name an instruction set that this build ({_compiled}) and this "
         f"processor have, or be unset, got {_wanted!r}"
     )
 
-_built_for = str(_C.build_info()["torch"]).split(".")[:2]
+_built_for = str(_built["torch"]).split(".")[:2]
 if _built_for != torch.__version__.split(".")[:2]:
     raise ImportError(
         f"flowkernels' compiled extension was built for torch {'.'.join(_built_for)}, but torch "

@@ -23,10 +23,6 @@ def _positive(*shape: int) -> Tensor:
     return torch.rand(shape, dtype=torch.float64) * 5 + 0.5
 
 
-def _apart(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    return lambda *args: op(*args)
-
-
 # The op, its arguments, and the shapes to which they broadcast.
 CASES: dict[str, tuple[Callable[..., Tensor], list[Tensor], list[tuple[int, ...]]]] = {
     "slerp, a for all": (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from flowkernels.experiments.data.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,7 +36,6 @@ class Campaign:
 
 def keep(campaign: Campaign, arguments: Namespace, outcome: Outcome, seconds: float) -> Path:
     """Writes the outcome beside those of the other campaigns, whole or not at all."""
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{campaign.name}.json"
     options = {k: v for k, v in vars(arguments).items() if k not in ("campaign", "keep")}
     record = {
@@ -48,10 +47,7 @@ def keep(campaign: Campaign, arguments: Namespace, outcome: Outcome, seconds: fl
         "findings": outcome.findings,
         "skipped": outcome.skipped,
     }
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(record, indent=1) + "\n")
-    partial.replace(path)
-    return path
+    return write_json(path, record, indent=1)
 
 
 def execute(campaign: Campaign, arguments: Namespace) -> int:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flowkernels.experiments.data.files import write_text
+
 from .campaign import RESULTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -109,7 +111,4 @@ def rewritten(page: str, figures: str) -> str:
 
 def write() -> Path:
     """Rewrites the tables of the page; the page stays whole if this is interrupted."""
-    partial = PAGE.with_suffix(".partial")
-    partial.write_text(rewritten(PAGE.read_text(), tables()))
-    partial.replace(PAGE)
-    return PAGE
+    return write_text(PAGE, rewritten(PAGE.read_text(), tables()))

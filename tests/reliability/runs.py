@@ -10,7 +10,7 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,11 @@ import torch
 
 from flowkernels.experiments.data import tensor_file
 from flowkernels.experiments.training import RunConfig, fit
+from tests.experiments.training.conftest import TINY
 from tests.experiments.training.same import assert_same_runs
 
 # 18 steps, a checkpoint after each, 12 rows of metrics.csv.
-SETTINGS = RunConfig(
-    data="digits",
-    base="vmf",
-    levels=1,
-    steps=1,
-    hidden=4,
-    epochs=3,
-    steps_per_epoch=6,
-    batch_size=32,
-    val_size=100,
-    warmup_steps=2,
-    checkpoint_every=1,
-    log_every=2,
-    accelerator="cpu",
-    threads=1,
-)
+SETTINGS = replace(TINY, base="vmf", steps_per_epoch=6, log_every=2)
 PATIENCE = 120.0
 
 
