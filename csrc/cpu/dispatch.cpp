@@ -28,6 +28,7 @@ bool supported(Isa isa) {
 
 Isa choose() {
   const char* wanted = getenv("FLOWKERNELS_CPU_ISA");
+  if (wanted != nullptr && *wanted == '\0') wanted = nullptr;  // as if it were not set
   for (int i = static_cast<int>(Isa::count) - 1; i > 0; --i) {
     const Isa isa = static_cast<Isa>(i);
     if (wanted != nullptr && strcasecmp(wanted, isa_name(isa)) != 0) continue;

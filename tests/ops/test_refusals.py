@@ -6,6 +6,9 @@ argument can be left out.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from flowkernels import _C
 from flowkernels.ops._declaration import OPS, PUBLIC
 
 from .cases import CASES
@@ -183,3 +187,27 @@ def test_an_option_of_a_wrong_type_is_named(name: str, option: str, value: Any) 
         op.function(*op.inputs.before, *op.inputs.arguments(tensors), **options)
     assert name in str(error.value)
     assert f"`{option}`" in str(error.value)
+
+
+# ---- the environment ----------------------------------------------------------------------------
+
+_SHOW = "from flowkernels import ops, _C; print(_C.build_info()['cpu_isa'])"
+
+
+def _with_isa(value: str | None) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "FLOWKERNELS_CPU_ISA"}
+    if value is not None:
+        environment["FLOWKERNELS_CPU_ISA"] = value
+    command = [sys.executable, "-c", _SHOW]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_an_instruction_set_is_obeyed_or_refused() -> None:
+    best = _with_isa(None).stdout
+    assert best.strip() in _C.build_info()["cpu_isas_compiled"]
+    assert _with_isa("").stdout == best
+    assert _with_isa("BASELINE").stdout.strip() == "baseline"
+    refused = _with_isa("avx1024")
+    assert refused.returncode != 0
+    assert "FLOWKERNELS_CPU_ISA must name" in refused.stderr
+    assert "'avx1024'" in refused.stderr
