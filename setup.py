@@ -75,9 +75,9 @@ if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
     )
 
 # Value-safe optimisations only: no errno or traps from math, fused multiply-adds,
-# never fast-math.
+# never fast-math. The bits of floating-point numbers wrap as integers (csrc/math/elementary.h).
 KERNEL_FLAGS = [
-    "-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+    "-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fwrapv",
     "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-uninitialized",
     "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
 ]  # fmt: skip

@@ -7,21 +7,28 @@ from typing import TYPE_CHECKING, Any
 from . import _moved
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "backends", "build_info", "ops"]
+__all__ = [
+    "__version__", "backends", "bases", "bijections", "build_info", "distributions", "flows",
+    "interpolation", "ops", "special",
+]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import ops
+    from . import bases, bijections, distributions, flows, interpolation, ops, special
 
 _moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    # Import torch and the extension only when `ops` is first used.
-    if name == "ops":
+    # Import torch and the extension only when one of the modules is first used.
+    if name in __all__:
         import importlib
 
-        return importlib.import_module("flowkernels.ops")
+        return importlib.import_module(f"flowkernels.{name}")
     raise AttributeError(f"module 'flowkernels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def backends() -> dict[str, dict[str, str]]:

@@ -20,6 +20,7 @@ from ._backends import FORCED
 from ._errors import REPHRASED as _REPHRASED
 from ._errors import check_types, clear_error
 from ._extension import _C
+from ._fake import check_devices, check_gradients, checked, named_tensors
 from ._vmap import leading_vmap
 
 LIBRARY = torch.library.Library("flowkernels", "IMPL")
@@ -159,32 +160,6 @@ def gradients_of(name: str) -> list[str]:
     return names[: len(names) - len(arguments_of(name))]
 
 
-def _on_one_device(name: str, fake: Function, numbers: tuple[str, ...]) -> Function:
-    """`fake`, refusing arguments that a real kernel could not read together."""
-    names = [n for n, _ in arguments_of(name)]
-
-    def checked(*args: Any) -> Any:
-        tensors = [(n, a) for n, a in zip(names, args, strict=False) if isinstance(a, Tensor)]
-        first, main = tensors[0]
-        for argument, tensor in tensors[1:]:
-            by_value = argument in numbers and tensor.ndim == 0 and tensor.is_cpu
-            if tensor.device != main.device and not by_value:
-                raise ValueError(
-                    f"{name}: `{argument}` must be on the device of `{first}` "
-                    f"({main.device}), got {tensor.device}"
-                )
-        try:
-            return fake(*args)
-        except (RuntimeError, IndexError) as error:
-            # Shapes that the kernels would refuse; torch's own errors are of classes of their own.
-            if type(error) not in (RuntimeError, IndexError):
-                raise
-            shapes = ", ".join(f"`{n}` {tuple(t.shape)}" for n, t in tensors)
-            raise ValueError(f"{name}: the shapes do not fit: {shapes} ({error})") from None
-
-    return checked
-
-
 def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
     """`formula` of a backward, refusing gradients that are not like the outputs of the op.
 
@@ -192,33 +167,20 @@ def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
     """
     names = gradients_of(name)
 
-    def checked(*args: Any) -> Any:
+    def compared(*args: Any) -> Any:
         try:
             outputs = fake(*args[len(names) :])
         except Exception:
             _let_the_op_check(name, args[len(names) :])
             raise
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        for argument, grad, output in zip(names, args, outputs, strict=False):
-            if not isinstance(grad, Tensor):
-                raise TypeError(f"{name}_backward: `{argument}` must be a tensor, got {grad!r:.60}")
-            for error, what, got, wanted in (
-                (ValueError, "be on the device", grad.device, output.device),
-                (TypeError, "have the dtype", grad.dtype, output.dtype),
-                (ValueError, "have the shape", tuple(grad.shape), tuple(output.shape)),
-            ):
-                if got != wanted:
-                    raise error(
-                        f"{name}_backward: `{argument}` must {what} of the op's output "
-                        f"({wanted}), got {got}"
-                    )
+        check_gradients(name, names, args, outputs)
         try:
             return formula(*args)
         except Exception:
             _let_the_op_check(name, args[len(names) :])
             raise
 
-    return checked
+    return compared
 
 
 def _let_the_op_check(name: str, args: tuple[Any, ...]) -> None:
@@ -249,14 +211,15 @@ def declare(
     """
     family = family_of(fake or formula)
     if fake is not None:
-        empties = {name: fake}
+        empty = checked(name, fake, [n for n, _ in arguments_of(name)], numbers)
+        empties = {name: empty}
         LIBRARY.impl(f"{name}_composite", formula, "CompositeImplicitAutograd")
         if backward_formula is not None:
-            empties[f"{name}_backward"] = _like_the_tensors(name)
-            checked = _of_the_outputs(name, fake, backward_formula)
-            LIBRARY.impl(f"{name}_backward_composite", checked, "CompositeImplicitAutograd")
+            empties[f"{name}_backward"] = _like_the_tensors(name, empty, numbers)
+            compared = _of_the_outputs(name, empty, backward_formula)
+            LIBRARY.impl(f"{name}_backward_composite", compared, "CompositeImplicitAutograd")
         for op, empty in empties.items():
-            torch.library.register_fake(f"flowkernels::{op}", _on_one_device(op, empty, numbers))
+            torch.library.register_fake(f"flowkernels::{op}", empty)
             torch.library.register_vmap(f"flowkernels::{op}", vmap(dispatched(op)))
         plain = dispatched(f"{name}_composite")
     else:
@@ -268,12 +231,16 @@ def declare(
     return call
 
 
-def _like_the_tensors(name: str) -> Function:
+def _like_the_tensors(name: str, empty: Function, numbers: tuple[str, ...]) -> Function:
     """The fake of `<op>_backward`: one gradient for each tensor argument."""
-    count = len(gradients_of(name))
+    names, backward = gradients_of(name), f"{name}_backward"
+    arguments = [n for n, _ in arguments_of(backward)]
 
     def fake(*args: Any) -> Any:
-        grads = tuple(a.new_empty(a.shape) for a in args[count:] if isinstance(a, Tensor))
+        given = args[len(names) :]
+        check_devices(backward, named_tensors(arguments, args), numbers)
+        check_gradients(name, names, args, empty(*given))
+        grads = tuple(a.new_empty(a.shape) for a in given if isinstance(a, Tensor))
         return grads if len(grads) > 1 else grads[0]
 
     return fake

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ._declaration import Inputs, as_keywords, declare, public, under
+from ._fake import require, require_precision
 from ._vmap import folding_vmap
 from .composite import affine_coupling as formulas
 from .composite.affine_coupling import Layout as Layout
@@ -15,6 +17,13 @@ from .composite.affine_coupling import Order as Order
 from .composite.affine_coupling import ScaleFn as ScaleFn
 from .composite.affine_coupling import Transform as Transform
 from .composite.affine_coupling import table_of_scales
+
+_CHOICES = {
+    "scale_fn": get_args(ScaleFn),
+    "layout": get_args(Layout),
+    "order": get_args(Order),
+    "transform": get_args(Transform),
+}
 
 
 def _formula(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
@@ -29,7 +38,25 @@ def _backward_formula(
     )
 
 
-def _fake(x: Tensor, params: Tensor, *options: object) -> tuple[Tensor, Tensor]:
+def _fake(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    given = as_keywords("affine_coupling", options)
+    for option, choices in _CHOICES.items():
+        names = ", ".join(choices)
+        require(
+            given[option] in choices, f"`{option}` must be one of {names}, got {given[option]!r}"
+        )
+    bound = given["bound"]
+    require(0 < bound < math.inf, f"`bound` must be a finite number > 0, got {bound:g}")
+    require_precision("params", params, x, "x")
+    require(x.ndim >= 2, f"`x` must have shape (B, C, *S), got {tuple(x.shape)}")
+    require(
+        params.ndim == x.ndim
+        and (params.shape[0], *params.shape[2:]) == (x.shape[0], *x.shape[2:])
+        and params.shape[1] % 2 == 0
+        and params.shape[1] <= 2 * x.shape[1],
+        f"`params` must have shape (B, 2 C, *S) for `x` of shape (B, C, *S) = {tuple(x.shape)}, "
+        f"got {tuple(params.shape)}",
+    )
     log_det = x.new_empty(x.shape[0], dtype=torch.promote_types(x.dtype, torch.float32))
     return x.new_empty(x.shape), log_det
 

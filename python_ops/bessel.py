@@ -15,6 +15,7 @@ from torch import Tensor
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
 from ._errors import check_floating, is_number
+from ._fake import require_shape
 from ._spread import spread
 from .composite import bessel as formulas
 
@@ -27,6 +28,8 @@ def kappas(size: tuple[int, ...]) -> tuple[Tensor]:
 
 
 def _fake(x: Tensor, order: object, function: str) -> Tensor:
+    if isinstance(order, Tensor):
+        require_shape("order", order, x.shape, "`x`")
     return x.new_empty(x.shape, dtype=torch.promote_types(x.dtype, torch.float32))
 
 

@@ -6,10 +6,16 @@ import torch
 from torch import Tensor
 
 from ._declaration import Inputs, declare, public, under
+from ._fake import require
 from .composite import log_det as formulas
 
 
 def _fake(diag: Tensor, event_ndim: int) -> Tensor:
+    require(
+        0 <= event_ndim <= diag.ndim,
+        f"`event_ndim` must be between 0 and the {diag.ndim} dimensions of `diag`, got "
+        f"{event_ndim}",
+    )
     batch = diag.shape[: diag.ndim - event_ndim]
     return diag.new_empty(batch, dtype=torch.promote_types(diag.dtype, torch.float32))
 

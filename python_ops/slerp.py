@@ -13,11 +13,25 @@ from ._backends import FORCED
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
 from ._errors import SUPPORTED, check_floating
+from ._fake import require, require_shape
 from ._vmap import batched_first
 from .composite import slerp as formulas
 
 
 def _fake(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    require(
+        a.ndim > 0 and a.shape[-1] > 0,
+        f"`a` must have shape (*batch, D) with D >= 1, got {tuple(a.shape)}",
+    )
+    if b.dtype != a.dtype:
+        raise TypeError(f"`b` must have the dtype of `a` ({a.dtype}), got {b.dtype}")
+    require_shape("b", b, a.shape, "`a`")
+    batch = a.shape[:-1]
+    require(
+        t.ndim <= 1 or t.shape[:-1] == batch,
+        f"`t` must be a number, 0-d, (T,) or (*batch, T) with batch {tuple(batch)}, got shape "
+        f"{tuple(t.shape)}",
+    )
     return a.new_empty(a.shape if t.ndim == 0 else (*a.shape[:-1], t.shape[-1], a.shape[-1]))
 
 

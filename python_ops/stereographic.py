@@ -6,15 +6,24 @@ import torch
 from torch import Tensor
 
 from ._declaration import Inputs, declare, public
+from ._fake import require
 from .composite import stereographic as formulas
 
 
 def _fake(z: Tensor) -> tuple[Tensor, Tensor]:
+    require(
+        z.ndim > 0 and z.shape[-1] > 0,
+        f"`z` must have shape (..., d) with d >= 1, got {tuple(z.shape)}",
+    )
     log_det = z.new_empty(z.shape[:-1], dtype=torch.promote_types(z.dtype, torch.float32))
     return z.new_empty((*z.shape[:-1], z.shape[-1] + 1)), log_det
 
 
 def _fake_inverse(s: Tensor) -> tuple[Tensor, Tensor]:
+    require(
+        s.ndim > 0 and s.shape[-1] > 1,
+        f"`s` must have shape (..., d + 1) with d >= 1, got {tuple(s.shape)}",
+    )
     log_det = s.new_empty(s.shape[:-1], dtype=torch.promote_types(s.dtype, torch.float32))
     return s.new_empty((*s.shape[:-1], s.shape[-1] - 1)), log_det
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ._declaration import Inputs, declare, public
+from ._fake import require, require_precision, require_shape
 from ._vmap import batched_first
 from .composite import tangent_normal as formulas
 
@@ -37,7 +38,30 @@ def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fake(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Tensor:
+    for name, part in (("cosine", cosine), ("sine", sine)):
+        require_precision(name, part, loc, "loc")
+    require(
+        loc.ndim > 0 and loc.shape[-1] >= 2,
+        f"`loc` must have shape (*batch, p) with p >= 2, got {tuple(loc.shape)}",
+    )
+    require_shape("sine", sine, cosine.shape, "`cosine`")
+    batch = loc.shape[:-1]
+    require(
+        torch.broadcast_shapes(batch, cosine.shape) == cosine.shape,
+        f"the batch of `loc` {tuple(batch)} does not broadcast to the shape of `cosine` "
+        f"{tuple(cosine.shape)}",
+    )
+    require_seed(seed, cosine.shape)
     return loc.new_empty((*cosine.shape, loc.shape[-1]))
+
+
+def require_seed(seed: Tensor, batch: torch.Size) -> None:
+    """That there is a seed for each element of the batch's leading dimensions."""
+    require(
+        seed.shape == batch[: seed.ndim],
+        f"`seed` must have the leading dimensions of the batch {tuple(batch)}, got "
+        f"{tuple(seed.shape)}",
+    )
 
 
 _tangent_normal = declare(

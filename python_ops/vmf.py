@@ -13,6 +13,7 @@ from torch import Tensor
 from ._broadcast import numbers
 from ._declaration import Inputs, declare, public
 from ._errors import SUPPORTED, flag
+from ._fake import require, require_precision
 from ._vmap import batched_first
 from .bessel import DIM, LARGE_ORDER, bessel, kappas
 from .composite import vmf as formulas
@@ -236,9 +237,27 @@ def vmf_concentration(r: Tensor | float, dim: int, *, complement: bool = False) 
 # ---- densities ---------------------------------------------------------------------
 
 
-def _fake(x: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool) -> Tensor:
-    shape = formulas.batch_of(x, loc, concentration)
-    return x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
+def _fake_of(point: str, rises: int) -> Callable[..., Tensor]:
+    """The fake of a density of `point` in R^(p - rises), from the distribution on S^(p - 1)."""
+
+    def fake(x: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool) -> Tensor:
+        for name, tensor in (("loc", loc), ("concentration", concentration)):
+            require_precision(name, tensor, x, point)
+        wanted = "d) with d >= 1" if rises else "p) with p >= 2"
+        require(
+            x.ndim > 0 and x.shape[-1] + rises >= 2,
+            f"`{point}` must have shape (*batch, {wanted}, got {tuple(x.shape)}",
+        )
+        dim = x.shape[-1] + rises
+        require(
+            loc.ndim > 0 and loc.shape[-1] == dim,
+            f"`loc` must have shape (*batch, {dim}) for `{point}` of shape {tuple(x.shape)}, got "
+            f"{tuple(loc.shape)}",
+        )
+        shape = formulas.batch_of(x, loc, concentration)
+        return x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
+
+    return fake
 
 
 def _aligned_vmap(op: Any) -> Callable[..., Any]:
@@ -271,7 +290,7 @@ _vmf_log_prob = declare(
     "vmf_log_prob",
     formula=formulas.vmf_log_prob,
     backward_formula=formulas.vmf_log_prob_backward,
-    fake=_fake,
+    fake=_fake_of("x", 0),
     vmap=_aligned_vmap,
     whole=True,
 )
@@ -279,7 +298,7 @@ _stereographic_vmf_log_prob = declare(
     "stereographic_vmf_log_prob",
     formula=formulas.stereographic_vmf_log_prob,
     backward_formula=formulas.stereographic_vmf_log_prob_backward,
-    fake=_fake,
+    fake=_fake_of("z", 1),
     vmap=_aligned_vmap,
     whole=True,
 )

@@ -13,16 +13,19 @@ from torch.autograd import forward_ad
 from ._broadcast import common_batch, numbers
 from ._declaration import Inputs, declare, public
 from ._errors import check_floating
+from ._fake import require
 from ._spread import spread
 from ._vmap import batched_first
 from .composite import vmf_sample as formulas
-from .tangent_normal import draw_seed, tangent_normal
+from .tangent_normal import draw_seed, require_seed, tangent_normal
 
 
 def _fake(
     concentration: Tensor, seed: Tensor, dim: int, slopes: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    require(dim >= 2, f"`dim` must be >= 2 (the sphere lies in R^dim), got {dim}")
     shape = concentration.shape
+    require_seed(seed, shape)
     dtype = torch.promote_types(concentration.dtype, torch.float32)
     path = shape if slopes else (0,)
     return tuple(concentration.new_empty(s, dtype=dtype) for s in (shape, shape, path, path))  # type: ignore[return-value]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..ops._errors import SUPPORTED
+from ..synchronization import has_values
 
 __all__ = ["CheckedDistribution", "check_tensor", "floating_dtype", "size", "tensor_or_number"]
 
@@ -80,12 +81,36 @@ def tensor_or_number(name: str, argument: str, value: Any, like: Tensor) -> Tens
 class CheckedDistribution(Distribution):
     """torch's Distribution, whose complaints about a value name the class."""
 
-    def _validate_sample(self, value: Any) -> None:
+    def _check_value(self, value: Any) -> None:
+        """What `log_prob` asks of its argument: the values only where they are validated."""
+        if self._validate_args:
+            self._validate_sample(value)
+        else:
+            self._check_kind(value)
+
+    def _check_kind(self, value: Any) -> None:
+        """Raises for a wrong type, device or shape."""
         name = type(self).__name__
         check_tensor(name, "value", value)
         own: Any = getattr(self, "loc", self)  # the uniform distribution has a device itself
         if value.device != own.device:
             raise ValueError(f"{name}: value must be on {own.device}, got {value.device}")
+        try:
+            if value.shape[-1:] != self.event_shape:
+                raise RuntimeError
+            torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
+        except RuntimeError:
+            batch = f", its batch broadcasting against {tuple(self.batch_shape)}"
+            raise ValueError(
+                f"{name}: value must have shape (*, {self.event_shape[0]})"
+                f"{batch if self.batch_shape else ''}, got {tuple(value.shape)}"
+            ) from None
+
+    def _validate_sample(self, value: Any) -> None:
+        self._check_kind(value)
+        if not has_values(value):
+            return
+        name = type(self).__name__
         try:
             super()._validate_sample(value)
         except ValueError as error:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ..synchronization import has_values
 from .arguments import CheckedDistribution, floating_dtype, size
 from .constraints import unit_sphere
 
@@ -107,19 +106,9 @@ class HypersphericalUniform(CheckedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats at unit vectors (*, p), at least float32."""
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check_value(value)
         shape = torch.broadcast_shapes(value.shape[:-1], self.batch_shape)
         return self._full(shape, -log_area(self.dim), promote=True)
-
-    def _validate_sample(self, value: Any) -> None:
-        if not isinstance(value, Tensor) or has_values(value):
-            super()._validate_sample(value)
-        elif value.shape[-1:] != self.event_shape:
-            raise ValueError(
-                f"HypersphericalUniform: value must have shape (*, {self.dim}), got "
-                f"{tuple(value.shape)}"
-            )
 
     def entropy(self) -> Tensor:
         """In nats: the logarithm of the sphere's area."""

@@ -81,8 +81,7 @@ class IsotropicCauchy(LocatedDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats at points (*, D), at least float32, finite for every finite x."""
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check_value(value)
         wide = torch.promote_types(torch.promote_types(value.dtype, self.loc.dtype), torch.float32)
         scale = self.scale.to(wide)
         r = (value.to(wide) - self.loc.to(wide)) / scale.unsqueeze(-1)

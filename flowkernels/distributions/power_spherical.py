@@ -70,8 +70,7 @@ class PowerSpherical(AxialDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats at unit vectors (*, p), at least float32; -inf at -loc."""
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check_value(value)
         kappa = self._kappa
         value, loc = value.to(kappa.dtype), self.loc.to(kappa.dtype)
         # (1 + cosine) / 2 = 1 - |x - loc|^2 / 4 = |x + loc|^2 / 4: use the accurate form.

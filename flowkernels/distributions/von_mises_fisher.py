@@ -57,8 +57,7 @@ class VonMisesFisher(AxialDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in nats at unit vectors (*, p), at least float32."""
-        if self._validate_args:
-            self._validate_sample(value)
+        self._check_value(value)
         return ops.vmf_log_prob(value, self.loc, self.concentration)
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -158,7 +159,7 @@ def _result() -> dict[str, Any]:
 def test_report_prints_means_and_failures() -> None:
     from rich.console import Console
 
-    console = Console(width=160, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console = Console(width=160, record=True, file=io.StringIO())
     report.show(console, _result())
     text = console.export_text()
     assert "geometric mean 4.00" in text

@@ -154,6 +154,8 @@ def test_training_step(
     training(build(kind, base, recompute=recompute), monkeypatch)
 
 
+# torchmetrics copies its state, here that of a fake tensor, for which torch warns.
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor:UserWarning")
 def test_optimiser_is_fused() -> None:
     with fake_device():
         module = to_device(FlowModule(build("realnvp")))

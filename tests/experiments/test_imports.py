@@ -106,6 +106,16 @@ def test_flowkernels_alone_does_not_load_torch() -> None:
     assert run("import sys, flowkernels; print('torch' in sys.modules)").strip() == "False"
 
 
+def test_flowkernels_loads_its_modules_when_they_are_used() -> None:
+    code = (
+        "import flowkernels\n"
+        "names = [n for n in flowkernels.__all__ if n in dir(flowkernels)]\n"
+        "print(names == flowkernels.__all__, all(getattr(flowkernels, n) for n in names))\n"
+        "print(flowkernels.flows.realnvp.__name__, hasattr(flowkernels, 'nothing'))"
+    )
+    assert run(code).split("\n")[:2] == ["True True", "realnvp False"]
+
+
 MODULES = [
     module.name.removeprefix(f"{APPLICATION}.")
     for module in pkgutil.walk_packages([str(ROOT / "experiments")], f"{APPLICATION}.")

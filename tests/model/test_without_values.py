@@ -217,9 +217,13 @@ def test_distributions(context: Callable[[], AbstractContextManager[Any]], devic
             assert law.log_prob(x).shape == (3, 2)
             assert law.expand((5, 2)).log_prob(x[:1, None]).shape == (1, 5, 2)
             assert type(law).__name__ in repr(law)
-            if isinstance(law, laws.HypersphericalUniform) and law._validate_args:
-                with pytest.raises(ValueError, match=r"value must have shape \(\*, 4\)"):
-                    law.log_prob(x[..., :3])
+            name = type(law).__name__
+            with pytest.raises(ValueError, match=rf"{name}: value must have shape \(\*, 4\), its"):
+                law.log_prob(x[..., :3])
+            with pytest.raises(ValueError, match=rf"{name}: value must have .* against \(2,\)"):
+                law.log_prob(torch.zeros(3, 4, device=device or None))
+            with pytest.raises(ValueError, match=f"{name}: value must be on {x.device}"):
+                law.log_prob(torch.zeros(2, 4, device="cpu" if x.is_meta else "meta"))
             if hasattr(law, "fit"):
                 with pytest.raises(ValueError, match=r"fit: samples must have values"):
                     law.fit(x)

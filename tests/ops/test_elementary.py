@@ -43,7 +43,7 @@ def _run(source: str, isa: str, stride: int, folder: Path) -> str:
     program = folder / source.split(".")[0]
     subprocess.run(
         [*compiler.split(), "-std=c++20", "-O2", "-fno-math-errno", "-fno-trapping-math",
-         "-ffp-contract=fast", "-Wno-psabi", "-pthread", *_flags(isa),
+         "-ffp-contract=fast", "-fwrapv", "-Wno-psabi", "-pthread", *_flags(isa),
          str(HERE / source), "-o", str(program)],
         check=True,
     )  # fmt: skip

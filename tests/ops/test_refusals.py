@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -81,16 +81,17 @@ CHANGES: dict[str, Callable[[Tensor], Any]] = {
     "one element more": lambda t: torch.cat([t, t[..., :1]], -1) if t.ndim else t.expand(2),
     "nothing": lambda t: t.reshape(-1)[:0],
 }
-OF_SHAPE = {"7 x 5 x 11", "one dimension less", "one element more", "nothing"}
+NO_FLOATS = ["int32", "bool", "complex64"]
+OF_SHAPE = ["7 x 5 x 11", "one dimension less", "one element more", "nothing"]
 
 
-def _trials() -> Iterator[Any]:
+def _trials(changes: Iterable[str] = CHANGES) -> Iterator[Any]:
     for name, args in sorted(_calls().items()):
         schema = getattr(torch.ops.flowkernels, name).default._schema
         for i, (argument, value) in enumerate(zip(schema.arguments, args, strict=False)):
             if not isinstance(value, Tensor):
                 continue
-            for change in CHANGES:
+            for change in changes:
                 if change == "meta" and sum(isinstance(a, Tensor) for a in args) == 1:
                     continue  # a call on a device of its own
                 yield pytest.param(name, i, change, id=f"{name}-{argument.name}-{change}")
@@ -129,6 +130,37 @@ def test_a_wrong_tensor_is_named(name: str, i: int, change: str) -> None:
     in_public_words = any(f"`{n}`" in text for n in _public_arguments(name))
     assert said or in_public_words, text
     assert change in OF_SHAPE or argument in said or in_public_words, text
+
+
+@pytest.mark.parametrize(("name", "i", "change"), list(_trials([*NO_FLOATS, *OF_SHAPE])))
+def test_a_wrong_tensor_is_refused_without_values(name: str, i: int, change: str) -> None:
+    """On the meta device, and so under torch.compile, as on the CPU."""
+    args = list(_calls()[name])
+    args[i] = CHANGES[change](args[i])
+    error = _error_of(name, args)
+    without = _error_of(name, [a.to("meta") if isinstance(a, Tensor) else a for a in args])
+    assert type(without) is type(error), without
+
+
+@pytest.mark.parametrize(
+    "name", [op.name for op in PUBLIC.values() if "scale_fn" in options_of(op)]
+)
+def test_options_are_refused_without_values(name: str) -> None:
+    op = PUBLIC[name]
+    tensors = op.inputs.tensors((3, 6))
+    for option, choices in {**options_of(op), "bound": (1.0,)}.items():
+        if choices == (False, True):
+            continue
+        errors = []
+        for device in ("cpu", "meta"):
+            there = [t.to(device) for t in tensors]
+            with pytest.raises(ValueError, match=f"{name}: `{option}` must be") as caught:
+                op.function(
+                    *op.inputs.arguments(tuple(there)),
+                    **{**op.inputs.options((3, 6)), option: -1.0 if option == "bound" else "other"},
+                )
+            errors.append(str(caught.value))
+        assert errors[0] == errors[1]
 
 
 def _alike(made: Any, given: Tensor) -> bool:

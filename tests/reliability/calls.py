@@ -26,7 +26,9 @@ from ..ops.case import ALL_DTYPES, Case, Sample
 from ..ops.cases import CASES
 from ..ops.derived import options_of
 
-# Networks whose hidden layers are so wide that torch's matrix products serve them.
+NETWORKS = [op.name for op in PUBLIC.values() if op.inputs.sizes == "networks"]
+WIDEST = 128  # layer that the kernels serve: `mlp_widest` in csrc
+# Networks whose hidden layers are wider.
 WIDE_NETWORKS = [(2_000, 300), (70, 1030)]
 # More elements than one thread takes (`grain` in csrc/bindings/check.h), several times.
 LARGE = {
@@ -48,12 +50,24 @@ class Call:
     label: str
     function: Callable[..., Any]
     tensors: tuple[Tensor, ...]
+    with_gradients: bool = True
 
     def __str__(self) -> str:
         return f"{self.op} {self.label}"
 
+    @property
+    def torchs_gradients(self) -> bool:
+        """Whether its gradients are second derivatives: formulas in torch."""
+        return self.op.endswith("_backward")
+
+    @property
+    def torchs_products(self) -> bool:
+        """Whether it is a network so wide that torch's matrix products serve it."""
+        widths = (max(t.shape) for t in self.tensors[1:] if t.ndim == 2)
+        return self.op in NETWORKS and max(widths) > WIDEST
+
     def __call__(self) -> tuple[Tensor, ...]:
-        """The outputs, then the gradients of all tensors."""
+        """The outputs, then, unless they are not wanted, the gradients of all tensors."""
         return self.prepared()()
 
     def prepared(self) -> Callable[[], tuple[Tensor, ...]]:
@@ -65,6 +79,8 @@ class Call:
             nonlocal weights
             out = self.function(*leaves)
             outputs = out if isinstance(out, tuple) else (out,)
+            if not self.with_gradients:
+                return tuple(o.detach() for o in outputs)
             weights = weights or tuple(_weights(o) for o in outputs)
             grads = torch.autograd.grad(outputs, leaves, weights)
             return (*(o.detach() for o in outputs), *grads)

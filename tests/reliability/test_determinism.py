@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,14 +16,14 @@ from flowkernels.ops._declaration import PUBLIC
 
 from . import calls, determinism
 from .calls import Call
-from .determinism import FLOWS, ROOT, differing, differing_steps
+from .determinism import FLOWS, ROOT, broken, differing, differing_steps
 
 
 @pytest.mark.parametrize("op", PUBLIC)
 def test_threads_and_repetitions(op: str) -> None:
     for size in calls.LARGE[PUBLIC[op].inputs.sizes]:
         for dtype in (torch.float32, torch.bfloat16):
-            assert differing(calls.of_size(PUBLIC[op], size, dtype), repeats=1) == []
+            assert broken(calls.of_size(PUBLIC[op], size, dtype), repeats=1) == []
 
 
 @pytest.mark.parametrize("name", FLOWS)
@@ -57,6 +58,14 @@ def test_other_bits_are_seen() -> None:
     assert len(differing(by_threads, repeats=1)) == 2
     drawn = Call("none", "", lambda x: x * torch.rand(3), (torch.ones(3),))
     assert len(differing(drawn, repeats=2)) == 6
+    # torch may give a second derivative other bits with other threads, but not its own outputs.
+    assert len(broken(replace(by_threads, op="none_backward"), repeats=1)) == 2
+    assert len(broken(replace(drawn, op="none_backward"), repeats=1)) == 6
+
+
+def test_wide_networks_are_known() -> None:
+    assert [c for c in calls.wide_networks() if not c.torchs_products] == []
+    assert [c for c in calls.small() if c.torchs_products] == []
 
 
 def test_ulps_are_those_of_the_largest_element() -> None:

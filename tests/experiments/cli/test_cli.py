@@ -53,21 +53,23 @@ def test_from_training_to_pictures(trained, command):
 
     status, out, _ = command("sample", trained.path, "--rows", 2, "--columns", 3, "--scale", 1)
     assert (status, out.strip()) == (0, str(trained.path / "samples.png"))
-    assert Image.open(out.strip()).size == (2 + 3 * 10, 2 + 2 * 10)
+    with Image.open(out.strip()) as picture:
+        assert picture.size == (2 + 3 * 10, 2 + 2 * 10)
 
     target = trained.path / "elsewhere" / "walk.png"
     grid = ("--pairs", 3, "--points", 4, "--path", "linear", "--scale", 1)
     status, out, _ = command("interpolate", trained.path, "-o", target, *grid)
     assert (status, out.strip()) == (0, str(target))
-    picture = Image.open(target)
-    assert picture.size == (2 + 4 * 10, 2 + 3 * 10)
+    with Image.open(target) as picture:
+        assert picture.size == (2 + 4 * 10, 2 + 3 * 10)
 
 
 def test_interpolation_begins_and_ends_at_test_images(trained, command):
     from flowkernels.experiments.data import load_dataset
 
     command("interpolate", trained.path, "--pairs", 1, "--points", 5, "--scale", 1)
-    picture = Image.open(trained.path / "interpolation.png")
+    with Image.open(trained.path / "interpolation.png") as file:
+        picture = file.copy()
     test = load_dataset("digits").test
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
     for column, index in ((0, order[0]), (4, order[1])):

@@ -144,7 +144,8 @@ def test_grid_places_every_image(tmp_path):
             assert cell.unique().tolist() == [40 * (3 * row + column)]
     assert int(picture[:3].min()) == 255
     path = save_grid(images, tmp_path / "new" / "grid.png", scale=2)
-    assert Image.open(path).size == (2 + 3 * 12, 2 + 2 * 10)
+    with Image.open(path) as image:
+        assert image.size == (2 + 3 * 12, 2 + 2 * 10)
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 4, 4), (1, 1, 2, 4, 4)])
@@ -158,4 +159,5 @@ def test_curve_is_drawn(tmp_path):
 
     history = {"train_bpd": [(1, 9.0), (2, 5.0)], "val_bpd": [(2, 5.5)]}
     path = save_curve(history, tmp_path / "loss.png", references={"Gaussian": 7.0})
-    assert Image.open(path).size[0] > 500
+    with Image.open(path) as image:
+        assert image.size[0] > 500

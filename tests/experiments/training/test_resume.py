@@ -96,8 +96,8 @@ def test_resumed_from_every_checkpoint(tmp_path, tiny, monkeypatch, every, chang
 def test_killed_while_writing_a_checkpoint(tmp_path, tiny, deadly):
     config = tiny(checkpoint_every=2)
     fit(config, tmp_path / "whole", progress=False)
-    killed = start(tmp_path / "killed", config, deadly=deadly)
-    assert killed.wait(120) == -signal.SIGKILL
+    with start(tmp_path / "killed", config, deadly=deadly) as killed:
+        assert killed.wait(120) == -signal.SIGKILL
     run = Run(tmp_path / "killed")
     assert len(list(run.checkpoints.glob(".*.unfinished"))) == 1
     fit(config, run.path, resume=True, progress=False)
@@ -109,15 +109,15 @@ def test_killed_in_the_middle_of_an_epoch(tmp_path, tiny):
     config = tiny(checkpoint_every=3, log_every=1)
     fit(config, tmp_path / "whole", progress=False)
     run = Run(tmp_path / "killed")
-    process = start(run.path, config, pause=0.2)
-    # Rows of metrics.csv: the header, 4 + 1 of the first epoch, 1 and 2 of the second.
-    deadline = time.monotonic() + 120
-    while not run.history_file.exists() or run.history_file.read_text().count("\n") < 8:
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait(60) == -signal.SIGKILL
+    with start(run.path, config, pause=0.2) as process:
+        # Rows of metrics.csv: the header, 4 + 1 of the first epoch, 1 and 2 of the second.
+        deadline = time.monotonic() + 120
+        while not run.history_file.exists() or run.history_file.read_text().count("\n") < 8:
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+        assert process.wait(60) == -signal.SIGKILL
     step = torch.load(run.last, weights_only=True)["global_step"]
     assert step < 12
     fit(config, run.path, resume=True, progress=False)
