@@ -218,8 +218,8 @@ def declare(
             empties[f"{name}_backward"] = _like_the_tensors(name, empty, numbers)
             compared = _of_the_outputs(name, empty, backward_formula)
             LIBRARY.impl(f"{name}_backward_composite", compared, "CompositeImplicitAutograd")
-        for op, empty in empties.items():
-            torch.library.register_fake(f"flowkernels::{op}", empty)
+        for op, of_op in empties.items():
+            torch.library.register_fake(f"flowkernels::{op}", of_op)
             torch.library.register_vmap(f"flowkernels::{op}", vmap(dispatched(op)))
         plain = dispatched(f"{name}_composite")
     else:

@@ -88,13 +88,21 @@ def _run(arguments: Namespace) -> Outcome:
                 counts.update(record["counts"]) if "counts" in record else found.append(record)
             if died:
                 after = child.number() + 1
-                call, _ = make(arguments.seed, after - 1)
-                found.append({"number": after - 1, "call": call.describe(), "target": call.target,
-                              "finding": f"{died} {err[-300:]}"})  # fmt: skip
+                found.append({"number": after - 1, "finding": f"{died} {err[-300:]}",
+                              **_described(arguments.seed, after - 1)})  # fmt: skip
                 counts["died"] += 1
             number = after
     counts["calls"] = number - arguments.begin
     return Outcome(_figures(counts, found), _by_kind(found, arguments.each))
+
+
+def _described(seed: int, number: int) -> dict[str, str]:
+    """A call in words; where the fuzzer itself fails to make it, that."""
+    try:
+        call, _ = make(seed, number)
+    except Exception as error:
+        return {"call": f"could not be made: {error!r}", "target": "the fuzzer"}
+    return {"call": call.describe(), "target": call.target}
 
 
 def _figures(counts: Counter[str], found: list[Any]) -> dict[str, Any]:

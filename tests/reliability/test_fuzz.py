@@ -82,3 +82,9 @@ def test_the_judge_passes_what_is_right() -> None:
     assert judge(_call(ops.stereographic), random.Random(0)) == ("compared", [])
     clear = _call(_raise(ValueError("stereographic: `z` must be short")), legal=False)
     assert judge(clear, random.Random(0)) == ("refused", [])
+
+
+def test_every_call_can_be_made() -> None:
+    """A tensor may be spoiled twice: into 8 bits, then into a sparse one."""
+    for number in range(2_000, 8_000):
+        make(1, number)

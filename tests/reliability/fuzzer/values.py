@@ -114,7 +114,8 @@ def _wrong_tensor(rng: random.Random, t: Tensor) -> tuple[str, Any]:
     elif kind == "complex":
         made = t.float().to(torch.complex64)
     elif kind == "sparse":
-        made = t.to_sparse() if t.ndim else t.to(torch.complex128)
+        plain = t.float() if t.dtype == torch.float8_e4m3fn else t  # spoiled before
+        made = plain.to_sparse() if t.ndim else t.to(torch.complex128)
     elif kind == "sparse csr":
         made = t.float().to_sparse_csr() if t.ndim == 2 else t.to("meta")
     elif kind == "meta":
