@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from flowkernels import ops
 from flowkernels.ops import reference
 
+from .fuzzer import values
 from .fuzzer.call import Call
 from .fuzzer.child import make
 from .fuzzer.verdict import judge
@@ -84,7 +85,9 @@ def test_the_judge_passes_what_is_right() -> None:
     assert judge(clear, random.Random(0)) == ("refused", [])
 
 
-def test_every_call_can_be_made() -> None:
-    """A tensor may be spoiled twice: into 8 bits, then into a sparse one."""
-    for number in range(2_000, 8_000):
-        make(1, number)
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.complex64, torch.uint8, torch.bool])
+def test_what_was_spoiled_can_be_spoiled_again(dtype: torch.dtype) -> None:
+    spoiled = torch.ones(2, 3).to(dtype)
+    kinds = {values.wrong_tensor(random.Random(seed), spoiled)[0] for seed in range(100)}
+    assert "sparse" in kinds
+    assert len(kinds) == 11
