@@ -14,9 +14,19 @@ from flowkernels.experiments.training import Run, RunConfig
 __all__ = ["run_training", "train"]
 
 
+def _folder(text: str) -> Path:
+    """A path; the empty one, often a variable of the shell that is not set, would be here."""
+    if not text:
+        raise typer.BadParameter("must name a folder, got nothing; '.' is this one")
+    return Path(text)
+
+
 @with_settings(RunConfig)
 def train(
-    run: Annotated[Path, typer.Argument(help="Folder of the run, to be created.", metavar="RUN")],
+    run: Annotated[
+        Path,
+        typer.Argument(help="Folder of the run, to be created.", metavar="RUN", parser=_folder),
+    ],
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Resume from the newest undamaged checkpoint, if any."),
@@ -72,7 +82,7 @@ def train(
         return
     typer.echo(
         f"Trained. Settings, metrics.csv and checkpoints are in {run}\n"
-        f"Next: flowkernels evaluate {run}"
+        f"Next: {folder.command('evaluate')}"
     )
 
 
@@ -86,6 +96,6 @@ def run_training(config: RunConfig, run: Run, *, resume: bool, tensorboard: bool
         typer.secho(f"stopped: {error}", fg="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
-        again = f"flowkernels train {run.path} --resume"
+        again = run.command("train", "--resume")
         typer.echo(f"\nInterrupted. To resume: {again}", err=True)
         raise typer.Exit(130) from error

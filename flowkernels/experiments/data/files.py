@@ -41,7 +41,9 @@ def cache_dir() -> Path:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """A context in which an OSError that names no file, such as that of a full disk, gets a name.
+    """A context in which an OSError that names no file, or a temporary one, names ``path``.
+
+    The error of a full disk names none.
 
     Example:
         >>> with naming("runs/first/metrics.csv"):
@@ -53,7 +55,8 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        named = error.filename is not None and not str(error.filename).endswith(_SUFFIX)
+        if named or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -81,21 +84,24 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent)
-    unfinished = Path(name)
-    try:
-        with naming(target), os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp creates private files; apply the user's umask instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)
-        unfinished.replace(target)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with naming(target):
+        handle, name = tempfile.mkstemp(
+            prefix=f".{target.name}.", suffix=_SUFFIX, dir=target.parent
+        )
+        unfinished = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            # mkstemp creates private files; apply the user's umask instead.
+            umask = os.umask(0)
+            os.umask(umask)
+            unfinished.chmod(0o666 & ~umask)
+            unfinished.replace(target)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes | bytearray) -> Path:

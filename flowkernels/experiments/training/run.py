@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ class Run:
     def path(self) -> Path:
         """The folder."""
         return Path(self.folder)
+
+    def command(self, name: str, *options: str) -> str:
+        """A command of the command line for this run, as a shell takes it.
+
+        Example:
+            >>> Run("my runs/first").command("train", "--resume")
+            "flowkernels train 'my runs/first' --resume"
+        """
+        return shlex.join(["flowkernels", name, str(self.path), *options])
 
     @property
     def config_file(self) -> Path:

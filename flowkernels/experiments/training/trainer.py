@@ -99,6 +99,8 @@ def fit(
         KeyboardInterrupt: the user interrupted training.
     """
     run = Run(folder)
+    if run.path.exists() and not run.path.is_dir():
+        raise RunError(f"{run.path}: is a file; a run needs a folder")
     # Lightning starts further processes by running the command again, after the first has written
     # to the folder; they train under its lock.
     first = not getattr(rank_zero_only, "rank", 0)
@@ -164,7 +166,7 @@ def _fit(
             raise RunError(
                 f"another process of this training ended, so this one cannot go on "
                 f"({str(error).strip().splitlines()[0][:200]}). To resume: "
-                f"flowkernels train {run.path} --resume"
+                f"{run.command('train', '--resume')}"
             ) from error
         if checkpoint is not None and not module.started:
             raise RunError(

@@ -95,6 +95,19 @@ def test_resume_reads_the_saved_settings(trained, command):
     assert trained.history_file.read_text() == before
 
 
+def test_a_run_in_an_odd_place(command, tmp_path):
+    folder = tmp_path / "ünder the stairs"
+    status, out, error = command("train", folder, *TINY)
+    assert status == 0, error
+    assert f"Next: flowkernels evaluate '{folder}'\n" in out
+    (tmp_path / "file").touch()
+    status, _, error = command("train", tmp_path / "file", *TINY)
+    assert (status, error) == (2, f"error: {tmp_path / 'file'}: is a file; a run needs a folder\n")
+    status, _, error = command("train", "", *TINY)
+    assert status == 2
+    assert "must name a folder, got nothing" in error
+
+
 def test_settings_from_another_run(trained, command, tmp_path):
     settings = ("--config", trained.config_file, "--seed", 5)
     status, _, _ = command("train", tmp_path / "second", *settings)
