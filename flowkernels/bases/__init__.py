@@ -1,9 +1,13 @@
 """Base distributions of flows, as modules."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from torch import nn
 from torch.distributions import Distribution
+
+from flowkernels import arguments
 
 from .base import Base, BaseDistribution
 from .cauchy import StandardCauchy, StandardIsotropicCauchy
@@ -57,9 +61,7 @@ def base_names() -> list[str]:
     return list(_BASES)
 
 
-def make_base(
-    base: "str | Base | Distribution", dim: int, concentration_scale: float = 1.0
-) -> Base:
+def make_base(base: str | Base | Distribution, dim: int, concentration_scale: float = 1.0) -> Base:
     """A base by its name (:func:`base_names`), a base module or a torch distribution, on R^dim.
 
     Raises:
@@ -72,6 +74,8 @@ def make_base(
           (projection): ScaledStereographic(dim=784, scale=0.014387)
         )
     """
+    arguments.integer("make_base", "dim", dim)
+    arguments.positive_number("make_base", "concentration_scale", concentration_scale)
     if isinstance(base, str) and base in _BASES:
         return _BASES[base](dim, concentration_scale)
     if isinstance(base, Distribution):
@@ -79,8 +83,12 @@ def make_base(
     if not isinstance(base, nn.Module):
         names = ", ".join(f'"{name}"' for name in _BASES)
         raise ValueError(
-            f"base must be one of {names}, a torch distribution or a base module, got {base!r}"
+            f"make_base: base must be one of {names}, a torch distribution or a base module, "
+            f"got {base!r}"
         )
+    arguments.module_with("make_base", "base", base, "log_prob", "sample", "event_shape")
     if tuple(base.event_shape) != (dim,):
-        raise ValueError(f"base must have event_shape ({dim},), got {tuple(base.event_shape)}")
+        raise ValueError(
+            f"make_base: base must have event_shape ({dim},), got {tuple(base.event_shape)}"
+        )
     return base

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from flowkernels import arguments
 from flowkernels.interpolation import (
     Marginal,
     cauchy_linear,
     get_path,
+    path_names,
     spherical_cauchy_linear,
 )
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 class Base(nn.Module):
     """A distribution on latents z of shape (*batch, d), as a module.
 
-    Subclasses define ``log_prob`` and ``rsample`` and may override ``path``.
+    Subclasses define ``_log_prob`` and ``rsample`` and may override ``path``. One that overrides
+    ``log_prob`` itself does without its check of the shape.
     They hold their parameters as buffers or Parameters, so that device, dtype and state
     follow the flow.
 
@@ -46,9 +49,9 @@ class Base(nn.Module):
 
     def __init__(self, dim: int, default_path: str = "linear") -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, got {dim}")
-        self.event_shape = torch.Size([dim])
+        self.event_shape = torch.Size([arguments.integer(type(self).__name__, "dim", dim)])
+        if type(self).path is Base.path:  # an override may know other names
+            arguments.choice(type(self).__name__, "default_path", default_path, path_names())
         self.default_path = default_path
 
     @property
@@ -57,7 +60,12 @@ class Base(nn.Module):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log density of z (*batch, d), in nats, shape (*batch), at least float32."""
-        raise NotImplementedError(f"{type(self).__name__} does not define log_prob")
+        arguments.vectors(type(self).__name__, "z", z, self.dim)
+        return self._log_prob(z)
+
+    def _log_prob(self, z: Tensor) -> Tensor:
+        """`log_prob` of latents of the right shape."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _log_prob")
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Reparametrised draws (*sample_shape, d)."""

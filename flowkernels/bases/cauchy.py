@@ -39,7 +39,7 @@ class StandardCauchy(Base):
         super().__init__(dim, default_path="linear")
         self.register_buffer("loc", torch.zeros(dim))  # device and dtype of the samples
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         # Above 1e9, 1 + z^2 rounds to z^2 even in float64, and z^2 may overflow.
         far = z.abs() > 1e9
@@ -75,7 +75,7 @@ class StandardIsotropicCauchy(Base):
         self.register_buffer("loc", torch.zeros(dim))
         self.radial_marginal = CauchyLength(dim)
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         return IsotropicCauchy(self.loc, validate_args=False).log_prob(z)
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Gamma
 
+from flowkernels import arguments
 from flowkernels.bijections.simplex import (
     AdditiveLogRatio,
     SimplexBijection,
@@ -52,9 +53,9 @@ class SimplexDirichlet(Base):
 
     def __init__(self, dim: int, concentration_scale: float = 1.0) -> None:
         super().__init__(dim, default_path="simplex_linear")
-        c = float(concentration_scale)
-        if not _is_scale(c):
-            raise ValueError(f"concentration_scale must be positive and finite, got {c}")
+        c = arguments.positive_number(
+            type(self).__name__, "concentration_scale", concentration_scale
+        )
         self.simplex = self._make_simplex()
         self.register_buffer("concentration", torch.tensor(c))
         self._value = c  # the last that could be read
@@ -176,7 +177,7 @@ class StickBreakingDirichlet(SimplexDirichlet):
         }.items():
             self.register_buffer(name, value.to(like.device, dtype), persistent=False)
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         x = self._logits(z)
         terms = self.concentration * x + self.weight * F.logsigmoid(-x) + self.constant
         return terms.sum(-1)
@@ -237,7 +238,7 @@ class LogRatioDirichlet(SimplexDirichlet):
             + 0.5 * (d * math.log(variance) + math.log(d + 1))
         )
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         w = self._spread * self._promoted(z)
         total = w.sum(-1, keepdim=True, dtype=torch.float64)
         common = self._common * total

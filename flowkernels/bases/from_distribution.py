@@ -43,19 +43,19 @@ class FromDistribution(Base):
     def __init__(self, distribution: Distribution, default_path: str = "linear") -> None:
         if not isinstance(distribution, Distribution):
             raise TypeError(
-                "distribution must be a torch.distributions.Distribution, "
+                "FromDistribution: distribution must be a torch.distributions.Distribution, "
                 f"got {type(distribution).__name__}"
             )
         batch, event = tuple(distribution.batch_shape), tuple(distribution.event_shape)
         if batch or len(event) != 1:
             raise ValueError(
-                "distribution must have batch_shape () and event_shape (d,), got "
+                "FromDistribution: distribution must have batch_shape () and event_shape (d,), got "
                 f"{batch} and {event}; torch.distributions.Independent turns batch dimensions "
                 "into event dimensions"
             )
         if not _is_real(distribution.support):
             raise ValueError(
-                f"distribution must be supported on all of R^{event[0]}, "
+                f"FromDistribution: distribution must be supported on all of R^{event[0]}, "
                 f"got {type(distribution).__name__} on {distribution.support}"
             )
         super().__init__(event[0], default_path)
@@ -75,7 +75,7 @@ class FromDistribution(Base):
         """The distribution; its tensors are this module's buffers."""
         return self._distribution
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         log_prob: Tensor = self._distribution.log_prob(z)
         return log_prob

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowkernels.interpolation import get_path
-
 from .base import Base
 
 
@@ -32,10 +30,9 @@ class StandardNormal(Base):
 
     def __init__(self, dim: int, default_path: str = "norm_corrected") -> None:
         super().__init__(dim, default_path)
-        get_path(default_path)
         self.register_buffer("loc", torch.zeros(dim))  # device and dtype of the samples
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         dtype = torch.promote_types(z.dtype, torch.float32)
         return -0.5 * (z.to(dtype).square().sum(-1) + self.dim * math.log(2 * math.pi))
 

@@ -39,7 +39,7 @@ class SphericalPowerSpherical(SphericalBase):
         (1.0, torch.Size([64]))
     """
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         wide = torch.promote_types(torch.promote_types(z.dtype, self.loc.dtype), torch.float32)
         y = z.to(wide) * self.projection.scale.to(wide)
         kappa, height = self.concentration.double(), log1p_square_norm(y)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flowkernels import arguments
 from flowkernels.precision import full_precision
 from flowkernels.synchronization import has_values, readable_without_sync
 
@@ -96,9 +97,13 @@ class ResampledBase(Base):
         default_path: str = "norm_corrected",
     ) -> None:
         super().__init__(dim, default_path)
-        _check(dim, groups, truncation, hidden, num_z_samples, num_eval_samples, ema)
+        owner = type(self).__name__
         self.groups, self.truncation, self.ema = groups, truncation, ema
-        self.num_z_samples, self.num_eval_samples = num_z_samples, num_eval_samples
+        self.num_z_samples = arguments.integer(owner, "num_z_samples", num_z_samples)
+        self.num_eval_samples = arguments.integer(owner, "num_eval_samples", num_eval_samples)
+        hidden = arguments.widths(owner, "hidden", hidden)
+        arguments.flag(owner, "trainable", trainable)
+        _check(owner, dim, groups, truncation, ema)
         self.acceptance = GroupedAcceptance(groups, dim // groups, hidden)
         for name in ("loc", "log_scale"):
             start = torch.zeros(dim)
@@ -133,9 +138,7 @@ class ResampledBase(Base):
         z = self.normalizer.double()
         return -torch.expm1(self.truncation * torch.log1p(-z)) / z
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        if z.shape[-1:] != self.event_shape:
-            raise ValueError(f"z must have shape (*batch, {self.dim}), got {tuple(z.shape)}")
+    def _log_prob(self, z: Tensor) -> Tensor:
         dtype = torch.promote_types(z.dtype, torch.float32)
         # Half precision would lose the tails of the acceptance probability.
         with full_precision(z):
@@ -301,23 +304,13 @@ def factor_size(dim: int, most: int = 16) -> int:
     return max(s for s in range(1, min(dim - 1, most) + 1) if dim % s == 0) if dim > 1 else 1
 
 
-def _check(
-    dim: int,
-    groups: int,
-    truncation: float,
-    hidden: Sequence[int],
-    num_z_samples: int,
-    num_eval_samples: int,
-    ema: float,
-) -> None:
-    if groups < 1 or dim % groups:
-        raise ValueError(f"groups must divide dim = {dim}, got {groups}")
-    if not (truncation >= 2 and (math.isinf(truncation) or truncation == int(truncation))):
-        raise ValueError(f"truncation must be a whole number from 2 or inf, got {truncation}")
-    if any(width < 1 for width in hidden):
-        raise ValueError(f"hidden must be positive, got {tuple(hidden)}")
-    for name, value in (("num_z_samples", num_z_samples), ("num_eval_samples", num_eval_samples)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    if not 0 < ema <= 1:
-        raise ValueError(f"ema must be in (0, 1], got {ema}")
+def _check(owner: str, dim: int, groups: int, truncation: float, ema: float) -> None:
+    if dim % arguments.integer(owner, "groups", groups):
+        raise ValueError(f"{owner}: groups must divide dim = {dim}, got {groups}")
+    t = arguments.number(owner, "truncation", truncation)
+    if not (t >= 2 and (math.isinf(t) or t == int(t))):
+        raise ValueError(
+            f"{owner}: truncation must be a whole number from 2 or inf, got {truncation}"
+        )
+    if not 0 < arguments.number(owner, "ema", ema) <= 1:
+        raise ValueError(f"{owner}: ema must be in (0, 1], got {ema}")

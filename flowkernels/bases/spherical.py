@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from flowkernels import ops
+from flowkernels import arguments, ops
 from flowkernels.bijections import ScaledStereographic
 from flowkernels.synchronization import has_values, shown
 
@@ -50,15 +49,16 @@ class SphericalBase(Base):
         scale: float | None = None,
     ) -> None:
         super().__init__(dim, default_path="slerp")
-        c = float(concentration_scale)
-        if not (c > 0 and math.isfinite(c)):
-            raise ValueError(f"concentration_scale must be positive and finite, got {c}")
+        owner = type(self).__name__
+        c = arguments.positive_number(owner, "concentration_scale", concentration_scale)
         if loc is None:
             loc = torch.zeros(dim + 1)
             loc[-1] = -1
-        elif loc.shape != (dim + 1,) or (has_values(loc) and abs(loc.norm().item() - 1) > 1e-4):
+        else:
+            arguments.tensor(owner, "loc", loc)
+        if loc.shape != (dim + 1,) or (has_values(loc) and abs(loc.norm().item() - 1) > 1e-4):
             raise ValueError(
-                f"loc must be a unit vector of shape ({dim + 1},), got shape "
+                f"{owner}: loc must be a unit vector of shape ({dim + 1},), got shape "
                 f"{tuple(loc.shape)} and length {shown(loc.norm())}"
             )
         self.projection = ScaledStereographic(
@@ -84,7 +84,7 @@ class SphericalBase(Base):
         """The c of the concentration c d."""
         return self.concentration.item() / self.dim
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         s, log_det = self.projection(z)
         log_prob: Tensor = self.sphere().log_prob(s)
         return log_prob + log_det

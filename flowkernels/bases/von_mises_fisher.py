@@ -35,7 +35,7 @@ class SphericalVonMisesFisher(SphericalBase):
         torch.Size([5, 784])
     """
 
-    def log_prob(self, z: Tensor) -> Tensor:
+    def _log_prob(self, z: Tensor) -> Tensor:
         y = z * self.projection.scale
         log_prob = ops.stereographic_vmf_log_prob(y, self.loc, self.concentration)
         return log_prob + self.projection.log_det_scale

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flowkernels import arguments
 from flowkernels.synchronization import has_values, readable_without_sync
 
 from .base import Bijection, check_channels, constant_log_det, positions
@@ -44,6 +45,7 @@ class ActNorm(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        arguments.integer("ActNorm", "channels", channels)
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialized", torch.tensor(False))

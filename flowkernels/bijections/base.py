@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
+from flowkernels import arguments
+
 from .recompute import (
     Chain,
     Layer,
@@ -78,10 +80,38 @@ def positions(x: Tensor) -> int:
     return x.shape[2:].numel()
 
 
+def check_batch(name: str, x: Tensor) -> None:
+    """Raises unless x is a tensor (B, *event)."""
+    arguments.tensor(name, "x", x)
+    if x.ndim < 1:
+        raise ValueError(f"{name}: expected shape (B, *event), got ()")
+
+
+def check_image(name: str, x: Tensor) -> None:
+    """Raises unless x is a tensor (B, C, *S)."""
+    arguments.tensor(name, "x", x)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected shape (B, C, *S), got {tuple(x.shape)}")
+
+
 def check_channels(name: str, x: Tensor, channels: int) -> None:
-    """Raise ValueError unless x has shape (B, channels, *S)."""
+    """Raises unless x is a tensor (B, channels, *S)."""
+    arguments.tensor(name, "x", x)
     if x.ndim < 2 or x.shape[1] != channels:
         raise ValueError(f"{name}: expected shape (B, {channels}, *S), got {tuple(x.shape)}")
+
+
+def module_list(owner: str, name: str, bijections: Iterable[Bijection]) -> nn.ModuleList:
+    """Bijections in a list of modules; each has to be one."""
+    try:
+        iterator = iter(bijections)
+    except TypeError:
+        kind = type(bijections).__name__
+        raise TypeError(f"{owner}: {name} must be a sequence of bijections, got {kind}") from None
+    given = list(iterator)
+    for i, bijection in enumerate(given):
+        arguments.module_with(owner, f"{name}[{i}]", bijection, "inverse")
+    return nn.ModuleList(given)
 
 
 class Compose(Bijection):
@@ -103,7 +133,7 @@ class Compose(Bijection):
 
     def __init__(self, bijections: Iterable[Bijection]) -> None:
         super().__init__()
-        self.bijections = nn.ModuleList(bijections)
+        self.bijections = module_list(type(self).__name__, "bijections", bijections)
         self.recompute = False
         self._chain = Chain()
 
@@ -140,6 +170,7 @@ class Inverse(Bijection):
 
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
+        arguments.module_with("Inverse", "bijection", bijection, "inverse")
         self.bijection = bijection
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flowkernels import arguments
 from flowkernels.precision import full_precision
 
 from .actnorm import ActNorm
@@ -60,6 +61,7 @@ class InvertibleConv1x1(Bijection):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        arguments.integer("InvertibleConv1x1", "channels", channels)
         rotation = torch.linalg.qr(torch.randn(channels, channels, dtype=torch.float64)).Q
         permutation, lower, upper = torch.linalg.lu(rotation)
         diag = upper.diagonal()

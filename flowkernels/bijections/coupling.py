@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TypedDict, TypeGuard, TypeVar
+from typing import TypedDict, TypeGuard, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from flowkernels import ops
+from flowkernels import arguments, ops
 from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn, Transform
 
-from .base import Bijection
+from .base import Bijection, check_image
 from .recompute import Pulled, Tensors
 
 
@@ -64,8 +64,19 @@ class AffineCoupling(Bijection):
         order: Order = "scale_then_shift",
     ) -> None:
         super().__init__()
-        if transform not in ("first", "second"):
-            raise ValueError(f'transform must be "first" or "second", got {transform!r}')
+        owner = type(self).__name__
+        if not callable(conditioner):
+            raise TypeError(
+                f"{owner}: conditioner must be a module, got {type(conditioner).__name__}"
+            )
+        for name, value, choices in (
+            ("transform", transform, ("first", "second")),
+            ("scale_fn", scale_fn, get_args(ScaleFn)),
+            ("layout", layout, get_args(Layout)),
+            ("order", order, get_args(Order)),
+        ):
+            arguments.choice(owner, name, value, choices)
+        arguments.positive_number(owner, "bound", bound)
         self.conditioner = conditioner
         self.transform = transform
         self.scale_fn, self.bound, self.layout, self.order = scale_fn, bound, layout, order
@@ -94,7 +105,7 @@ class AffineCoupling(Bijection):
 
     def _couple(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         network = self.conditioner
-        if x.ndim == 2 and _is_plain(network, ReluNetwork):
+        if isinstance(x, Tensor) and x.ndim == 2 and _is_plain(network, ReluNetwork):
             layers = network.layers()
             if layers is not None and layers[0][-1].shape[0] == 2 * self._coupled(x):
                 return ops.affine_coupling_mlp(x, *layers, inverse=inverse, **self._options)
@@ -103,6 +114,7 @@ class AffineCoupling(Bijection):
 
     def _coupled(self, x: Tensor) -> int:
         """The number of coupled channels: C//2 for "first", C - C//2 for "second"."""
+        check_image("AffineCoupling", x)
         channels = x.shape[1]
         return channels // 2 if self.transform == "first" else channels - channels // 2
 
@@ -143,7 +155,9 @@ class ReluNetwork(nn.Sequential):
     def of_widths(cls, *widths: int) -> ReluNetwork:
         """A new network, given the widths of its input, its hidden layers and its output."""
         if len(widths) < 2:
-            raise ValueError(f"widths must be at least two numbers, got {widths}")
+            raise ValueError(f"ReluNetwork: widths must be at least two numbers, got {widths}")
+        for width in widths:
+            arguments.integer("ReluNetwork", "widths", width, 0)
         layers: list[nn.Module] = []
         for width_in, width_out in itertools.pairwise(widths):
             layers += [nn.Linear(width_in, width_out), nn.ReLU()]
@@ -197,6 +211,10 @@ def mlp_conditioner(
         >>> mlp_conditioner(3, 6)(torch.randn(2, 3)).abs().sum().item()
         0.0
     """
+    owner = "mlp_conditioner"
+    arguments.integer(owner, "in_features", in_features, 0)
+    arguments.integer(owner, "out_features", out_features, 0)
+    hidden = arguments.widths(owner, "hidden", hidden)
     network = ReluNetwork.of_widths(in_features, *hidden, out_features)
     last = network[-1]
     assert isinstance(last, nn.Linear)
@@ -212,6 +230,9 @@ def conv_conditioner(in_channels: int, out_channels: int, hidden: int = 64) -> n
         >>> conv_conditioner(2, 4, hidden=8)(torch.randn(1, 2, 4, 4)).shape
         torch.Size([1, 4, 4, 4])
     """
+    widths = {"in_channels": in_channels, "out_channels": out_channels, "hidden": hidden}
+    for name, width in widths.items():
+        arguments.integer("conv_conditioner", name, width)
     last = nn.Conv2d(hidden, out_channels, 3, padding=1)
     return nn.Sequential(
         nn.Conv2d(in_channels, hidden, 3, padding=1),

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .base import Bijection, check_channels, constant_log_det, positions, total_log_det
+from flowkernels import arguments
+
+from .base import (
+    Bijection,
+    check_channels,
+    constant_log_det,
+    module_list,
+    positions,
+    total_log_det,
+)
 from .conv1x1 import ActNormConv1x1, fold, fold_inverse, mix_channels, mix_channels_backward
 from .coupling import AffineCoupling
 from .recompute import Chain, Layer, Pulled, Tensors, keeps_activations, run_chain, trainable
@@ -35,6 +44,7 @@ class GlowStep(Bijection):
 
     def __init__(self, channels: int, coupling: AffineCoupling) -> None:
         super().__init__()
+        arguments.module_with("GlowStep", "coupling", coupling, "inverse")
         self.mix = ActNormConv1x1(channels)
         self.coupling = coupling
 
@@ -67,9 +77,13 @@ class GlowSteps(Bijection):
         super().__init__()
         self.recompute = False
         self._chain = Chain()
-        self.steps = nn.ModuleList(steps)
-        if len({mix.actnorm.channels for mix in self._mixes}) != 1:
-            raise ValueError("steps must be at least one step, all of the same number of channels")
+        self.steps = module_list("GlowSteps", "steps", steps)
+        channels = [mix.actnorm.channels for mix in self._mixes]
+        if len(set(channels)) != 1:
+            raise ValueError(
+                "GlowSteps: steps must be at least one step, all of the same number of channels, "
+                f"got channels {channels}"
+            )
 
     @property
     def _mixes(self) -> list[ActNormConv1x1]:

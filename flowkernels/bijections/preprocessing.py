@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowkernels import arguments
 from flowkernels.synchronization import readable_without_sync
 
-from .base import Bijection, constant_log_det, sum_event
+from .base import Bijection, check_batch, constant_log_det, sum_event
 
 
 class Dequantize(Bijection):
@@ -42,10 +43,8 @@ class Dequantize(Bijection):
 
     def __init__(self, levels: int = 256, noise: bool = True) -> None:
         super().__init__()
-        if levels < 2:
-            raise ValueError(f"levels must be at least 2, got {levels}")
-        self.levels = levels
-        self.noise = noise
+        self.levels = arguments.integer("Dequantize", "levels", levels, 2)
+        self.noise = arguments.flag("Dequantize", "noise", noise)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self._spread(x, self.noise)
@@ -55,10 +54,12 @@ class Dequantize(Bijection):
         return self._spread(x, False)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        check_batch("Dequantize", z)
         level = (z * self.levels).floor().clamp(0, self.levels - 1)
         return level, constant_log_det(z, z[0:1].numel() * math.log(self.levels))
 
     def _spread(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
+        check_batch("Dequantize", x)
         within = None
         if x.dtype != torch.uint8 or self.levels < 256:
             within = self._within(x)
@@ -105,11 +106,12 @@ class Logit(Bijection):
 
     def __init__(self, alpha: float = 0.05) -> None:
         super().__init__()
-        if not 0 <= alpha < 0.5:
-            raise ValueError(f"alpha must be in [0, 1/2), got {alpha}")
+        if not 0 <= arguments.number("Logit", "alpha", alpha) < 0.5:
+            raise ValueError(f"Logit: alpha must be in [0, 1/2), got {alpha}")
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        check_batch("Logit", x)
         # log(y) - log(1 - y) from x and 1 - x: torch.logit(y) is inaccurate for y near 1.
         width = 1 - 2 * self.alpha
         log_y = (self.alpha + width * x).log()
@@ -117,6 +119,7 @@ class Logit(Bijection):
         return log_y - log_rest, sum_event(math.log(width) - log_y - log_rest)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        check_batch("Logit", z)
         width = 1 - 2 * self.alpha
         log_det = sum_event(-F.softplus(z) - F.softplus(-z) - math.log(width))
         return (z.sigmoid() - self.alpha) / width, log_det

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from flowkernels import arguments
 from flowkernels.synchronization import has_values
 
-from .base import Bijection, constant_log_det
+from .base import Bijection, check_channels, check_image, constant_log_det, module_list
 
 
 class Squeeze(Bijection):
@@ -29,6 +30,7 @@ class Squeeze(Bijection):
     reversible = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        arguments.tensor("Squeeze", "x", x)
         if x.ndim != 4 or x.shape[2] % 2 or x.shape[3] % 2:
             raise ValueError(
                 f"Squeeze: x must have shape (B, C, H, W) with even H and W, got {tuple(x.shape)}"
@@ -41,6 +43,7 @@ class Squeeze(Bijection):
         return z.reshape(batch, 4 * channels, height // 2, width // 2), constant_log_det(x, 0.0)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        arguments.tensor("Squeeze", "z", z)
         if z.ndim != 4 or z.shape[1] % 4:
             raise ValueError(f"Squeeze: z must have shape (B, 4C, H, W), got {tuple(z.shape)}")
         batch, channels, height, width = z.shape
@@ -69,22 +72,32 @@ class Permutation(Bijection):
 
     def __init__(self, permutation: Sequence[int] | Tensor) -> None:
         super().__init__()
-        order = torch.as_tensor(permutation)
+        try:
+            order = torch.as_tensor(permutation)
+        except (TypeError, ValueError, RuntimeError):
+            order = torch.empty(())
+        if order.dtype != torch.int64:
+            raise TypeError(
+                "Permutation: permutation must be a sequence of integers, or a tensor of int64, "
+                f"got {permutation!r:.60}"
+            )
         if not isinstance(permutation, Tensor):
             given: list[Any] | None = list(permutation)  # `order` may be on meta
         else:
             given = order.tolist() if has_values(order) else None
         if order.ndim != 1 or (given is not None and sorted(given) != list(range(len(given)))):
             raise ValueError(
-                "permutation must hold each of 0, ..., C-1 once, got "
+                f"Permutation: permutation must hold each of 0, ..., C-1 once, got "
                 f"{f'shape {tuple(order.shape)}' if given is None else given}"
             )
         self.register_buffer("permutation", order)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        check_channels("Permutation", x, len(self.permutation))
         return x.index_select(1, self.permutation), constant_log_det(x, 0.0)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        check_channels("Permutation", z, len(self.permutation))
         return z.index_select(1, self.permutation.argsort()), constant_log_det(z, 0.0)
 
 
@@ -99,6 +112,7 @@ class Flip(Bijection):
     reversible = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        check_image("Flip", x)
         return x.flip(1), constant_log_det(x, 0.0)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,8 +146,8 @@ class Multiscale(Bijection):
 
     def __init__(self, levels: Iterable[Bijection], event_shape: Sequence[int]) -> None:
         super().__init__()
-        self.levels = nn.ModuleList(levels)
-        self.event_shape = torch.Size(event_shape)
+        self.levels = module_list("Multiscale", "levels", levels)
+        self.event_shape = arguments.shape("Multiscale", "event_shape", event_shape)
         self.squeeze = Squeeze()
         self._part_shapes = latent_shapes(self.event_shape, len(self.levels))
 
@@ -147,6 +161,7 @@ class Multiscale(Bijection):
         return cls([make_level(c) for c in channels], event_shape)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        arguments.tensor("Multiscale", "x", x)
         if x.shape[1:] != self.event_shape:
             expected = ", ".join(map(str, self.event_shape))
             raise ValueError(f"Multiscale: x must have shape (B, {expected}), got {tuple(x.shape)}")
@@ -161,6 +176,7 @@ class Multiscale(Bijection):
         return torch.cat([*parts, x.flatten(1)], dim=1), total
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        arguments.tensor("Multiscale", "z", z)
         sizes = [shape.numel() for shape in self._part_shapes]
         if z.ndim != 2 or z.shape[1] != sum(sizes):
             raise ValueError(
@@ -181,15 +197,15 @@ class Multiscale(Bijection):
 
 def latent_shapes(event_shape: Sequence[int], levels: int) -> list[torch.Size]:
     """The shapes of the parts of a multi-scale latent, in the order of the levels."""
+    event_shape = arguments.shape("Multiscale", "event_shape", event_shape)
     if len(event_shape) != 3 or min(event_shape) < 1:
-        raise ValueError(f"event_shape must be (C, H, W), got {tuple(event_shape)}")
-    if levels < 1:
-        raise ValueError(f"levels must be at least 1, got {levels}")
+        raise ValueError(f"Multiscale: event_shape must be (C, H, W), got {tuple(event_shape)}")
+    arguments.integer("Multiscale", "levels", levels)
     channels, height, width = event_shape
     if height % 2**levels or width % 2**levels:
         fitting = next(n for n in range(levels, -1, -1) if not (height % 2**n or width % 2**n))
         raise ValueError(
-            f"event_shape {tuple(event_shape)}: height and width must be divisible by "
+            f"Multiscale: event_shape {tuple(event_shape)}: height and width must be divisible by "
             f"2**levels = {2**levels}; this size allows levels <= {fitting}, or pad the images"
         )
     shapes = []

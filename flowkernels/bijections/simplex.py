@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from flowkernels import arguments
+
 from .base import Bijection
 
 
@@ -32,9 +34,7 @@ class SimplexBijection(Bijection):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, got {dim}")
-        self.dim = dim
+        self.dim = arguments.integer(type(self).__name__, "dim", dim)
 
     def log_forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(log s, log|det ds/dz|) of z (..., d), both at least float32."""
@@ -53,6 +53,7 @@ class SimplexBijection(Bijection):
         return x.to(z.dtype), log_det
 
     def _promoted(self, name: str, x: Tensor, size: int) -> Tensor:
+        arguments.tensor(type(self).__name__, name, x)
         if x.ndim < 1 or x.shape[-1] != size:
             raise ValueError(
                 f"{type(self).__name__}: {name} must have shape (..., {size}), got {tuple(x.shape)}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from flowkernels import ops
+from flowkernels import arguments, ops
 from flowkernels.synchronization import shown
 
 from .base import Bijection
@@ -40,11 +38,10 @@ class ScaledStereographic(Bijection):
 
     def __init__(self, dim: int, scale: float | None = None) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"dim must be at least 1, got {dim}")
-        if scale is not None and not (scale > 0 and math.isfinite(scale)):
-            raise ValueError(f"scale must be positive and finite, got {scale}")
-        self.dim = dim
+        owner = "ScaledStereographic"
+        self.dim = arguments.integer(owner, "dim", dim)
+        if scale is not None:
+            arguments.positive_number(owner, "scale", scale)
         # A persistent buffer: the density depends on it.
         self.register_buffer("scale", torch.tensor(dim**-0.5 if scale is None else scale))
 
@@ -54,10 +51,12 @@ class ScaledStereographic(Bijection):
         return self.dim * self.scale.to(torch.promote_types(self.scale.dtype, torch.float32)).log()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        arguments.vectors("ScaledStereographic", "x", x, self.dim)
         s, log_det = ops.stereographic(x * self.scale)
         return s, log_det + self.log_det_scale
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        arguments.vectors("ScaledStereographic", "z", z, self.dim + 1)
         x, log_det = ops.stereographic_inverse(z)
         return x / self.scale, log_det - self.log_det_scale
 

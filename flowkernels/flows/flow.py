@@ -9,6 +9,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
+from flowkernels import arguments
 from flowkernels.bases import Base
 from flowkernels.bases.base import as_shape
 from flowkernels.bijections import Bijection, Compose, Dequantize, GlowSteps
@@ -57,7 +58,13 @@ class Flow(nn.Module):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.event_shape = torch.Size(base.event_shape if event_shape is None else event_shape)
+        arguments.module_with("Flow", "bijection", bijection, "inverse")
+        arguments.module_with("Flow", "base", base, "log_prob", "sample", "event_shape")
+        if dequantize is not None:
+            arguments.module_with("Flow", "dequantize", dequantize, "centre", "inverse")
+        self.event_shape = arguments.shape(
+            "Flow", "event_shape", base.event_shape if event_shape is None else event_shape
+        )
         self.dequantize = dequantize
         self.bijection = bijection
         self.base = base
@@ -70,7 +77,7 @@ class Flow(nn.Module):
 
     @recompute.setter
     def recompute(self, value: bool) -> None:
-        self._recompute = value
+        self._recompute = arguments.flag("Flow", "recompute", value)
         for module in self.bijection.modules():
             if isinstance(module, GlowSteps):
                 module.recompute = value
@@ -85,13 +92,19 @@ class Flow(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the flow's parameters and, except for 8-bit images, of its data."""
-        tensors = chain(self.parameters(), self.buffers())
-        return next((t.dtype for t in tensors if t.is_floating_point()), torch.get_default_dtype())
+        return self._dtype_and_device()[0]
 
     @property
     def device(self) -> torch.device:
         """The device of the flow's parameters."""
-        return next((t.device for t in chain(self.parameters(), self.buffers())), CPU)
+        return self._dtype_and_device()[1] or CPU
+
+    def _dtype_and_device(self) -> tuple[torch.dtype, torch.device | None]:
+        """Of the first floating-point parameter or buffer; without one no device is needed."""
+        for each in chain(self.parameters(), self.buffers()):
+            if each.is_floating_point():
+                return each.dtype, each.device
+        return torch.get_default_dtype(), None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(z, log|det dz/dx|): latents (*batch, d) of data (*batch, *event_shape)."""
@@ -161,36 +174,44 @@ class Flow(nn.Module):
         self, a: Tensor, b: Tensor, t: Tensor | float, path: str | Path | None = None
     ) -> Tensor:
         """The latents that :meth:`interpolate` decodes, (*batch, d) or (*batch, T, d)."""
+        arguments.tensor("Flow", "a", a)
+        arguments.tensor("Flow", "b", b)
         if a.shape != b.shape:
             raise ValueError(
-                f"a and b must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}"
+                f"Flow: a and b must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}"
             )
         ends = self(a)[0], self(b)[0]
         return path(*ends, t) if callable(path) else self.base.path(*ends, t, path)
 
     def _encode(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
         rows, batch = self._rows("x", x, self.event_shape)
+        dtype, device = self._dtype_and_device()
+        if device not in (None, x.device):
+            raise ValueError(f"Flow: x must be on the flow's device {device}, got {x.device}")
         if self.dequantize is None:
-            if rows.dtype != self.dtype and not autocasts(x.device.type):
+            if rows.dtype != dtype and not autocasts(x.device.type):
                 raise TypeError(
-                    f"x must have the flow's dtype {self.dtype}, got {x.dtype}; "
+                    f"Flow: x must have the flow's dtype {dtype}, got {x.dtype}; "
                     "convert it, or the flow with flow.to(dtype)"
                 )
             z, log_det = self.bijection(rows)
         else:
             spread = self.dequantize if noise else self.dequantize.centre
             rows, first = spread(rows)
-            z, log_det = self.bijection(rows.to(self.dtype))
+            z, log_det = self.bijection(rows.to(dtype))
             log_det = first + log_det
         return z.reshape(*batch, *self.latent_shape), log_det.reshape(batch)
 
     @staticmethod
     def _rows(name: str, x: Tensor, event_shape: torch.Size) -> tuple[Tensor, torch.Size]:
         """X with one batch dimension, and its original batch shape."""
+        arguments.tensor("Flow", name, x)
         split = x.ndim - len(event_shape)
         if split < 0 or x.shape[split:] != event_shape:
             expected = ", ".join(map(str, event_shape))
-            raise ValueError(f"{name} must have shape (*batch, {expected}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"Flow: {name} must have shape (*batch, {expected}), got {tuple(x.shape)}"
+            )
         return x.reshape(-1, *event_shape), x.shape[:split]
 
     def extra_repr(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.distributions import Distribution
 
+from flowkernels import arguments
 from flowkernels.bases import Base, make_base
 from flowkernels.bijections import (
     AffineCoupling,
@@ -68,9 +69,9 @@ def glow(
         >>> flow.bits_per_dim(x).shape
         torch.Size([2])
     """
-    for name, value in (("steps", steps), ("hidden", hidden)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
+    for name, value in (("levels", levels), ("steps", steps), ("hidden", hidden)):
+        arguments.integer("glow", name, value)
+    arguments.flag("glow", "dequantize", dequantize)
     multiscale = Multiscale.build(
         event_shape,
         levels,

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.distributions import Distribution
 
+from flowkernels import arguments
 from flowkernels.bases import Base, make_base
 from flowkernels.bijections import ActNorm, AffineCoupling, Bijection, Compose, mlp_conditioner
 from flowkernels.ops.affine_coupling import Transform
@@ -50,13 +51,10 @@ def realnvp(
         >>> flow.log_prob(torch.randn(10, 6)).shape
         torch.Size([10])
     """
-    widths = (hidden, hidden) if isinstance(hidden, int) else tuple(hidden)
-    if dim < 2:
-        raise ValueError(f"dim must be at least 2 (a coupling splits it in two), got {dim}")
-    if layers < 1:
-        raise ValueError(f"layers must be at least 1, got {layers}")
-    if any(width < 1 for width in widths):
-        raise ValueError(f"hidden must be positive, got {hidden}")
+    widths = arguments.widths("realnvp", "hidden", hidden, repeats=2)
+    arguments.integer("realnvp", "dim", dim, 2, "a coupling splits it in two")
+    arguments.integer("realnvp", "layers", layers)
+    arguments.flag("realnvp", "actnorm", actnorm)
     chain: list[Bijection] = [ActNorm(dim)] if actnorm else []
     for i in range(layers):
         transform: Transform = "first" if i % 2 else "second"

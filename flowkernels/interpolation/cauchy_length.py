@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from flowkernels import arguments
 from flowkernels.synchronization import readable_without_sync
 
 
@@ -31,9 +32,7 @@ class CauchyLength:
     rounds = 40  # most Newton steps; 5 to 8 are typical
 
     def __init__(self, dim: int) -> None:
-        if dim < 1:
-            raise ValueError(f"CauchyLength: dim must be at least 1, got {dim}")
-        self.dim = dim
+        self.dim = arguments.integer("CauchyLength", "dim", dim)
         a, b = 0.5, dim / 2
         self._log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
         # Terms of the continued fraction without a convergence check. For d from 1 to 1e5, the

@@ -12,6 +12,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from flowkernels import arguments
+
 from .far_tails import log_gamma_tail, log_normal_tail_inverse
 
 
@@ -120,9 +122,7 @@ class Chi:
     rounds = 12  # Newton steps; for d >= 3, 6 reach 1e-13
 
     def __init__(self, dim: int) -> None:
-        if dim < 1:
-            raise ValueError(f"Chi: dim must be at least 1, got {dim}")
-        self.dim = dim
+        self.dim = arguments.integer("Chi", "dim", dim)
 
     def cdf(self, x: Tensor) -> Tensor:
         return torch.special.gammainc(self._shape(x), x.clamp_min(0).square() / 2)

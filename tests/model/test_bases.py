@@ -208,6 +208,7 @@ def test_first_and_second_derivatives(make):
 def test_compiles_without_graph_breaks(make):
     base = make(5)
     z = base.sample(7)
+    torch._dynamo.reset()  # all bases share one `log_prob`, whose versions torch counts
     compiled = torch.compile(base.log_prob, fullgraph=True, backend="aot_eager")
     assert_close(compiled(z), base.log_prob(z))
     assert_close(torch.func.vmap(base.log_prob)(z), base.log_prob(z))
@@ -242,7 +243,10 @@ def test_make_base():
         (lambda: make_base("gauss", 3), '"normal", "vmf".* or a base module, got \'gauss\''),
         (lambda: make_base(StandardNormal(2), 3), r"event_shape \(3,\), got \(2,\)"),
         (lambda: StandardNormal(0), "dim must be at least 1, got 0"),
-        (lambda: StandardNormal(2, default_path="bent"), "path must be one of .*got 'bent'"),
+        (
+            lambda: StandardNormal(2, default_path="bent"),
+            "default_path must be one of .*got 'bent'",
+        ),
         (lambda: SphericalVonMisesFisher(3, 0.0), "concentration_scale must be positive"),
         (lambda: LogRatioDirichlet(3, -1.0), "concentration_scale must be positive"),
         (lambda: StickBreakingDirichlet(3, math.inf), "concentration_scale must be positive"),

@@ -1,0 +1,189 @@
+"""Checks of what a user gives to flows, bijections and bases.
+
+Every message names the owner, the argument, what was expected and what came. A wrong type is a
+TypeError, a value out of range a ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "choice",
+    "flag",
+    "integer",
+    "module_with",
+    "number",
+    "positive_number",
+    "shape",
+    "tensor",
+    "vectors",
+    "widths",
+]
+
+
+def _shown(value: object) -> str:
+    plain = isinstance(value, (str, int, float, complex, list, tuple, type(None)))
+    return f"{value!r:.60}" if plain else type(value).__name__
+
+
+def integer(owner: str, name: str, value: Any, least: int = 1, why: str = "") -> int:
+    """A whole number from `least`; `why` explains the bound.
+
+    Example:
+        >>> integer("Chi", "dim", 2.5)
+        Traceback (most recent call last):
+        ...
+        TypeError: Chi: dim must be an integer, got 2.5
+        >>> integer("Chi", "dim", 0)
+        Traceback (most recent call last):
+        ...
+        ValueError: Chi: dim must be at least 1, got 0
+    """
+    try:
+        if isinstance(value, (bool, Tensor)):
+            raise TypeError
+        whole = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{owner}: {name} must be an integer, got {_shown(value)}") from None
+    if whole < least:
+        reason = f" ({why})" if why else ""
+        raise ValueError(f"{owner}: {name} must be at least {least}{reason}, got {whole}")
+    return whole
+
+
+def number(owner: str, name: str, value: Any) -> float:
+    """A real number; NaN is one, which no range contains."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{owner}: {name} must be a number, got {_shown(value)}")
+    return float(value)
+
+
+def positive_number(owner: str, name: str, value: Any) -> float:
+    """A finite number above 0.
+
+    Example:
+        >>> positive_number("SphericalBase", "scale", -1)
+        Traceback (most recent call last):
+        ...
+        ValueError: SphericalBase: scale must be positive and finite, got -1
+    """
+    if not 0 < number(owner, name, value) < math.inf:
+        raise ValueError(f"{owner}: {name} must be positive and finite, got {value}")
+    return float(value)
+
+
+def flag(owner: str, name: str, value: Any) -> bool:
+    """True or False; what might be true by chance is refused.
+
+    Example:
+        >>> flag("glow", "dequantize", "no")
+        Traceback (most recent call last):
+        ...
+        TypeError: glow: dequantize must be True or False, got 'no'
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{owner}: {name} must be True or False, got {_shown(value)}")
+    return value
+
+
+def choice(owner: str, name: str, value: Any, choices: Sequence[str]) -> str:
+    """One of several strings.
+
+    Example:
+        >>> choice("AffineCoupling", "transform", "both", ("first", "second"))
+        Traceback (most recent call last):
+        ...
+        ValueError: AffineCoupling: transform must be one of first, second, got 'both'
+    """
+    if not isinstance(value, str) or value not in choices:
+        kind = ValueError if isinstance(value, str) else TypeError
+        raise kind(f"{owner}: {name} must be one of {', '.join(choices)}, got {_shown(value)}")
+    return value
+
+
+def widths(owner: str, name: str, value: Any, repeats: int = 0) -> tuple[int, ...]:
+    """The widths of hidden layers, each at least 1; with `repeats`, n means (n, ..., n).
+
+    Example:
+        >>> widths("realnvp", "hidden", 64, repeats=2)
+        (64, 64)
+        >>> widths("realnvp", "hidden", [64, 0])
+        Traceback (most recent call last):
+        ...
+        ValueError: realnvp: hidden must be positive, got [64, 0]
+    """
+    try:
+        each = [value] * repeats if repeats and isinstance(value, int) else value
+        if isinstance(each, (str, bytes, Tensor)) or any(isinstance(w, bool) for w in each):
+            raise TypeError
+        found = tuple(operator.index(width) for width in each)
+    except TypeError:
+        raise TypeError(f"{owner}: {name} must be integers, got {_shown(value)}") from None
+    if any(width < 1 for width in found):
+        raise ValueError(f"{owner}: {name} must be positive, got {_shown(value)}")
+    return found
+
+
+def shape(owner: str, name: str, value: Any) -> torch.Size:
+    """A shape, from a sequence of integers >= 0."""
+    try:
+        if isinstance(value, (str, bytes, Tensor)) or any(isinstance(n, bool) for n in value):
+            raise TypeError
+        size = torch.Size([operator.index(n) for n in value])
+    except TypeError:
+        raise TypeError(
+            f"{owner}: {name} must be a shape, a sequence of integers, got {_shown(value)}"
+        ) from None
+    if any(n < 0 for n in size):
+        raise ValueError(f"{owner}: {name} must not be negative, got {_shown(value)}")
+    return size
+
+
+def module_with(owner: str, name: str, value: Any, *needs: str) -> None:
+    """Raises for what is no module with these attributes.
+
+    Example:
+        >>> module_with("Inverse", "bijection", nn.Linear(2, 2), "inverse")
+        Traceback (most recent call last):
+        ...
+        TypeError: Inverse: bijection must be a module with `inverse`, got Linear
+    """
+    if not isinstance(value, nn.Module) or not all(hasattr(value, need) for need in needs):
+        wanted = " and ".join(f"`{need}`" for need in needs)
+        raise TypeError(
+            f"{owner}: {name} must be a module{f' with {wanted}' if wanted else ''}, got "
+            f"{_shown(value)}"
+        )
+
+
+def tensor(owner: str, name: str, value: Any) -> None:
+    """Raises for what is no dense, real tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.layout != torch.strided or value.is_complex():
+        kind = value.dtype if value.layout == torch.strided else value.layout
+        raise TypeError(f"{owner}: {name} must be a dense, real tensor, got {kind}")
+
+
+def vectors(owner: str, name: str, value: Any, dim: int) -> None:
+    """Raises for what has not the shape (*batch, dim).
+
+    Example:
+        >>> vectors("StandardNormal", "z", torch.ones(4, 5), 6)
+        Traceback (most recent call last):
+        ...
+        ValueError: StandardNormal: z must have shape (*batch, 6), got (4, 5)
+    """
+    tensor(owner, name, value)
+    if value.ndim == 0 or value.shape[-1] != dim:
+        raise ValueError(
+            f"{owner}: {name} must have shape (*batch, {dim}), got {tuple(value.shape)}"
+        )
