@@ -18,6 +18,7 @@ from torch import Tensor, nn
 __all__ = [
     "choice",
     "flag",
+    "floating_dtype",
     "integer",
     "module_with",
     "number",
@@ -133,18 +134,39 @@ def widths(owner: str, name: str, value: Any, repeats: int = 0) -> tuple[int, ..
 
 
 def shape(owner: str, name: str, value: Any) -> torch.Size:
-    """A shape, from a sequence of integers >= 0."""
+    """A shape, from a sequence of integers >= 0.
+
+    Example:
+        >>> shape("VonMisesFisher", "sample_shape", [2, 3])
+        torch.Size([2, 3])
+        >>> shape("VonMisesFisher", "sample_shape", 5)
+        Traceback (most recent call last):
+        ...
+        TypeError: VonMisesFisher: sample_shape must be a sequence of integers >= 0, got 5
+    """
+    if isinstance(value, torch.Size):
+        return value
     try:
         if isinstance(value, (str, bytes, Tensor)) or any(isinstance(n, bool) for n in value):
             raise TypeError
         size = torch.Size([operator.index(n) for n in value])
-    except TypeError:
-        raise TypeError(
-            f"{owner}: {name} must be a shape, a sequence of integers, got {_shown(value)}"
+        wrong: type[Exception] | None = ValueError if any(n < 0 for n in size) else None
+    except (TypeError, RuntimeError):
+        wrong = TypeError
+    if wrong is not None:
+        raise wrong(
+            f"{owner}: {name} must be a sequence of integers >= 0, got {_shown(value)}"
         ) from None
-    if any(n < 0 for n in size):
-        raise ValueError(f"{owner}: {name} must not be negative, got {_shown(value)}")
     return size
+
+
+def floating_dtype(owner: str, dtype: Any) -> torch.dtype:
+    """A floating-point dtype, the default one for None."""
+    if dtype is None:
+        return torch.get_default_dtype()
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"{owner}: dtype must be a floating-point torch.dtype, got {dtype!r:.60}")
+    return dtype
 
 
 def module_with(owner: str, name: str, value: Any, *needs: str) -> None:

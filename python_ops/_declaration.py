@@ -160,7 +160,15 @@ def gradients_of(name: str) -> list[str]:
     return names[: len(names) - len(arguments_of(name))]
 
 
-def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
+def _check_kinds(name: str, args: tuple[Any, ...], numbers: tuple[str, ...]) -> None:
+    """That arguments are what the op's schema says, and the tensors dense and on one device."""
+    check_types(name, name, args, numbers, {})
+    check_devices(name, named_tensors([n for n, _ in arguments_of(name)], args), numbers)
+
+
+def _of_the_outputs(
+    name: str, fake: Function, formula: Function, numbers: tuple[str, ...]
+) -> Function:
     """`formula` of a backward, refusing gradients that are not like the outputs of the op.
 
     The kernels check this themselves; in plain torch a wrong shape would broadcast in silence.
@@ -168,6 +176,7 @@ def _of_the_outputs(name: str, fake: Function, formula: Function) -> Function:
     names = gradients_of(name)
 
     def compared(*args: Any) -> Any:
+        _check_kinds(f"{name}_backward", args, numbers)
         try:
             outputs = fake(*args[len(names) :])
         except Exception:
@@ -216,7 +225,7 @@ def declare(
         LIBRARY.impl(f"{name}_composite", formula, "CompositeImplicitAutograd")
         if backward_formula is not None:
             empties[f"{name}_backward"] = _like_the_tensors(name, empty, numbers)
-            compared = _of_the_outputs(name, empty, backward_formula)
+            compared = _of_the_outputs(name, empty, backward_formula, numbers)
             LIBRARY.impl(f"{name}_backward_composite", compared, "CompositeImplicitAutograd")
         for op, of_op in empties.items():
             torch.library.register_fake(f"flowkernels::{op}", of_op)
@@ -233,12 +242,11 @@ def declare(
 
 def _like_the_tensors(name: str, empty: Function, numbers: tuple[str, ...]) -> Function:
     """The fake of `<op>_backward`: one gradient for each tensor argument."""
-    names, backward = gradients_of(name), f"{name}_backward"
-    arguments = [n for n, _ in arguments_of(backward)]
+    names = gradients_of(name)
 
     def fake(*args: Any) -> Any:
         given = args[len(names) :]
-        check_devices(backward, named_tensors(arguments, args), numbers)
+        _check_kinds(f"{name}_backward", args, numbers)
         check_gradients(name, names, args, empty(*given))
         grads = tuple(a.new_empty(a.shape) for a in given if isinstance(a, Tensor))
         return grads if len(grads) > 1 else grads[0]

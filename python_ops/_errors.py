@@ -11,8 +11,8 @@ from torch import Tensor
 
 REPHRASED = (TypeError, ValueError, NotImplementedError, RuntimeError, IndexError)
 _KINDS = {
-    "float": (Real, "a number"),
-    "int": (Integral, "an integer"),
+    "float": ((Real, torch.SymFloat), "a number"),
+    "int": ((Integral, torch.SymInt), "an integer"),
     "SymInt": ((Integral, torch.SymInt), "an integer"),
     "bool": (bool, "True or False"),
     "str": (str, "a string"),

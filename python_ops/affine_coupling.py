@@ -45,8 +45,8 @@ def _fake(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
         require(
             given[option] in choices, f"`{option}` must be one of {names}, got {given[option]!r}"
         )
-    bound = given["bound"]
-    require(0 < bound < math.inf, f"`bound` must be a finite number > 0, got {bound:g}")
+    if not 0 < (bound := given["bound"]) < math.inf:
+        raise ValueError(f"`bound` must be a finite number > 0, got {bound:g}")
     require_precision("params", params, x, "x")
     require(x.ndim >= 2, f"`x` must have shape (B, C, *S), got {tuple(x.shape)}")
     require(

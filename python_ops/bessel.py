@@ -86,7 +86,8 @@ def _evaluate(op: str, v: Any, x: Any, lowest: float) -> Tensor:
     if not is_number(v):
         numbers(op, "v", v)  # says what is wrong with it
     order = float(v)
-    if not (math.isfinite(order) and order >= lowest):
+    # Comparisons, which torch.compile traces also where the number is an input of the graph.
+    if not lowest <= order < math.inf:
         raise ValueError(f"{op}: `v` must be a finite number >= {lowest:g}, got {order}")
     if order > LARGE_ORDER:
         check_floating(op, "x", x)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from .arguments import CheckedDistribution, floating_dtype, size
+from .. import arguments
+from .checked import CheckedDistribution
 from .constraints import unit_sphere
 
 if TYPE_CHECKING:
@@ -60,16 +61,18 @@ class HypersphericalUniform(CheckedDistribution):
             )
         self.dim = dim
         name = type(self).__name__
-        self.dtype = floating_dtype(name, dtype)
+        self.dtype = arguments.floating_dtype(name, dtype)
         # Without `device`: the default device, in a form that torch.compile can trace.
         self.device = torch.empty(0, device=device).device
         super().__init__(
-            size(name, "batch_shape", batch_shape), torch.Size((dim,)), validate_args=validate_args
+            arguments.shape(name, "batch_shape", batch_shape),
+            torch.Size((dim,)),
+            validate_args=validate_args,
         )
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
-        batch_shape = size(type(self).__name__, "batch_shape", batch_shape)
+        batch_shape = arguments.shape(type(self).__name__, "batch_shape", batch_shape)
         try:
             torch.empty(()).expand(self.batch_shape).expand(batch_shape)
         except RuntimeError:
@@ -99,7 +102,9 @@ class HypersphericalUniform(CheckedDistribution):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws (*sample_shape, *batch, p)."""
-        shape = self._extended_shape(size(type(self).__name__, "sample_shape", sample_shape))
+        shape = self._extended_shape(
+            arguments.shape(type(self).__name__, "sample_shape", sample_shape)
+        )
         wide = torch.promote_types(self.dtype, torch.float32)
         x = torch.randn(shape, dtype=wide, device=self.device)
         return (x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)).to(self.dtype)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from .arguments import size
+from .. import arguments
 from .constraints import checked_if_known, real_vector
 from .located import LocatedDistribution
 
@@ -72,7 +72,9 @@ class IsotropicCauchy(LocatedDistribution):
 
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws (*sample_shape, *batch, D): loc + scale * N(0, I_D) / |N(0, 1)|."""
-        shape = self._extended_shape(size(type(self).__name__, "sample_shape", sample_shape))
+        shape = self._extended_shape(
+            arguments.shape(type(self).__name__, "sample_shape", sample_shape)
+        )
         wide = torch.promote_types(self.loc.dtype, torch.float32)
         normal = torch.randn(shape, dtype=wide, device=self.loc.device)
         other = torch.randn((*shape[:-1], 1), dtype=wide, device=self.loc.device)

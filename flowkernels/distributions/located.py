@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .arguments import CheckedDistribution, check_tensor, size, tensor_or_number
+from .. import arguments
+from .checked import CheckedDistribution, check_tensor, tensor_or_number
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,7 +52,7 @@ class LocatedDistribution(CheckedDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         new = self._get_checked_instance(type(self), _instance)  # type: ignore[no-untyped-call]
         name = type(self).__name__
-        batch_shape = size(name, "batch_shape", batch_shape)
+        batch_shape = arguments.shape(name, "batch_shape", batch_shape)
         try:
             new.loc = self.loc.expand((*batch_shape, *self.event_shape))
         except RuntimeError:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Gamma
 
-from .. import ops
-from .arguments import size
+from .. import arguments, ops
 from .axial import AxialDistribution
 from .gamma_ratio import digamma_gap, log_gamma_ratio_rise, trigamma_gap
 from .hyperspherical_uniform import log_area
@@ -60,7 +59,9 @@ class PowerSpherical(AxialDistribution):
         cosine (x - y) / (x + y), and the sine 2 sqrt(x y) / (x + y) keeps its digits at
         large concentrations.
         """
-        shape = self._extended_shape(size(type(self).__name__, "sample_shape", sample_shape))
+        shape = self._extended_shape(
+            arguments.shape(type(self).__name__, "sample_shape", sample_shape)
+        )
         kappa, n = self._kappa, self._dim - 1
         one = torch.ones_like(kappa)
         x = Gamma(kappa + n / 2, one, validate_args=False).rsample(shape[: -1 - kappa.ndim])

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .. import ops
+from .. import arguments, ops
 from ..ops.bessel import bessel
-from .arguments import size
 from .axial import AxialDistribution
 from .resultant import checked_samples, mean_direction
 
@@ -52,7 +51,9 @@ class VonMisesFisher(AxialDistribution):
     def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
         """Draws (*sample_shape, *batch, p), with unbiased gradients in both parameters."""
         return ops.vmf_sample(
-            self.loc, self.concentration, size(type(self).__name__, "sample_shape", sample_shape)
+            self.loc,
+            self.concentration,
+            arguments.shape(type(self).__name__, "sample_shape", sample_shape),
         )
 
     def log_prob(self, value: Tensor) -> Tensor:

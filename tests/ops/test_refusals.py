@@ -103,14 +103,18 @@ def test_every_op_is_called() -> None:
     assert wanted <= set(_calls())
 
 
+@pytest.mark.parametrize("gradients", [False, True], ids=["", "with gradients"])
 @pytest.mark.parametrize(("name", "i", "change"), list(_trials()))
-def test_a_wrong_tensor_is_named(name: str, i: int, change: str) -> None:
+def test_a_wrong_tensor_is_named(name: str, i: int, change: str, gradients: bool) -> None:
+    """Also where autograd takes another way: a backward of a backward is in plain torch."""
     args = list(_calls()[name])
     argument = getattr(torch.ops.flowkernels, name).default._schema.arguments[i].name
     made = CHANGES[change](args[i])
     if _alike(made, args[i]):
         pytest.skip(f"{change}: `{argument}` of shape {tuple(args[i].shape)} is like that")
     args[i] = made
+    if gradients:
+        args = [_leaf(a) for a in args]
     error = _error_of(name, args)
     if error is None:
         assert change in OF_SHAPE, f"took `{argument}` as {change}"
@@ -161,6 +165,12 @@ def test_options_are_refused_without_values(name: str) -> None:
                 )
             errors.append(str(caught.value))
         assert errors[0] == errors[1]
+
+
+def _leaf(argument: Any) -> Any:
+    if not isinstance(argument, Tensor) or not argument.is_floating_point():
+        return argument
+    return argument.detach().requires_grad_()
 
 
 def _alike(made: Any, given: Tensor) -> bool:

@@ -1,8 +1,7 @@
-"""Checks of the distributions' arguments: messages name the class, the argument and what came."""
+"""What the distributions ask of their tensors and values; messages name class and argument."""
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
@@ -12,40 +11,7 @@ from torch.distributions import Distribution
 from ..ops._errors import SUPPORTED
 from ..synchronization import has_values
 
-__all__ = ["CheckedDistribution", "check_tensor", "floating_dtype", "size", "tensor_or_number"]
-
-
-def size(name: str, argument: str, value: Any) -> torch.Size:
-    """A shape, from a sequence of integers >= 0.
-
-    Example:
-        >>> size("VonMisesFisher", "sample_shape", [2, 3])
-        torch.Size([2, 3])
-        >>> size("VonMisesFisher", "sample_shape", 5)
-        Traceback (most recent call last):
-        ...
-        TypeError: VonMisesFisher: sample_shape must be a sequence of integers >= 0, got 5
-    """
-    if isinstance(value, torch.Size):
-        return value
-    if isinstance(value, (list, tuple)):
-        try:
-            sizes = [operator.index(each) for each in value]
-        except (TypeError, RuntimeError):
-            sizes = [-1]
-        if all(each >= 0 for each in sizes):
-            return torch.Size(sizes)
-    shown = repr(value) if isinstance(value, (list, tuple, str, int, float)) else type(value)
-    raise TypeError(f"{name}: {argument} must be a sequence of integers >= 0, got {shown!s:.60}")
-
-
-def floating_dtype(name: str, dtype: Any) -> torch.dtype:
-    """A floating-point dtype, the default one for None."""
-    if dtype is None:
-        return torch.get_default_dtype()
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise TypeError(f"{name}: dtype must be a floating-point torch.dtype, got {dtype!r:.60}")
-    return dtype
+__all__ = ["CheckedDistribution", "check_tensor", "tensor_or_number"]
 
 
 def check_tensor(name: str, argument: str, value: Any) -> None:
