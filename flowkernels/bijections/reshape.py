@@ -76,11 +76,12 @@ class Permutation(Bijection):
             order = torch.as_tensor(permutation)
         except (TypeError, ValueError, RuntimeError):
             order = torch.empty(())
-        if order.dtype != torch.int64:
+        if order.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
             raise TypeError(
-                "Permutation: permutation must be a sequence of integers, or a tensor of int64, "
-                f"got {permutation!r:.60}"
+                "Permutation: permutation must be a sequence or a tensor of integers, got "
+                f"{permutation!r:.60}"
             )
+        order = order.long()
         if not isinstance(permutation, Tensor):
             given: list[Any] | None = list(permutation)  # `order` may be on meta
         else:

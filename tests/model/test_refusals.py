@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -197,6 +198,11 @@ def test_bijections_say_what_they_map(name: str, change: str) -> None:
         wrong = given.reshape(-1)[0] if change == "0-d" else LATENTS[change](given)
         with pytest.raises((TypeError, ValueError), match=rf"^{name}: .*got "):
             function(wrong)
+
+
+def test_permutations_of_other_integers() -> None:
+    for order in ((1, 0), torch.tensor([1, 0], dtype=torch.int32), np.array([1, 0], np.int16)):
+        assert bijections.Permutation(order)(torch.tensor([[3.0, 4.0]]))[0].tolist() == [[4.0, 3.0]]
 
 
 def test_a_permutation_of_other_channels() -> None:
