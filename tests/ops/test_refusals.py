@@ -94,6 +94,8 @@ def _trials(changes: Iterable[str] = CHANGES) -> Iterator[Any]:
             for change in changes:
                 if change == "meta" and sum(isinstance(a, Tensor) for a in args) == 1:
                     continue  # a call on a device of its own
+                if change == "one dimension less" and value.ndim == 0:
+                    continue  # it has none
                 yield pytest.param(name, i, change, id=f"{name}-{argument.name}-{change}")
 
 
@@ -109,10 +111,7 @@ def test_a_wrong_tensor_is_named(name: str, i: int, change: str, gradients: bool
     """Also where autograd takes another way: a backward of a backward is in plain torch."""
     args = list(_calls()[name])
     argument = getattr(torch.ops.flowkernels, name).default._schema.arguments[i].name
-    made = CHANGES[change](args[i])
-    if _alike(made, args[i]):
-        pytest.skip(f"{change}: `{argument}` of shape {tuple(args[i].shape)} is like that")
-    args[i] = made
+    args[i] = CHANGES[change](args[i])
     if gradients:
         args = [_leaf(a) for a in args]
     error = _error_of(name, args)
@@ -171,13 +170,6 @@ def _leaf(argument: Any) -> Any:
     if not isinstance(argument, Tensor) or not argument.is_floating_point():
         return argument
     return argument.detach().requires_grad_()
-
-
-def _alike(made: Any, given: Tensor) -> bool:
-    return isinstance(made, Tensor) and (
-        (made.dtype, made.shape, made.layout, made.device)
-        == (given.dtype, given.shape, given.layout, given.device)
-    )
 
 
 def _error_of(name: str, args: list[Any]) -> Exception | None:
