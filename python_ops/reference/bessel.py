@@ -7,6 +7,8 @@ orders by their recurrence (DLMF 10.29.1).  x > 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -61,17 +63,33 @@ def log_iv(v: Tensor | float, x: Tensor) -> Tensor:
     return v * (x / 2).log() - torch.lgamma(v + 1) + log_0f1(v, x)
 
 
+def _orders(v: Tensor, largest: float) -> Iterator[Tensor]:
+    """Twice the orders from which the ratios with I_v on top follow, the highest first.
+
+    A step multiplies an error by A^2 < exp(-2 asinh(k / x)), n steps by exp(-n^2 / x) if n < x.
+    """
+    steps = min(1.5 * largest, 12 * largest**0.5)
+    for k in range(int(steps) + 40, -1, -1):
+        yield 2 * (v + k)
+
+
 def iv_ratio_with_slope(v: Tensor | float, x: Tensor) -> tuple[Tensor, Tensor]:
     """A = I_v(x) / I_{v-1}(x) and dA/dx, from A_v = x / (2 v + x A_{v+1})."""
     v, x, largest = _both(v, x)
     ratio = slope = torch.zeros_like(v + x)
-    # A step multiplies an error by A^2 < exp(-2 asinh(k / x)), n steps by exp(-n^2 / x) if n < x.
-    steps = min(1.5 * largest, 12 * largest**0.5)
-    for k in range(int(steps) + 40, -1, -1):
-        twice = 2 * (v + k)
+    for twice in _orders(v, largest):
         below = twice + x * ratio
         ratio, slope = x / below, (twice - x * x * slope) / below.square()
     return ratio, slope
+
+
+def iv_ratio_complement(v: Tensor | float, x: Tensor) -> Tensor:
+    """C = 1 - I_v(x) / I_{v-1}(x): C_v = (2 v - x C_{v+1}) / (2 v + x - x C_{v+1})."""
+    v, x, largest = _both(v, x)
+    rest = torch.ones_like(v + x)
+    for twice in _orders(v, largest):
+        rest = (twice - x * rest) / (twice + x * (1 - rest))
+    return rest
 
 
 def iv_ratio(v: Tensor | float, x: Tensor) -> Tensor:

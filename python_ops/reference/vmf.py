@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .bessel import iv_ratio, iv_ratio_with_slope, log_0f1, peak
+from .bessel import iv_ratio, iv_ratio_complement, iv_ratio_with_slope, log_0f1, peak
 from .stereographic import stereographic
 
 
@@ -27,8 +27,7 @@ def vmf_log_peak(kappa: Tensor, dim: float) -> Tensor:
 
 def vmf_mean_resultant(kappa: Tensor, dim: float, complement: bool = False) -> Tensor:
     """A_p(kappa) = I_{p/2}(kappa) / I_{p/2-1}(kappa), or 1 - A."""
-    ratio = iv_ratio(dim / 2, kappa)
-    return 1 - ratio if complement else ratio
+    return (iv_ratio_complement if complement else iv_ratio)(dim / 2, kappa)
 
 
 def vmf_divergence(kappa: Tensor, dim: float) -> Tensor:
@@ -38,12 +37,16 @@ def vmf_divergence(kappa: Tensor, dim: float) -> Tensor:
 
 def vmf_concentration(r: Tensor, dim: float, complement: bool = False) -> Tensor:
     """The kappa with A_p(kappa) = r, by Newton's steps."""
-    wanted = 1 - r.double() if complement else r.double()
-    kappa = (wanted * (dim - wanted**2) / (1 - wanted**2)).detach()
+    r = r.double()
+    ratio, rest = (1 - r, r) if complement else (r, 1 - r)
+    kappa = (ratio * (dim - ratio**2) / (rest * (1 + ratio))).detach()
     for step in range(12):
-        ratio, slope = iv_ratio_with_slope(dim / 2, kappa)
         # At the solution two steps more carry two derivatives in r.
-        kappa = kappa - (ratio - (wanted if step >= 10 else wanted.detach())) / slope
+        wanted = r if step >= 10 else r.detach()
+        found, slope = iv_ratio_with_slope(dim / 2, kappa)
+        if complement:
+            found, slope = iv_ratio_complement(dim / 2, kappa), -slope
+        kappa = kappa - (found - wanted) / slope
     return kappa
 
 

@@ -16,6 +16,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from flowkernels import _C, ops
+from flowkernels.ops import reference
 from tests.reference.high_precision import bessel
 from tests.reference.points import DIMS
 from tests.reference.table import Column, load
@@ -246,3 +247,16 @@ def test_instruction_sets_agree_on_the_gradient_in_kappa() -> None:
     for other in others:
         ulps = np.abs(other - first).max() / np.abs(first).max() / np.finfo(np.float32).eps
         assert ulps <= 64, found
+
+
+def test_the_definition_itself_is_accurate_near_one() -> None:
+    """Where 1 - A = 1.7e-4, and A says nothing about the concentration's last five digits."""
+    c, kappa = 0.0001726678928337666, 182415.8855658599282  # mpmath, 50 digits
+    given = torch.tensor([c], dtype=torch.float64)
+    for function, accurate in (
+        (ops.vmf_concentration, 1e-15),
+        (reference.vmf_concentration, 1e-13),
+    ):
+        assert function(given, 64, complement=True).item() == pytest.approx(kappa, rel=accurate)
+    back = reference.vmf_mean_resultant(torch.tensor([kappa], dtype=torch.float64), 64, True)
+    assert back.item() == pytest.approx(c, rel=1e-13)
