@@ -8,9 +8,10 @@ from flowkernels.experiments.data.extras import lazy
 
 if TYPE_CHECKING:
     from flowkernels.experiments.training.config import RunConfig
+    from flowkernels.experiments.training.errors import RunError
     from flowkernels.experiments.training.history import read_history
     from flowkernels.experiments.training.module import FlowModule, NonFiniteError
-    from flowkernels.experiments.training.run import Run, RunError, build_flow, on_device
+    from flowkernels.experiments.training.run import Run, build_flow, on_device
     from flowkernels.experiments.training.trainer import cpu_threads, data_module, fit, make_trainer
 
 __all__ = [
@@ -38,7 +39,8 @@ __getattr__ = lazy(
         "trainer": ("cpu_threads", "data_module", "fit", "make_trainer"),
         "history": ("read_history",),
         "module": ("FlowModule", "NonFiniteError"),
-        "run": ("Run", "RunError", "build_flow", "on_device"),
+        "errors": ("RunError",),
+        "run": ("Run", "build_flow", "on_device"),
     },
     {"trainer": _LIGHTNING, "history": _LIGHTNING, "module": _LIGHTNING},
 )

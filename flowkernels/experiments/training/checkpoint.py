@@ -15,9 +15,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from flowkernels.experiments.data.files import sweep_unfinished
 from flowkernels.experiments.data.tensor_file import save_tensors
 from flowkernels.experiments.evaluation.noise import random_state, set_random_state
+from flowkernels.experiments.training.errors import RunError
 from flowkernels.experiments.training.module import FlowModule, NonFiniteError
 from flowkernels.experiments.training.recovery import read_checkpoint
-from flowkernels.experiments.training.run import Run, RunError
+from flowkernels.experiments.training.run import Run
 
 __all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints", "of_every_process"]
 

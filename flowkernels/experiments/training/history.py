@@ -14,8 +14,8 @@ import torch
 
 from flowkernels.experiments.data.files import naming, write_bytes
 from flowkernels.experiments.training.checkpoint import of_every_process
+from flowkernels.experiments.training.errors import RunError
 from flowkernels.experiments.training.module import FlowModule
-from flowkernels.experiments.training.run import RunError
 
 __all__ = ["COLUMNS", "History", "read_history"]
 

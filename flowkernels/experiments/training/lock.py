@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flowkernels.experiments.data.files import naming
-from flowkernels.experiments.training.run import RunError
+from flowkernels.experiments.training.errors import RunError
 
 __all__ = ["training_lock"]
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flowkernels.experiments.data.errors import DamagedFileError
 from flowkernels.experiments.data.tensor_file import load_tensors
-from flowkernels.experiments.training.run import Run, RunError
+from flowkernels.experiments.training.errors import RunError
 
 __all__ = ["newest_whole", "read_checkpoint", "replace_damaged", "whole_checkpoints"]
 
@@ -43,10 +44,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return state
 
 
-def whole_checkpoints(run: Run, *, besides: Path | None = None) -> dict[str, int]:
-    """The undamaged checkpoints of a run: name -> step, the newest first."""
+def whole_checkpoints(known: Mapping[str, Path], *, besides: Path | None = None) -> dict[str, int]:
+    """The undamaged ones of a run's checkpoints `known`: name -> step, the newest first."""
     steps = {}
-    for name, path in run.known.items():
+    for name, path in known.items():
         if path.is_file() and path != besides:
             try:
                 steps[name] = int(read_checkpoint(path)["global_step"])
@@ -55,8 +56,10 @@ def whole_checkpoints(run: Run, *, besides: Path | None = None) -> dict[str, int
     return dict(sorted(steps.items(), key=lambda entry: -entry[1]))
 
 
-def newest_whole(run: Run) -> tuple[str, dict[str, Any]] | None:
-    """The name and content of the checkpoint from which to resume; None if the run has none.
+def newest_whole(known: Mapping[str, Path]) -> tuple[str, dict[str, Any]] | None:
+    """The name and content of the checkpoint from which to resume; None if there is none.
+
+    `known` are a run's checkpoints by name.
 
     That is ``last``. If it is damaged or missing, it is the newest undamaged one of ``previous``
     and ``best``, and a warning says so.
@@ -64,22 +67,23 @@ def newest_whole(run: Run) -> tuple[str, dict[str, Any]] | None:
     Raises:
         RunError: there are checkpoints, and all are damaged; the message names each.
     """
-    there = {name: path for name, path in run.known.items() if path.exists()}
+    there = {name: path for name, path in known.items() if path.exists()}
+    last = known["last"]
     if not there:
         return None
     faults = []
     if "last" in there:
         try:
-            return "last", read_checkpoint(run.last)
+            return "last", read_checkpoint(last)
         except RunError as error:
             faults.append(str(error))
     else:
-        faults.append(f"{run.last}: is missing")
-    whole = whole_checkpoints(run, besides=run.last)
+        faults.append(f"{last}: is missing")
+    whole = whole_checkpoints(known, besides=last)
     if whole:
         name, step = next(iter(whole.items()))
-        log.warning("%s. Resuming from %s (step %d)", faults[0], run.known[name], step)
-        return name, read_checkpoint(run.known[name])
+        log.warning("%s. Resuming from %s (step %d)", faults[0], known[name], step)
+        return name, read_checkpoint(known[name])
     for name in there:
         if name != "last":
             try:
@@ -89,23 +93,24 @@ def newest_whole(run: Run) -> tuple[str, dict[str, Any]] | None:
     raise RunError(
         "\n".join(faults)
         + f"\nNo checkpoint of this run can be read. Put a copy of one in its place, or remove "
-        f"{run.checkpoints} to train from the start."
+        f"{last.parent} to train from the start."
     )
 
 
-def replace_damaged(run: Run, name: str) -> None:
+def replace_damaged(known: Mapping[str, Path], name: str) -> None:
     """Put the checkpoint ``name`` in the place of ``last``; a damaged ``last`` is kept aside.
 
     It must not stay: the next save would make it the ``previous`` one.
     """
-    if run.last.exists():
-        aside = run.last.with_name("last.damaged")
-        run.last.replace(aside)
+    last = known["last"]
+    if last.exists():
+        aside = last.with_name("last.damaged")
+        last.replace(aside)
         log.info("the damaged checkpoint is now %s", aside)
-    spare = run.last.with_suffix(".tmp")
+    spare = last.with_suffix(".tmp")
     spare.unlink(missing_ok=True)
     try:
-        spare.hardlink_to(run.known[name])
+        spare.hardlink_to(known[name])
     except OSError:
-        shutil.copyfile(run.known[name], spare)
-    spare.replace(run.last)
+        shutil.copyfile(known[name], spare)
+    spare.replace(last)

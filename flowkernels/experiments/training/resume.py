@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from flowkernels.experiments.training.config import RunConfig
-from flowkernels.experiments.training.run import Run, RunError
+from flowkernels.experiments.training.errors import RunError
+from flowkernels.experiments.training.run import Run
 from flowkernels.experiments.training.settings import ConfigError, setting_of
 
 __all__ = ["check_changes", "total_steps"]

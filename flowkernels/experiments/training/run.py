@@ -11,15 +11,13 @@ from typing import Any
 import torch
 
 from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.errors import RunError
+from flowkernels.experiments.training.recovery import read_checkpoint, whole_checkpoints
 from flowkernels.experiments.training.settings import ConfigError
 from flowkernels.experiments.training.size import check_memory, check_shape, fewest_parameters
 from flowkernels.flows import Flow, glow
 
-__all__ = ["Run", "RunError", "build_flow", "on_device"]
-
-
-class RunError(RuntimeError):
-    """A run's folder lacks a file or has a wrong one."""
+__all__ = ["Run", "build_flow", "on_device"]
 
 
 def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
@@ -187,8 +185,6 @@ class Run:
             RunError: the checkpoint is missing, damaged or of another flow; the message names
                 the whole ones of the run.
         """
-        from flowkernels.experiments.training.recovery import read_checkpoint
-
         path = self.checkpoint(which)
         try:
             state = read_checkpoint(path)
@@ -231,9 +227,7 @@ class Run:
 
     def _others(self, besides: Path | None = None) -> str:
         """The end of a message about a checkpoint: the whole ones, and how to take one."""
-        from flowkernels.experiments.training.recovery import whole_checkpoints
-
-        whole = whole_checkpoints(self, besides=besides)
+        whole = whole_checkpoints(self.known, besides=besides)
         if not whole:
             return "" if besides is None else ". No other checkpoint of this run is whole"
         steps = ", ".join(f"{name} (step {step})" for name, step in whole.items())

@@ -26,6 +26,7 @@ from flowkernels.experiments.training.checkpoint import (
     RunCheckpoints,
 )
 from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.errors import RunError
 from flowkernels.experiments.training.history import History
 from flowkernels.experiments.training.lock import training_lock
 from flowkernels.experiments.training.module import FlowModule, NonFiniteError
@@ -36,7 +37,7 @@ from flowkernels.experiments.training.recovery import (
     replace_damaged,
 )
 from flowkernels.experiments.training.resume import check_changes, total_steps
-from flowkernels.experiments.training.run import Run, RunError, build_flow
+from flowkernels.experiments.training.run import Run, build_flow
 from flowkernels.experiments.training.settings import ConfigError
 from flowkernels.experiments.training.size import check_memory
 
@@ -178,12 +179,12 @@ def _fit(
 
 def _resumed_state(run: Run, first: bool) -> dict[str, Any] | None:
     """The newest whole checkpoint, which is then ``last``; None if there is none."""
-    found = newest_whole(run)
+    found = newest_whole(run.known)
     if found is None:
         return None
     name, state = found
     if first and name != "last":
-        replace_damaged(run, name)
+        replace_damaged(run.known, name)
     return state
 
 
