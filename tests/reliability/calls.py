@@ -72,7 +72,8 @@ class Call:
 
     def prepared(self) -> Callable[[], tuple[Tensor, ...]]:
         """The call without what it needs to do but once."""
-        leaves = tuple(t.detach().requires_grad_() for t in self.tensors)
+        # Without gradients the kernels serve also where a derivative is a formula in torch.
+        leaves = tuple(t.detach().requires_grad_(self.with_gradients) for t in self.tensors)
         weights: tuple[Tensor, ...] = ()
 
         def again() -> tuple[Tensor, ...]:
