@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from flowkernels.ops._errors import is_number
 
 __all__ = [
     "choice",
@@ -35,6 +36,20 @@ def _shown(value: object) -> str:
     return f"{value!r:.60}" if plain else type(value).__name__
 
 
+def _index(value: Any) -> int:
+    """A whole number; TypeError for what is none, or is one by chance."""
+    if isinstance(value, (bool, Tensor)):
+        raise TypeError
+    return operator.index(value)
+
+
+def _indices(value: Any) -> list[int]:
+    """A sequence of whole numbers, likewise."""
+    if isinstance(value, (str, bytes, Tensor)):
+        raise TypeError
+    return [_index(each) for each in value]
+
+
 def integer(owner: str, name: str, value: Any, least: int = 1, why: str = "") -> int:
     """A whole number from `least`; `why` explains the bound.
 
@@ -49,9 +64,7 @@ def integer(owner: str, name: str, value: Any, least: int = 1, why: str = "") ->
         ValueError: Chi: dim must be at least 1, got 0
     """
     try:
-        if isinstance(value, (bool, Tensor)):
-            raise TypeError
-        whole = operator.index(value)
+        whole = _index(value)
     except TypeError:
         raise TypeError(f"{owner}: {name} must be an integer, got {_shown(value)}") from None
     if whole < least:
@@ -62,7 +75,7 @@ def integer(owner: str, name: str, value: Any, least: int = 1, why: str = "") ->
 
 def number(owner: str, name: str, value: Any) -> float:
     """A real number; NaN is one, which no range contains."""
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if not is_number(value):
         raise TypeError(f"{owner}: {name} must be a number, got {_shown(value)}")
     return float(value)
 
@@ -122,15 +135,12 @@ def widths(owner: str, name: str, value: Any, repeats: int = 0) -> tuple[int, ..
         ValueError: realnvp: hidden must be positive, got [64, 0]
     """
     try:
-        each = [value] * repeats if repeats and isinstance(value, int) else value
-        if isinstance(each, (str, bytes, Tensor)) or any(isinstance(w, bool) for w in each):
-            raise TypeError
-        found = tuple(operator.index(width) for width in each)
+        found = _indices([value] * repeats if repeats and isinstance(value, int) else value)
     except TypeError:
         raise TypeError(f"{owner}: {name} must be integers, got {_shown(value)}") from None
     if any(width < 1 for width in found):
         raise ValueError(f"{owner}: {name} must be positive, got {_shown(value)}")
-    return found
+    return tuple(found)
 
 
 def shape(owner: str, name: str, value: Any) -> torch.Size:
@@ -146,17 +156,13 @@ def shape(owner: str, name: str, value: Any) -> torch.Size:
     """
     if isinstance(value, torch.Size):
         return value
+    wanted = f"{owner}: {name} must be a sequence of integers >= 0, got {_shown(value)}"
     try:
-        if isinstance(value, (str, bytes, Tensor)) or any(isinstance(n, bool) for n in value):
-            raise TypeError
-        size = torch.Size([operator.index(n) for n in value])
-        wrong: type[Exception] | None = ValueError if any(n < 0 for n in size) else None
-    except (TypeError, RuntimeError):
-        wrong = TypeError
-    if wrong is not None:
-        raise wrong(
-            f"{owner}: {name} must be a sequence of integers >= 0, got {_shown(value)}"
-        ) from None
+        size = torch.Size(_indices(value))
+    except (TypeError, RuntimeError):  # the latter for numbers beyond 64 bits
+        raise TypeError(wanted) from None
+    if any(n < 0 for n in size):
+        raise ValueError(wanted)
     return size
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 REPHRASED = (TypeError, ValueError, NotImplementedError, RuntimeError, IndexError)
+_INTEGER = ((Integral, torch.SymInt), "an integer")
 _KINDS = {
     "float": ((Real, torch.SymFloat), "a number"),
-    "int": ((Integral, torch.SymInt), "an integer"),
-    "SymInt": ((Integral, torch.SymInt), "an integer"),
+    "int": _INTEGER,
+    "SymInt": _INTEGER,
     "bool": (bool, "True or False"),
     "str": (str, "a string"),
 }

@@ -18,7 +18,8 @@ from .composite.affine_coupling import ScaleFn as ScaleFn
 from .composite.affine_coupling import Transform as Transform
 from .composite.affine_coupling import table_of_scales
 
-_CHOICES = {
+# The values of the options that have a list of them.
+CHOICES: dict[str, tuple[str, ...]] = {
     "scale_fn": get_args(ScaleFn),
     "layout": get_args(Layout),
     "order": get_args(Order),
@@ -40,7 +41,7 @@ def _backward_formula(
 
 def _fake(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     given = as_keywords("affine_coupling", options)
-    for option, choices in _CHOICES.items():
+    for option, choices in CHOICES.items():
         names = ", ".join(choices)
         require(
             given[option] in choices, f"`{option}` must be one of {names}, got {given[option]!r}"

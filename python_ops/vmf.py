@@ -237,18 +237,18 @@ def vmf_concentration(r: Tensor | float, dim: int, *, complement: bool = False) 
 # ---- densities ---------------------------------------------------------------------
 
 
-def _fake_of(point: str, rises: int) -> Callable[..., Tensor]:
-    """The fake of a density of `point` in R^(p - rises), from the distribution on S^(p - 1)."""
+def _fake_of(point: str, extra: int) -> Callable[..., Tensor]:
+    """The fake of a density of the argument `point`, in R^(p - extra), with `loc` in R^p."""
 
     def fake(x: Tensor, loc: Tensor, concentration: Tensor, grad_loc: bool) -> Tensor:
         for name, tensor in (("loc", loc), ("concentration", concentration)):
             require_precision(name, tensor, x, point)
-        wanted = "d) with d >= 1" if rises else "p) with p >= 2"
+        wanted = "d) with d >= 1" if extra else "p) with p >= 2"
         require(
-            x.ndim > 0 and x.shape[-1] + rises >= 2,
+            x.ndim > 0 and x.shape[-1] + extra >= 2,
             f"`{point}` must have shape (*batch, {wanted}, got {tuple(x.shape)}",
         )
-        dim = x.shape[-1] + rises
+        dim = x.shape[-1] + extra
         require(
             loc.ndim > 0 and loc.shape[-1] == dim,
             f"`loc` must have shape (*batch, {dim}) for `{point}` of shape {tuple(x.shape)}, got "

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TypedDict, TypeGuard, TypeVar, get_args
+from typing import TypedDict, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from flowkernels import arguments, ops
-from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn, Transform
+from flowkernels.ops.affine_coupling import CHOICES, Layout, Order, ScaleFn, Transform
 
 from .base import Bijection, check_image
 from .recompute import Pulled, Tensors
@@ -69,17 +69,12 @@ class AffineCoupling(Bijection):
             raise TypeError(
                 f"{owner}: conditioner must be a module, got {type(conditioner).__name__}"
             )
-        for name, value, choices in (
-            ("transform", transform, ("first", "second")),
-            ("scale_fn", scale_fn, get_args(ScaleFn)),
-            ("layout", layout, get_args(Layout)),
-            ("order", order, get_args(Order)),
-        ):
-            arguments.choice(owner, name, value, choices)
         arguments.positive_number(owner, "bound", bound)
         self.conditioner = conditioner
         self.transform = transform
         self.scale_fn, self.bound, self.layout, self.order = scale_fn, bound, layout, order
+        for name, choices in CHOICES.items():
+            arguments.choice(owner, name, getattr(self, name), choices)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self._couple(x, inverse=False)
@@ -104,8 +99,9 @@ class AffineCoupling(Bijection):
         return x, grad_x, tuple(grads)
 
     def _couple(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        check_image("AffineCoupling", x)
         network = self.conditioner
-        if isinstance(x, Tensor) and x.ndim == 2 and _is_plain(network, ReluNetwork):
+        if x.ndim == 2 and _is_plain(network, ReluNetwork):
             layers = network.layers()
             if layers is not None and layers[0][-1].shape[0] == 2 * self._coupled(x):
                 return ops.affine_coupling_mlp(x, *layers, inverse=inverse, **self._options)
@@ -114,7 +110,6 @@ class AffineCoupling(Bijection):
 
     def _coupled(self, x: Tensor) -> int:
         """The number of coupled channels: C//2 for "first", C - C//2 for "second"."""
-        check_image("AffineCoupling", x)
         channels = x.shape[1]
         return channels // 2 if self.transform == "first" else channels - channels // 2
 

@@ -64,9 +64,10 @@ def log_iv(v: Tensor | float, x: Tensor) -> Tensor:
 
 
 def _orders(v: Tensor, largest: float) -> Iterator[Tensor]:
-    """Twice the orders from which the ratios with I_v on top follow, the highest first.
+    """2 (v + k), the coefficients of the ratio's recurrence, from a high k down to 0.
 
-    A step multiplies an error by A^2 < exp(-2 asinh(k / x)), n steps by exp(-n^2 / x) if n < x.
+    The error of the first ratio, which is a guess, vanishes: the step at k multiplies it by
+    A^2 < exp(-2 asinh(k / x)), and n < x steps by about exp(-n^2 / x).
     """
     steps = min(1.5 * largest, 12 * largest**0.5)
     for k in range(int(steps) + 40, -1, -1):

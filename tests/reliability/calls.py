@@ -56,12 +56,12 @@ class Call:
         return f"{self.op} {self.label}"
 
     @property
-    def torchs_gradients(self) -> bool:
+    def has_torch_gradients(self) -> bool:
         """Whether its gradients are second derivatives: formulas in torch."""
         return self.op.endswith("_backward")
 
     @property
-    def torchs_products(self) -> bool:
+    def has_torch_products(self) -> bool:
         """Whether it is a network so wide that torch's matrix products serve it."""
         widths = (max(t.shape) for t in self.tensors[1:] if t.ndim == 2)
         return self.op in NETWORKS and max(widths) > WIDEST

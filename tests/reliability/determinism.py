@@ -80,9 +80,9 @@ def differing(
 def broken(call: Call, repeats: int) -> list[str]:
     """Where a call does not keep the promise, as far as it is not torch's to keep."""
     found: list[str] = []
-    if not (call.torchs_gradients or call.torchs_products):
+    if not (call.has_torch_gradients or call.has_torch_products):
         return differing(call, repeats)
-    if call.torchs_gradients:
+    if call.has_torch_gradients:
         found += differing(replace(call, with_gradients=False), repeats)
     for count in THREADS:
         found += differing(call, repeats, [count], count)

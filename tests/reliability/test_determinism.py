@@ -64,8 +64,10 @@ def test_other_bits_are_seen() -> None:
 
 
 def test_wide_networks_are_known() -> None:
-    assert [c for c in calls.wide_networks() if not c.torchs_products] == []
-    assert [c for c in calls.small() if c.torchs_products] == []
+    header = (ROOT / "csrc" / "args" / "mlp.h").read_text()
+    assert f"mlp_widest = {calls.WIDEST};" in header
+    assert [c for c in calls.wide_networks() if not c.has_torch_products] == []
+    assert [c for c in calls.small() if c.has_torch_products] == []
 
 
 def test_ulps_are_those_of_the_largest_element() -> None:
