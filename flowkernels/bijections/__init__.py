@@ -1,10 +1,12 @@
 """Invertible maps with their log-det-Jacobians; ``forward`` is data to latent."""
 
 from .actnorm import ActNorm
+from .autoregressive import AffineAutoregressive
 from .base import Bijection, Compose, Inverse
 from .conv1x1 import ActNormConv1x1, InvertibleConv1x1
 from .coupling import AffineCoupling, ReluNetwork, conv_conditioner, mlp_conditioner
 from .glow import GlowStep, GlowSteps
+from .masked_network import MaskedLinear, MaskedNetwork
 from .preprocessing import Dequantize, Logit
 from .reshape import Flip, Multiscale, Permutation, Squeeze
 from .simplex import AdditiveLogRatio, SimplexBijection, StickBreaking
@@ -14,6 +16,7 @@ __all__ = [
     "ActNorm",
     "ActNormConv1x1",
     "AdditiveLogRatio",
+    "AffineAutoregressive",
     "AffineCoupling",
     "Bijection",
     "Compose",
@@ -24,6 +27,8 @@ __all__ = [
     "Inverse",
     "InvertibleConv1x1",
     "Logit",
+    "MaskedLinear",
+    "MaskedNetwork",
     "Multiscale",
     "Permutation",
     "ReluNetwork",

@@ -2,6 +2,7 @@
 
 from .flow import Flow
 from .glow import glow
+from .maf import maf
 from .realnvp import realnvp
 
-__all__ = ["Flow", "glow", "realnvp"]
+__all__ = ["Flow", "glow", "maf", "realnvp"]

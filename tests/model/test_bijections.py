@@ -14,6 +14,7 @@ from flowkernels import ops
 from flowkernels.bijections import (
     ActNorm,
     ActNormConv1x1,
+    AffineAutoregressive,
     AffineCoupling,
     Bijection,
     Compose,
@@ -24,6 +25,7 @@ from flowkernels.bijections import (
     Inverse,
     InvertibleConv1x1,
     Logit,
+    MaskedNetwork,
     Multiscale,
     Permutation,
     ScaledStereographic,
@@ -53,6 +55,7 @@ CASES = {
     "actnorm_conv1x1": (lambda: ActNormConv1x1(4), (4, 2, 2)),
     "actnorm_conv1x1_vector": (lambda: ActNormConv1x1(4), (4,)),
     "coupling_conv": (lambda: conv_coupling(4), (4, 2, 3)),
+    "autoregressive": (lambda: AffineAutoregressive(MaskedNetwork(5, 2, (7, 6))), (5,)),
     "squeeze": (Squeeze, (2, 4, 2)),
     "permutation": (lambda: Permutation([2, 0, 3, 1]), (4, 2)),
     "flip": (Flip, (5,)),

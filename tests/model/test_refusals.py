@@ -32,10 +32,12 @@ def _law() -> Independent:
 CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     flows.realnvp: {"dim": lambda: 4},
     flows.glow: {"event_shape": lambda: (1, 8, 8), "steps": lambda: 1, "hidden": lambda: 8},
+    flows.maf: {"dim": lambda: 4},
     flows.Flow: {"bijection": Flip, "base": lambda: bases.StandardNormal(3)},
     bijections.ActNorm: {"channels": lambda: 3},
     bijections.ActNormConv1x1: {"channels": lambda: 3},
     bijections.AdditiveLogRatio: {"dim": lambda: 3},
+    bijections.AffineAutoregressive: {"network": lambda: bijections.MaskedNetwork(3)},
     bijections.AffineCoupling: {"conditioner": lambda: mlp_conditioner(2, 4)},
     bijections.Compose: {"bijections": lambda: [Flip()]},
     bijections.Dequantize: {},
@@ -44,6 +46,8 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bijections.Inverse: {"bijection": Flip},
     bijections.InvertibleConv1x1: {"channels": lambda: 3},
     bijections.Logit: {},
+    bijections.MaskedLinear: {"mask": lambda: torch.ones(2, 3)},
+    bijections.MaskedNetwork: {"features": lambda: 3},
     bijections.Multiscale: {"levels": lambda: [Flip()], "event_shape": lambda: (1, 4, 4)},
     bijections.Permutation: {"permutation": lambda: [1, 0]},
     bijections.ScaledStereographic: {"dim": lambda: 3},
@@ -71,6 +75,7 @@ OTHERS = {
 }  # fmt: skip
 INTEGER: list[Any] = ["text", 2.5, True, None, -1, torch.tensor(2.0)]
 MODULE: list[Any] = ["text", 3, None]
+KINDS = ("Transform", "ScaleFn", "Layout", "Order", "AutoregressiveTransform", "InputOrder")
 WRONG: dict[str, list[Any]] = {
     "int": INTEGER,
     "float": ["text", None, True, math.nan, -1.0],
@@ -81,9 +86,11 @@ WRONG: dict[str, list[Any]] = {
     "int | Sequence[int]": ["ab", 1.5, (1.5, 2), None, (True,), (0,), True],
     "Sequence[int] | Tensor": ["ab", 1.5, [1.5], None, [0, 2], [[0, 1]], torch.ones(2)],
     "str": ["other", 3, None],
+    "Tensor": ["text", None, [1.0], torch.ones(3), torch.ones(2, 3, dtype=torch.complex64)],
     "Tensor | None": ["text", [1.0], torch.ones(9)],
     "Bijection": [*MODULE, nn.Linear(2, 2)],
     "Base": [*MODULE, nn.Linear(2, 2)],
+    "MaskedNetwork": [*MODULE, nn.Linear(2, 2), bijections.MaskedNetwork(3, 1)],
     "AffineCoupling": [*MODULE, nn.Linear(2, 2)],
     "Dequantize | None": ["text", 3, nn.Linear(2, 2)],
     "nn.Module": MODULE,
@@ -91,8 +98,10 @@ WRONG: dict[str, list[Any]] = {
     "Iterable[GlowStep]": [3, None, ["text"], []],
     "Distribution": ["text", None, Normal(0.0, 1.0)],
     "str | Base | Distribution": ["other", 3, None, nn.Linear(2, 2), bases.StandardNormal(7)],
-    **{kind: ["other", 3, None] for kind in ("Transform", "ScaleFn", "Layout", "Order")},
+    **{kind: ["other", 3, None] for kind in KINDS},
 }
+# Of the couplings that a flow makes; the layers of maf take no layout.
+OPTIONS = {"scale_fn": ["other"], "bound": [-1.0, "text"]}
 
 
 def _trials() -> Iterator[Any]:
@@ -100,7 +109,8 @@ def _trials() -> Iterator[Any]:
         wrong = {}
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
-                wrong |= {"scale_fn": ["other"], "layout": ["other"], "bound": [-1.0, "text"]}
+                last = "order" if function is flows.maf else "layout"
+                wrong |= OPTIONS | {last: ["other"]}
             else:
                 wrong[name] = WRONG[str(parameter.annotation).strip("'")]
         for name, values in wrong.items():
@@ -125,7 +135,7 @@ def test_a_wrong_argument_is_named(
 
 def test_nothing_public_is_left_out() -> None:
     tried = {function.__name__ for function in CALLS} | OTHERS
-    listed = {*bases.__all__, *bijections.__all__, "Flow", "realnvp", "glow"}
+    listed = {*bases.__all__, *bijections.__all__, "Flow", "realnvp", "glow", "maf"}
     listed |= {n for n in interpolation.__all__ if inspect.isclass(getattr(interpolation, n))}
     assert listed <= tried
 
@@ -174,6 +184,10 @@ MAPS: dict[str, tuple[Callable[[], bijections.Bijection], torch.Tensor]] = {
     "ActNorm": (lambda: bijections.ActNorm(4), ROWS),
     "ActNormConv1x1": (lambda: bijections.ActNormConv1x1(4), IMAGES),
     "AdditiveLogRatio": (lambda: bijections.AdditiveLogRatio(4), ROWS),
+    "AffineAutoregressive": (
+        lambda: bijections.AffineAutoregressive(bijections.MaskedNetwork(4)),
+        ROWS,
+    ),
     "AffineCoupling": (lambda: AffineCoupling(mlp_conditioner(2, 4)), ROWS),
     "Dequantize": (bijections.Dequantize, (IMAGES * 255).floor()),
     "Flip": (Flip, ROWS),

@@ -1,0 +1,83 @@
+"""Masked autoregressive flows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from torch.distributions import Distribution
+
+from flowkernels import arguments
+from flowkernels.bases import Base, make_base
+from flowkernels.bijections import ActNorm, AffineAutoregressive, Bijection, Compose, MaskedNetwork
+
+from .flow import Flow
+
+AutoregressiveTransform = Literal["affine"]
+InputOrder = Literal["alternating", "random"]
+
+
+def maf(
+    dim: int,
+    *,
+    layers: int = 5,
+    hidden: int | Sequence[int] = 64,
+    transform: AutoregressiveTransform = "affine",
+    input_order: InputOrder = "alternating",
+    seed: int = 0,
+    base: str | Base | Distribution = "normal",
+    concentration_scale: float = 1.0,
+    actnorm: bool = True,
+    **affine: Any,
+) -> Flow:
+    """A masked autoregressive flow on R^dim (Papamakarios et al. 2017, arXiv 1705.07057).
+
+    ``log_prob`` evaluates each layer's network once; sampling is sequential in the features.
+
+    Args:
+        dim: at least 1.
+        layers: number of autoregressive layers.
+        hidden: widths of the networks' hidden layers; a number n means (n, n).
+        transform: of each feature given those before it.
+        input_order: in which order the layers take the features: ``"alternating"``, first to
+            last, then last to first; or ``"random"``, an order of its own for each layer.
+        seed: of the random orders.
+        base: a name of :func:`flowkernels.bases.base_names` such as ``"vmf"``, or a base module
+            or torch distribution on R^dim.
+        concentration_scale: c: for the bases on the sphere, concentration k = c dim; for
+            Dirichlet bases, c of each coordinate.
+        actnorm: start with an ActNorm, which standardises the data from the
+            first training batch.
+        **affine: scale_fn, bound and order, see
+            :class:`flowkernels.bijections.AffineAutoregressive`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> flow = maf(6, layers=3, hidden=16)
+        >>> flow.log_prob(torch.randn(10, 6)).shape
+        torch.Size([10])
+        >>> flow.sample(5).shape
+        torch.Size([5, 6])
+    """
+    widths = arguments.widths("maf", "hidden", hidden, repeats=2)
+    arguments.integer("maf", "dim", dim)
+    arguments.integer("maf", "layers", layers)
+    arguments.choice("maf", "transform", transform, get_args(AutoregressiveTransform))
+    arguments.choice("maf", "input_order", input_order, get_args(InputOrder))
+    arguments.integer("maf", "seed", seed, 0)
+    arguments.flag("maf", "actnorm", actnorm)
+    chain: list[Bijection] = [ActNorm(dim)] if actnorm else []
+    generator = random.Random(seed)
+    order = list(range(dim))
+    for _ in range(layers):
+        if input_order == "random":
+            generator.shuffle(order)
+        network = MaskedNetwork(dim, 2, widths, input_order=order)
+        chain.append(AffineAutoregressive(network, **affine))
+        if input_order == "alternating":
+            order.reverse()
+    return Flow(Compose(chain), make_base(base, dim, concentration_scale))
