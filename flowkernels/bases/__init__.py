@@ -11,6 +11,7 @@ from flowkernels import arguments
 
 from .base import Base, BaseDistribution
 from .cauchy import StandardCauchy, StandardIsotropicCauchy
+from .conditional_normal import ConditionalNormal
 from .dirichlet import LogRatioDirichlet, StickBreakingDirichlet
 from .from_distribution import FromDistribution
 from .normal import StandardNormal
@@ -22,6 +23,7 @@ from .von_mises_fisher import SphericalVonMisesFisher
 __all__ = [
     "Base",
     "BaseDistribution",
+    "ConditionalNormal",
     "FromDistribution",
     "LogRatioDirichlet",
     "ResampledBase",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from flowkernels import arguments
+from flowkernels.bijections.context import features_of
 from flowkernels.interpolation import (
     Marginal,
     cauchy_linear,
@@ -27,6 +28,10 @@ class Base(nn.Module):
 
     Subclasses define ``_log_prob`` and ``rsample`` and may override ``path``. One that overrides
     ``log_prob`` itself does without its check of the shape.
+    A base that depends on a context (*batch, c) sets ``context_features`` to c and takes it as
+    ``_log_prob(z, context)``, ``rsample(sample_shape, context)`` and ``path(..., context)``; the
+    others are called without one.
+
     They hold their parameters as buffers or Parameters, so that device, dtype and state
     follow the flow.
 
@@ -41,8 +46,10 @@ class Base(nn.Module):
         radial_marginal: distribution of |z| for an isotropic base; ``path`` uses it for
             "spherical_cauchy_linear".
         has_rsample: whether draws are reparametrised.
+        context_features: c, how many features of a context it reads; 0 for none.
     """
 
+    context_features: int = 0
     marginal: Marginal | None = None
     radial_marginal: Marginal | None = None
     has_rsample: bool = True
@@ -58,23 +65,45 @@ class Base(nn.Module):
     def dim(self) -> int:
         return self.event_shape[0]
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log density of z (*batch, d), in nats, shape (*batch), at least float32."""
+    def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log density of z (*batch, d), in nats, shape (*batch), at least float32.
+
+        The batch shapes of z and of a context (*batch, c) broadcast.
+        """
         arguments.vectors(type(self).__name__, "z", z, self.dim)
-        return self._log_prob(z)
+        self._check_context(context)
+        return _called(self._log_prob, z, context)
 
     def _log_prob(self, z: Tensor) -> Tensor:
         """`log_prob` of latents of the right shape."""
         raise NotImplementedError(f"{type(self).__name__} does not define _log_prob")
 
+    def _check_context(self, context: Tensor | None) -> None:
+        """Raises unless the context is what this base reads."""
+        owner = type(self).__name__
+        if self.context_features:
+            arguments.vectors(owner, "context", context, self.context_features)
+        elif context is not None:
+            raise TypeError(
+                f"{owner}: context must be None, as none is read, got {type(context).__name__}"
+            )
+
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Reparametrised draws (*sample_shape, d)."""
+        """Reparametrised draws (*sample_shape, d); of a base that reads a context (*batch, c),
+        (*batch, *sample_shape, d).
+        """
         raise NotImplementedError(f"{type(self).__name__} does not define rsample")
 
     @torch.no_grad()
-    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
-        """Draws (*sample_shape, d), or (n, d) for a number n, from torch's default generator."""
-        return self.rsample(as_shape(sample_shape))
+    def sample(
+        self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
+    ) -> Tensor:
+        """Draws (*sample_shape, d), or (n, d) for a number n, from torch's default generator.
+
+        With a context (*batch, c), (*batch, *sample_shape, d).
+        """
+        self._check_context(context)
+        return _called(self.rsample, as_shape(sample_shape), context)
 
     def path(self, a: Tensor, b: Tensor, t: Tensor | float, name: str | None = None) -> Tensor:
         """The path `name`, or the base's default path, from a to b (*batch, d).
@@ -97,6 +126,9 @@ class Base(nn.Module):
             >>> law = StandardNormal(3).as_distribution()
             >>> law.expand((2,)).sample((4,)).shape, law.event_shape
             (torch.Size([4, 2, 3]), torch.Size([3]))
+
+        Raises:
+            TypeError: the base reads a context.
         """
         return BaseDistribution(self)
 
@@ -122,6 +154,11 @@ class BaseDistribution(Distribution):
         batch_shape: Sequence[int] = (),
         validate_args: bool | None = None,
     ) -> None:
+        if features_of(base):
+            raise TypeError(
+                f"BaseDistribution: base must read no context, got {type(base).__name__}, which "
+                f"reads {features_of(base)} features"
+            )
         self.base = base
         self.has_rsample = base.has_rsample
         super().__init__(torch.Size(batch_shape), base.event_shape, validate_args=validate_args)
@@ -159,3 +196,8 @@ def as_shape(sample_shape: int | Sequence[int]) -> torch.Size:
     if any(n < 0 for n in size):
         raise ValueError(f"sample_shape must not be negative, got {sample_shape!r}")
     return size
+
+
+def _called(method: Callable[..., Tensor], argument: Any, context: Tensor | None) -> Tensor:
+    """A base's method, with the context if there is one."""
+    return method(argument) if context is None else method(argument, context)

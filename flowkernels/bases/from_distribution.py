@@ -85,7 +85,10 @@ class FromDistribution(Base):
         return self._distribution.rsample(torch.Size(sample_shape))
 
     @torch.no_grad()
-    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
+    def sample(
+        self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
+    ) -> Tensor:
+        self._check_context(context)
         return self._distribution.sample(as_shape(sample_shape))
 
     def as_distribution(self) -> Distribution:  # type: ignore[override]

@@ -160,8 +160,11 @@ class ResampledBase(Base):
         )
 
     @torch.no_grad()
-    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
+    def sample(
+        self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
+    ) -> Tensor:
         """Draws (*sample_shape, d), or (n, d) for a number n, from torch's default generator."""
+        self._check_context(context)
         shape = as_shape(sample_shape)
         e, _ = self.draw(shape.numel())
         z = self.loc + torch.exp(self.log_scale) * e

@@ -3,8 +3,15 @@
 from .actnorm import ActNorm
 from .autoregressive import AffineAutoregressive
 from .base import Bijection, Compose, Inverse
+from .conditioners import (
+    ContextConv2d,
+    ConvNetwork,
+    ReluNetwork,
+    conv_conditioner,
+    mlp_conditioner,
+)
 from .conv1x1 import ActNormConv1x1, InvertibleConv1x1
-from .coupling import AffineCoupling, ReluNetwork, conv_conditioner, mlp_conditioner
+from .coupling import AffineCoupling
 from .glow import GlowStep, GlowSteps
 from .masked_network import MaskedLinear, MaskedNetwork
 from .preprocessing import Dequantize, Logit
@@ -20,6 +27,8 @@ __all__ = [
     "AffineCoupling",
     "Bijection",
     "Compose",
+    "ContextConv2d",
+    "ConvNetwork",
     "Dequantize",
     "Flip",
     "GlowStep",

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from flowkernels import arguments
+from flowkernels.precision import full_precision
 from flowkernels.synchronization import has_values, readable_without_sync
 
+from . import context as contexts
 from .base import Bijection, check_channels, constant_log_det, positions
 
 
@@ -24,13 +26,17 @@ class ActNorm(Bijection):
     taken over the batches of all ranks, so every rank must run its first training
     batch.
 
+    With a context (R, c), R a divisor of B, each context has its own scale and bias:
+    [log_scale, bias] + W context. W starts at zero, and the first batch does not change it.
+
     Args:
         channels: C.
+        context_features: c, or 0 for the same map whatever the context.
 
     Raises:
-        ValueError: the input does not have C channels, or the first training batch
-            is on the CPU and not finite. On a GPU this check would need a host
-            synchronization; the output is then not finite.
+        ValueError: the input does not have C channels, the context has the wrong shape, or the
+            first training batch is on the CPU and not finite. On a GPU the last check would
+            need a host synchronization; the output is then not finite.
 
     Example:
         >>> layer = ActNorm(3)
@@ -40,15 +46,21 @@ class ActNorm(Bijection):
     """
 
     reversible = True
+    shares_context = True
 
     initialized: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, context_features: int = 0) -> None:
         super().__init__()
         arguments.integer("ActNorm", "channels", channels)
+        arguments.integer("ActNorm", "context_features", context_features, 0)
         self.log_scale = nn.Parameter(torch.zeros(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("initialized", torch.tensor(False))
+        if context_features:
+            self.context_features = context_features
+            self.context = nn.Linear(context_features, 2 * channels, bias=False)
+            nn.init.zeros_(self.context.weight)
         # A Python copy of the buffer: reading the tensor in forward would synchronise host
         # and device at every step and break the graph of torch.compile.
         self._started = False
@@ -86,24 +98,47 @@ class ActNorm(Bijection):
         if has_values(x):
             self._started = True
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self.awaits_start:
             self.start(x)
         check_channels(type(self).__name__, x, self.channels)
+        self._check_context(x, context)
+        if context is not None:
+            log_scale, bias, log_det = self._of_each(context, x)
+            z = (contexts.grouped(x, context) + bias) * log_scale.exp()
+            return z.flatten(0, 1), log_det
         scale, bias = self._along(x, self.log_scale.exp()), self._along(x, self.bias)
         return (x + bias) * scale, constant_log_det(x, positions(x) * self.log_scale.sum())
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_channels(type(self).__name__, z, self.channels)
+        self._check_context(z, context)
+        if context is not None:
+            log_scale, bias, log_det = self._of_each(context, z)
+            x = contexts.grouped(z, context) * (-log_scale).exp() - bias
+            return x.flatten(0, 1), -log_det
         scale, bias = self._along(z, (-self.log_scale).exp()), self._along(z, self.bias)
         return z * scale - bias, constant_log_det(z, -positions(z) * self.log_scale.sum())
+
+    def _of_each(self, context: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-scale and bias of each context, for x in groups, and the log-det of each row."""
+        with full_precision(x):
+            of_context = self.context(context.to(self.bias.dtype))
+        both = of_context + torch.cat([self.log_scale, self.bias])
+        log_scale, bias = both.view(len(both), 1, 2 * self.channels, *[1] * (x.ndim - 2)).chunk(
+            2, 2
+        )
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        log_det = positions(x) * both[:, : self.channels].sum(1, dtype=dtype)
+        return log_scale, bias, contexts.each_row(log_det, x.shape[0])
 
     @staticmethod
     def _along(x: Tensor, per_channel: Tensor) -> Tensor:
         return per_channel.view(-1, *[1] * (x.ndim - 2))
 
     def extra_repr(self) -> str:
-        return f"channels={self.channels}, initialized={self._started}"
+        context = f", context_features={self.context_features}" if self.context_features else ""
+        return f"channels={self.channels}, initialized={self._started}{context}"
 
 
 def _read_started(module: nn.Module, _: object) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from flowkernels import arguments
 
+from . import context as contexts
 from .recompute import (
     Chain,
     Layer,
@@ -30,12 +32,34 @@ class Bijection(nn.Module):
     log|det d value / d input| of each row, shape ``(B,)``, at least float32
     for every input dtype. Subclasses define both methods.
 
+    A map that depends on a context says how many features it reads and takes them as a
+    second argument, ``forward(x, context)`` and ``inverse(z, context)``; the others have
+    ``forward(x)`` and are called without one. A chain may hold both kinds.
+
     Attributes:
+        context_features: c, how many features of a context it reads; 0 for none.
+        shares_context: what shape of context it takes. False: (B, c), one context for each
+            row. True: also (R, c), R a divisor of B, each for B / R consecutive rows.
         reversible: whether the inverse is accurate and cheap enough to recompute the
             input during backpropagation (see :mod:`.recompute`).
+
+    Example:
+        >>> class Shift(Bijection):
+        ...     context_features = 2
+        ...
+        ...     def forward(self, x, context):
+        ...         return x + context, constant_log_det(x, 0.0)
+        ...
+        ...     def inverse(self, z, context):
+        ...         return z - context, constant_log_det(z, 0.0)
+        >>> chain = Compose([Shift(), Shift()])
+        >>> chain(torch.zeros(1, 2), torch.tensor([[1.0, 2.0]]))[0].tolist()
+        [[2.0, 4.0]]
     """
 
     reversible: ClassVar[bool] = False
+    context_features: int = 0
+    shares_context: ClassVar[bool] = False
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(z, log|det dz/dx|) of the data x."""
@@ -45,13 +69,33 @@ class Bijection(nn.Module):
         """(x, log|det dx/dz|) of the latent z."""
         raise NotImplementedError(f"{type(self).__name__} does not define inverse")
 
-    def pull(self, z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
-        """The input and its gradient from the output and its, see :class:`.recompute.Pull`."""
-        return pull_by_inverse(self.forward, self.inverse)(z, grad_z, grad_log_det, tensors)
+    def pull(
+        self,
+        z: Tensor,
+        grad_z: Tensor,
+        grad_log_det: Tensor,
+        tensors: Tensors,
+        context: Tensor | None = None,
+    ) -> Pulled:
+        """The input and its gradient from the output and its, see :class:`.recompute.Pull`.
+
+        The context is among `tensors` if it requires a gradient.
+        """
+        forward: Callable[..., tuple[Tensor, Tensor]] = self.forward
+        inverse: Callable[..., tuple[Tensor, Tensor]] = self.inverse
+        if context is not None:
+            given = contexts.for_module(self, context, z.shape[0])
+            forward, inverse = partial(forward, context=given), partial(inverse, context=given)
+        return pull_by_inverse(forward, inverse)(z, grad_z, grad_log_det, tensors)
+
+    def _check_context(self, x: Tensor, context: Tensor | None) -> None:
+        """Raises unless the context is what this bijection reads beside x."""
+        if context is not None or self.context_features:
+            contexts.check(type(self).__name__, context, self.context_features, x)
 
     if TYPE_CHECKING:  # nn.Module declares a call as Any
 
-        def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
+        def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
 
 
 def constant_log_det(x: Tensor, value: Tensor | float) -> Tensor:
@@ -118,7 +162,8 @@ class Compose(Bijection):
     """A sequence of bijections: ``forward`` applies them first to last, ``inverse`` last to first.
 
     Args:
-        bijections: the maps, in the order in which ``forward`` applies them.
+        bijections: the maps, in the order in which ``forward`` applies them. Those that read a
+            context must all read the same number of features.
 
     Attributes:
         recompute: keep no activations for the backward pass, see :mod:`.recompute`.
@@ -131,31 +176,52 @@ class Compose(Bijection):
         (torch.Size([2, 3]), torch.Size([2]))
     """
 
+    shares_context = True
+
     def __init__(self, bijections: Iterable[Bijection]) -> None:
         super().__init__()
-        self.bijections = module_list(type(self).__name__, "bijections", bijections)
+        owner = type(self).__name__
+        self.bijections = module_list(owner, "bijections", bijections)
+        self.context_features = contexts.common_features(owner, self.bijections)
         self.recompute = False
         self._chain = Chain()
 
     def __len__(self) -> int:
         return len(self.bijections)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check_context(x, context)
         if self.recompute and keeps_activations() and len(self):
-            layers = [Layer(b, b.pull, trainable(b)) for b in self.bijections]  # type: ignore[arg-type]
+            layers = [_layer(b, context) for b in self.bijections]  # type: ignore[arg-type]
             return run_chain(layers, x, self._chain)
         log_dets = []
         for bijection in self.bijections:
-            x, log_det = bijection(x)
+            x, log_det = contexts.forward(bijection, x, context)
             log_dets.append(log_det)
         return x, total_log_det(x, log_dets)
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check_context(z, context)
         log_dets = []
         for bijection in reversed(self.bijections):
-            z, log_det = bijection.inverse(z)  # type: ignore[operator]
+            z, log_det = contexts.inverse(bijection, z, context)
             log_dets.append(log_det)
         return z, total_log_det(z, log_dets)
+
+
+def _layer(bijection: Bijection, context: Tensor | None) -> Layer:
+    """A bijection as a layer of `run_chain`."""
+    if context is None or not contexts.features_of(bijection):
+        return Layer(bijection, bijection.pull, trainable(bijection))
+
+    def pull(z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
+        return bijection.pull(z, grad_z, grad_log_det, tensors, context)
+
+    return Layer(
+        lambda x: contexts.forward(bijection, x, context),
+        pull,
+        (*trainable(bijection), *contexts.differentiated(context)),
+    )
 
 
 class Inverse(Bijection):
@@ -168,13 +234,18 @@ class Inverse(Bijection):
         [[0.5, 0.5]]
     """
 
+    shares_context = True
+
     def __init__(self, bijection: Bijection) -> None:
         super().__init__()
         arguments.module_with("Inverse", "bijection", bijection, "inverse")
         self.bijection = bijection
+        self.context_features = contexts.features_of(bijection)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.bijection.inverse(x)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check_context(x, context)
+        return contexts.inverse(self.bijection, x, context)
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self.bijection(z)
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check_context(z, context)
+        return contexts.forward(self.bijection, z, context)

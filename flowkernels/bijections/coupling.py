@@ -1,13 +1,11 @@
-"""Affine coupling and the networks that condition it.
+"""Affine coupling.
 
 Dinh, Sohl-Dickstein & Bengio, "Density estimation using Real NVP" (2017), eq. 4-8.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from typing import TypedDict, TypeGuard, TypeVar
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +13,9 @@ from torch import Tensor, nn
 from flowkernels import arguments, ops
 from flowkernels.ops.affine_coupling import CHOICES, Layout, Order, ScaleFn, Transform
 
+from . import context as contexts
 from .base import Bijection, check_image
+from .conditioners import ReluNetwork, is_plain
 from .recompute import Pulled, Tensors
 
 
@@ -33,25 +33,35 @@ class AffineCoupling(Bijection):
     With x (B, C, *S) = (a, b), a the identity channels and b the coupled channels:
     b' = b s(a) + t(a), a' = a; log_det = sum log s(a). One fused op,
     ``ops.affine_coupling_split``, reads the whole input and writes the whole output. A
-    :class:`ReluNetwork` conditioner is fused too (``ops.affine_coupling_mlp``).
+    :class:`ReluNetwork` conditioner is fused too (``ops.affine_coupling_mlp``), unless each
+    row has a context of its own.
 
     Args:
-        conditioner: maps the C - c identity channels (B, C - c, *S) to parameters
-            (B, 2c, *S) of the c coupled channels.
+        conditioner: maps the C - k identity channels (B, C - k, *S) to parameters
+            (B, 2k, *S) of the k coupled channels. With a context it is called as
+            ``conditioner(kept, context)``, context (B, c); if it has ``shares_context = True``,
+            (R, c) with R a divisor of B, each row for B / R consecutive rows of `kept`.
         transform: which channels are coupled, ``"second"`` (the last C - C//2) or
             ``"first"`` (the first C//2).
         scale_fn, bound, layout, order: how the parameters become scale and
             shift, see :func:`flowkernels.ops.affine_coupling`.
+        context_features: c, how many context features the conditioner reads; default its own
+            ``context_features``, 0 where it has none.
 
     Example:
         >>> import torch
+        >>> from flowkernels.bijections import mlp_conditioner
         >>> layer = AffineCoupling(mlp_conditioner(3, 2 * 3, hidden=(8,)))
         >>> z, log_det = layer(torch.randn(5, 6))
         >>> log_det.abs().max().item()  # a new conditioner returns zeros
         0.0
+        >>> layer = AffineCoupling(mlp_conditioner(3, 2 * 3, context=2))
+        >>> layer(torch.randn(5, 6), torch.randn(5, 2))[0].shape
+        torch.Size([5, 6])
     """
 
     reversible = True
+    shares_context = True
 
     def __init__(
         self,
@@ -62,6 +72,7 @@ class AffineCoupling(Bijection):
         bound: float = 2.0,
         layout: Layout = "shift_scale",
         order: Order = "scale_then_shift",
+        context_features: int | None = None,
     ) -> None:
         super().__init__()
         owner = type(self).__name__
@@ -75,18 +86,26 @@ class AffineCoupling(Bijection):
         self.scale_fn, self.bound, self.layout, self.order = scale_fn, bound, layout, order
         for name, choices in CHOICES.items():
             arguments.choice(owner, name, getattr(self, name), choices)
+        self.context_features = _features(owner, conditioner, context_features)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._couple(x, inverse=False)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._couple(x, context, inverse=False)
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        return self._couple(z, inverse=True)
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._couple(z, context, inverse=True)
 
-    def pull(self, z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
+    def pull(
+        self,
+        z: Tensor,
+        grad_z: Tensor,
+        grad_log_det: Tensor,
+        tensors: Tensors,
+        context: Tensor | None = None,
+    ) -> Pulled:
         """See :class:`.recompute.Pull`; runs the network once, on the identity channels."""
         kept, z = self._split(z)
         given = kept.detach().requires_grad_()
-        params = self.conditioner(given)
+        params = self._parameters_of(given, context)
         with torch.no_grad():
             x, _ = ops.affine_coupling_split(z, params, inverse=True, **self._options)
             grad_x, grad_params = ops.affine_coupling_split_backward(
@@ -98,15 +117,28 @@ class AffineCoupling(Bijection):
         self._split(grad_x)[0].add_(grad_given)
         return x, grad_x, tuple(grads)
 
-    def _couple(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+    def _couple(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         check_image("AffineCoupling", x)
+        self._check_context(x, context)
         network = self.conditioner
-        if x.ndim == 2 and _is_plain(network, ReluNetwork):
-            layers = network.layers()
+        # One context for all rows only moves a bias.
+        joint = context is None or context.shape[0] == 1
+        if joint and x.ndim == 2 and is_plain(network, ReluNetwork):
+            layers = network.layers() if context is None else network.layers_given(context)
             if layers is not None and layers[0][-1].shape[0] == 2 * self._coupled(x):
                 return ops.affine_coupling_mlp(x, *layers, inverse=inverse, **self._options)
         kept, x = self._split(x)
-        return ops.affine_coupling_split(x, network(kept), inverse=inverse, **self._options)
+        params = self._parameters_of(kept, context)
+        return ops.affine_coupling_split(x, params, inverse=inverse, **self._options)
+
+    def _parameters_of(self, kept: Tensor, context: Tensor | None) -> Tensor:
+        """What the conditioner returns."""
+        network = self.conditioner
+        if context is None:
+            params: Tensor = network(kept)
+        else:
+            params = network(kept, contexts.for_module(network, context, kept.shape[0]))
+        return params
 
     def _coupled(self, x: Tensor) -> int:
         """The number of coupled channels: C//2 for "first", C - C//2 for "second"."""
@@ -128,118 +160,21 @@ class AffineCoupling(Bijection):
         }
 
     def extra_repr(self) -> str:
+        context = f", context_features={self.context_features}" if self.context_features else ""
         return (
             f"transform={self.transform!r}, scale_fn={self.scale_fn!r}, bound={self.bound}, "
-            f"layout={self.layout!r}, order={self.order!r}"
+            f"layout={self.layout!r}, order={self.order!r}{context}"
         )
 
 
-class ReluNetwork(nn.Sequential):
-    """Linear layers with ReLUs between them, run by one fused op (:func:`ops.mlp`).
-
-    It behaves as an ``nn.Sequential``: if it contains other layers, or layers with hooks, it
-    calls them one by one.
-
-    Example:
-        >>> import torch
-        >>> ReluNetwork.of_widths(3, 8, 8, 6)(torch.randn(5, 3)).shape
-        torch.Size([5, 6])
-    """
-
-    @classmethod
-    def of_widths(cls, *widths: int) -> ReluNetwork:
-        """A new network, given the widths of its input, its hidden layers and its output."""
-        if len(widths) < 2:
-            raise ValueError(f"ReluNetwork: widths must be at least two numbers, got {widths}")
-        for width in widths:
-            arguments.integer("ReluNetwork", "widths", width, 0)
-        layers: list[nn.Module] = []
-        for width_in, width_out in itertools.pairwise(widths):
-            layers += [nn.Linear(width_in, width_out), nn.ReLU()]
-        return cls(*layers[:-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, in) to (B, out)."""
-        layers = self.layers()
-        if layers is not None:
-            return ops.mlp(x, *layers)
-        out: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
-        return out
-
-    def layers(self) -> tuple[list[Tensor], list[Tensor]] | None:
-        """The weights and the biases; None unless the network is plain Linear and ReLU layers."""
-        weights: list[Tensor] = []
-        biases: list[Tensor] = []
-        for i, layer in enumerate(self._modules.values()):
-            if not _is_plain(layer, nn.ReLU if i % 2 else nn.Linear):
-                return None
-            if i % 2 == 0:
-                # nn.Module's attribute lookup would take as long as everything else here.
-                weight, bias = layer._parameters.get("weight"), layer._parameters.get("bias")
-                if weight is None or bias is None:
-                    return None
-                weights.append(weight)
-                biases.append(bias)
-        return (weights, biases) if len(self) % 2 else None
-
-
-M = TypeVar("M", bound=nn.Module)
-
-
-def _is_plain(layer: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
-    """Whether the layer is of exactly this type and has no hooks."""
-    return type(layer) is kind and not (
-        layer._forward_hooks
-        or layer._forward_pre_hooks
-        or layer._backward_hooks
-        or layer._backward_pre_hooks
-    )
-
-
-def mlp_conditioner(
-    in_features: int, out_features: int, hidden: Sequence[int] = (64, 64)
-) -> ReluNetwork:
-    """A ReLU network whose last layer is zero, so that a new coupling is the identity.
-
-    Example:
-        >>> import torch
-        >>> mlp_conditioner(3, 6)(torch.randn(2, 3)).abs().sum().item()
-        0.0
-    """
-    owner = "mlp_conditioner"
-    arguments.integer(owner, "in_features", in_features, 0)
-    arguments.integer(owner, "out_features", out_features, 0)
-    hidden = arguments.widths(owner, "hidden", hidden)
-    network = ReluNetwork.of_widths(in_features, *hidden, out_features)
-    last = network[-1]
-    assert isinstance(last, nn.Linear)
-    _zeroed(last)
-    return network
-
-
-def conv_conditioner(in_channels: int, out_channels: int, hidden: int = 64) -> nn.Sequential:
-    """Glow's 3x3, 1x1, 3x3 convolutions; the last is zero, so a new coupling is the identity.
-
-    Example:
-        >>> import torch
-        >>> conv_conditioner(2, 4, hidden=8)(torch.randn(1, 2, 4, 4)).shape
-        torch.Size([1, 4, 4, 4])
-    """
-    widths = {"in_channels": in_channels, "out_channels": out_channels, "hidden": hidden}
-    for name, width in widths.items():
-        arguments.integer("conv_conditioner", name, width)
-    last = nn.Conv2d(hidden, out_channels, 3, padding=1)
-    return nn.Sequential(
-        nn.Conv2d(in_channels, hidden, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(hidden, hidden, 1),
-        nn.ReLU(inplace=True),
-        _zeroed(last),
-    )
-
-
-def _zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Module:
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
+def _features(owner: str, conditioner: nn.Module, given: int | None) -> int:
+    """How many context features a conditioner reads: what it says, else what is given."""
+    own: int | None = getattr(conditioner, "context_features", None)
+    if given is None:
+        return own or 0
+    arguments.integer(owner, "context_features", given, 0)
+    if own not in (None, given):
+        raise ValueError(
+            f"{owner}: context_features must be the conditioner's own, {own}, got {given}"
+        )
+    return given

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flowkernels import arguments
 
+from . import context as contexts
 from .base import (
     Bijection,
     check_channels,
@@ -29,7 +30,7 @@ class GlowStep(Bijection):
 
     Args:
         channels: C.
-        coupling: the affine coupling of C channels.
+        coupling: the affine coupling of C channels; the step reads the context that it reads.
 
     Example:
         >>> import torch
@@ -41,20 +42,24 @@ class GlowStep(Bijection):
     """
 
     reversible = True
+    shares_context = True
 
     def __init__(self, channels: int, coupling: AffineCoupling) -> None:
         super().__init__()
         arguments.module_with("GlowStep", "coupling", coupling, "inverse")
         self.mix = ActNormConv1x1(channels)
         self.coupling = coupling
+        self.context_features = contexts.features_of(coupling)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check_context(x, context)
         x, log_det = self.mix(x)
-        z, rest = self.coupling(x)
+        z, rest = contexts.forward(self.coupling, x, context)
         return z, log_det + rest
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_det = self.coupling.inverse(z)
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check_context(z, context)
+        z, log_det = contexts.inverse(self.coupling, z, context)
         x, rest = self.mix.inverse(z)
         return x, log_det + rest
 
@@ -67,11 +72,14 @@ class GlowSteps(Bijection):
     their log-dets, which do not depend on the data, are added once.
 
     Args:
-        steps: the Glow steps, all of the same number of channels.
+        steps: the Glow steps, all of the same number of channels. Those that read a context
+            must all read the same number of features.
 
     Attributes:
         recompute: keep no activations for the backward pass, see :mod:`.recompute`.
     """
+
+    shares_context = True
 
     def __init__(self, steps: Iterable[GlowStep]) -> None:
         super().__init__()
@@ -84,6 +92,7 @@ class GlowSteps(Bijection):
                 "GlowSteps: steps must be at least one step, all of the same number of channels, "
                 f"got channels {channels}"
             )
+        self.context_features = contexts.common_features("GlowSteps", self.steps)
 
     @property
     def _mixes(self) -> list[ActNormConv1x1]:
@@ -93,25 +102,27 @@ class GlowSteps(Bijection):
     def _couplings(self) -> list[AffineCoupling]:
         return [step.coupling for step in self.steps]  # type: ignore[misc]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mixes = self._mixes
+        self._check_context(x, context)
         if any(mix.actnorm.awaits_start for mix in mixes):
-            self._start(x)
+            self._start(x, context)
         check_channels("GlowSteps", x, mixes[0].actnorm.channels)
         affine = fold(mixes)
         log_det = constant_log_det(x, positions(x) * affine.log_det)
         weights, biases = affine.weight.unbind(), affine.bias.unbind()
         if self.recompute and keeps_activations():
-            z, rest = run_chain(self._layers(weights, biases), x, self._chain)
+            z, rest = run_chain(self._layers(weights, biases, context), x, self._chain)
             return z, log_det + rest
         log_dets = [log_det]
         for coupling, weight, bias in zip(self._couplings, weights, biases, strict=True):
-            x, log_det = coupling(mix_channels(x, weight, bias))
+            x, log_det = contexts.forward(coupling, mix_channels(x, weight, bias), context)
             log_dets.append(log_det)
         return x, total_log_det(x, log_dets)
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mixes = self._mixes
+        self._check_context(z, context)
         check_channels("GlowSteps", z, mixes[0].actnorm.channels)
         affine = fold_inverse(mixes)
         log_det = constant_log_det(z, positions(z) * affine.log_det)
@@ -119,27 +130,33 @@ class GlowSteps(Bijection):
         log_dets = [log_det]
         layers = list(zip(self._couplings, weights, biases, strict=True))
         for coupling, weight, bias in reversed(layers):
-            z, log_det = coupling.inverse(z)
+            z, log_det = contexts.inverse(coupling, z, context)
             z = mix_channels(z, weight, bias)
             log_dets.append(log_det)
         return z, total_log_det(z, log_dets)
 
-    def _layers(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> list[Layer]:
+    def _layers(
+        self, weights: Sequence[Tensor], biases: Sequence[Tensor], context: Tensor | None
+    ) -> list[Layer]:
         """The steps for `run_chain`: the mixing and coupling of a step form one layer."""
         with torch.no_grad():
             back = fold_inverse(self._mixes)
 
         def layer(k: int, coupling: AffineCoupling) -> Layer:
-            networks = trainable(coupling)
+            own = context if contexts.features_of(coupling) else None
+            given = () if own is None else (own,)
+            networks = (*trainable(coupling), *contexts.differentiated(own))
 
             def pull(z: Tensor, grad_z: Tensor, grad_log_det: Tensor, tensors: Tensors) -> Pulled:
-                mixed, grad_mixed, grads = coupling.pull(z, grad_z, grad_log_det, tensors[2:])
+                mixed, grad_mixed, grads = coupling.pull(
+                    z, grad_z, grad_log_det, tensors[2:], *given
+                )
                 x = mix_channels(mixed, back.weight[k], back.bias[k])
                 of_x, of_weight, of_bias = mix_channels_backward(grad_mixed, x, tensors[0])
                 return x, of_x, (of_weight, of_bias, *grads)
 
             return Layer(
-                lambda x: coupling(mix_channels(x, weights[k], biases[k])),
+                lambda x: contexts.forward(coupling, mix_channels(x, weights[k], biases[k]), own),
                 pull,
                 (weights[k], biases[k], *networks),
             )
@@ -148,7 +165,7 @@ class GlowSteps(Bijection):
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     @torch.no_grad()
-    def _start(self, x: Tensor) -> None:
+    def _start(self, x: Tensor, context: Tensor | None) -> None:
         """Initialise each normalisation from the output of the steps before it."""
         for step in self.steps:
-            x, _ = step(x)
+            x, _ = contexts.forward(step, x, context)

@@ -11,6 +11,7 @@ from torch import Tensor
 from flowkernels import arguments
 from flowkernels.synchronization import has_values
 
+from . import context as contexts
 from .base import Bijection, check_channels, check_image, constant_log_det, module_list
 
 
@@ -130,7 +131,7 @@ class Multiscale(Bijection):
 
     Args:
         levels: one shape-preserving bijection per level, applied after the
-            level's squeeze.
+            level's squeeze. Those that read a context must all read the same number of features.
         event_shape: (C, H, W); H and W divisible by 2**len(levels).
 
     Raises:
@@ -145,9 +146,12 @@ class Multiscale(Bijection):
         torch.Size([2, 64])
     """
 
+    shares_context = True
+
     def __init__(self, levels: Iterable[Bijection], event_shape: Sequence[int]) -> None:
         super().__init__()
         self.levels = module_list("Multiscale", "levels", levels)
+        self.context_features = contexts.common_features("Multiscale", self.levels)
         self.event_shape = arguments.shape("Multiscale", "event_shape", event_shape)
         self.squeeze = Squeeze()
         self._part_shapes = latent_shapes(self.event_shape, len(self.levels))
@@ -161,28 +165,30 @@ class Multiscale(Bijection):
         channels = [2 * shape[0] for shape in shapes[:-1]] + [shapes[-1][0]]
         return cls([make_level(c) for c in channels], event_shape)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         arguments.tensor("Multiscale", "x", x)
         if x.shape[1:] != self.event_shape:
             expected = ", ".join(map(str, self.event_shape))
             raise ValueError(f"Multiscale: x must have shape (B, {expected}), got {tuple(x.shape)}")
+        self._check_context(x, context)
         parts: list[Tensor] = []
         total = constant_log_det(x, 0.0)
         for i, level in enumerate(self.levels):
-            x, log_det = level(self.squeeze(x)[0])
+            x, log_det = contexts.forward(level, self.squeeze(x)[0], context)
             total = total + log_det if i else log_det
             if i + 1 < len(self.levels):
                 part, x = x.chunk(2, dim=1)
                 parts.append(part.flatten(1))
         return torch.cat([*parts, x.flatten(1)], dim=1), total
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         arguments.tensor("Multiscale", "z", z)
         sizes = [shape.numel() for shape in self._part_shapes]
         if z.ndim != 2 or z.shape[1] != sum(sizes):
             raise ValueError(
                 f"Multiscale: z must have shape (B, {sum(sizes)}), got {tuple(z.shape)}"
             )
+        self._check_context(z, context)
         parts = [
             part.reshape(-1, *shape)
             for part, shape in zip(torch.split(z, sizes, dim=1), self._part_shapes, strict=True)
@@ -191,7 +197,7 @@ class Multiscale(Bijection):
         for i, level in reversed(list(enumerate(self.levels))):
             if i + 1 < len(self.levels):
                 x = torch.cat([parts[i], x], dim=1)
-            x, log_det = level.inverse(x)  # type: ignore[operator]
+            x, log_det = contexts.inverse(level, x, context)
             x, total = self.squeeze.inverse(x)[0], total + log_det
         return x, total
 

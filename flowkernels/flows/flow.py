@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import torch
@@ -13,8 +13,11 @@ from flowkernels import arguments
 from flowkernels.bases import Base
 from flowkernels.bases.base import as_shape
 from flowkernels.bijections import Bijection, Compose, Dequantize, GlowSteps
+from flowkernels.bijections import context as contexts
 from flowkernels.interpolation import Path
 from flowkernels.precision import autocasts
+
+from . import context as context_of
 
 CPU = torch.device("cpu")
 
@@ -28,6 +31,13 @@ class Flow(nn.Module):
     ``forward`` encodes the centres of the bins and is deterministic, and
     ``inverse`` and ``sample`` return levels.
 
+    A flow whose bijection or base reads a context is a density p(x | context), and every method
+    then takes a context (*batch, *context_shape): one for each x, or any batch shape that
+    broadcasts to that of x, such as () for one context for all. `embedding`, if there is one, is
+    a module that maps raw contexts (n, *context_shape) to the features (n, c) that are read. It
+    runs once a call, on the contexts as they are given; what the layers compute from a context
+    alone they compute once for all samples that share it.
+
     Args:
         bijection: data to latent.
         base: distribution of the latent.
@@ -36,6 +46,12 @@ class Flow(nn.Module):
         recompute: recompute the activations of a chain of layers from its output instead of
             storing them: memory for one layer, for any number of layers, at about a third
             more time. First-order gradients only.
+        embedding: from raw contexts (n, *context_shape) to features (n, c); default none.
+        context_shape: of one raw context, () for class labels, say; default (c,).
+
+    Raises:
+        ValueError: an argument does not fit, or data, latents or context have a wrong shape.
+        TypeError: a context is missing, or given to a flow that reads none; a wrong dtype.
 
     Example:
         >>> from flowkernels.flows import glow
@@ -46,7 +62,18 @@ class Flow(nn.Module):
         >>> z, log_det = flow(x)
         >>> bool((flow.inverse(z)[0] == x).all())
         True
+        >>> flow = glow(
+        ...     (1, 8, 8), levels=2, steps=2, hidden=8, context=4,
+        ...     embedding=torch.nn.Embedding(10, 4), context_shape=(),
+        ... )  # p(image | class)
+        >>> flow.bits_per_dim(x, torch.tensor([3, 1, 4, 1])).shape
+        torch.Size([4])
+        >>> flow.sample(5, torch.arange(10)).shape  # five images of each class
+        torch.Size([10, 5, 1, 8, 8])
     """
+
+    context_features: int = 0
+    embedding: nn.Module | None
 
     def __init__(
         self,
@@ -56,6 +83,8 @@ class Flow(nn.Module):
         event_shape: Sequence[int] | None = None,
         dequantize: Dequantize | None = None,
         recompute: bool = False,
+        embedding: nn.Module | None = None,
+        context_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         arguments.module_with("Flow", "bijection", bijection, "inverse")
@@ -69,6 +98,26 @@ class Flow(nn.Module):
         self.bijection = bijection
         self.base = base
         self.recompute = recompute
+        self._set_context(embedding, context_shape)
+
+    def _set_context(
+        self, embedding: nn.Module | None, context_shape: Sequence[int] | None
+    ) -> None:
+        self.context_features = contexts.common_features("Flow", (self.bijection, self.base))
+        for name, value in {"embedding": embedding, "context_shape": context_shape}.items():
+            if value is not None and not self.context_features:
+                raise context_of.needless(name, value)
+        if embedding is not None:
+            arguments.module_with("Flow", "embedding", embedding)
+        own = torch.Size([self.context_features])
+        given = own if context_shape is None else context_shape
+        self.context_shape = arguments.shape("Flow", "context_shape", given)
+        if embedding is None and self.context_shape != own:
+            raise ValueError(
+                f"Flow: context_shape must be {tuple(own)} without an embedding, "
+                f"got {tuple(self.context_shape)}"
+            )
+        self.embedding = embedding
 
     @property
     def recompute(self) -> bool:
@@ -106,50 +155,112 @@ class Flow(nn.Module):
                 return each.dtype, each.device
         return torch.get_default_dtype(), None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(z, log|det dz/dx|): latents (*batch, d) of data (*batch, *event_shape)."""
-        return self._encode(x, noise=False)
+        return self._encode(x, self._embedded(context), noise=False)
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(x, log|det dx/dz|): data (*batch, *event_shape) of latents (*batch, d)."""
-        rows, batch = self._rows("z", z, self.latent_shape)
-        x, log_det = self.bijection.inverse(rows)
+        return self._decode(z, self._embedded(context))
+
+    def _decode(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        rows, batch = context_of.split("z", z, self.latent_shape)
+        own = None if context is None else context_of.of_rows(context, "z", batch)
+        x, log_det = contexts.inverse(self.bijection, rows, own)
         if self.dequantize is not None:
             x, rest = self.dequantize.inverse(x)
             log_det = log_det + rest
         return x.reshape(*batch, *self.event_shape), log_det.reshape(batch)
 
-    def log_prob(self, x: Tensor) -> Tensor:
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log density of x (*batch, *event_shape), in nats, shape (*batch).
 
         For discrete data, of the levels; see the class.
         """
-        z, log_det = self._encode(x, noise=True)
-        return self.base.log_prob(z) + log_det
+        own = self._embedded(context)
+        z, log_det = self._encode(x, own, noise=True)
+        return self._base_log_prob(z, own) + log_det
 
-    def bits_per_dim(self, x: Tensor) -> Tensor:
+    def bits_per_dim(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log_prob(x) / (D log 2), D values per datum, shape (*batch)."""
-        return self.log_prob(x) / (-math.log(2) * self.event_shape.numel())
+        return self.log_prob(x, context) / (-math.log(2) * self.event_shape.numel())
 
     @torch.no_grad()
-    def sample(self, sample_shape: int | Sequence[int] = ()) -> Tensor:
-        """Draws (*sample_shape, *event_shape), or (n, *event_shape) for a number n."""
-        return self.inverse(self.base.sample(as_shape(sample_shape)))[0]
+    def sample(
+        self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
+    ) -> Tensor:
+        """Draws (*sample_shape, *event_shape), or (n, *event_shape) for a number n.
 
-    def rsample_and_log_prob(self, sample_shape: int | Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        With a context (*batch, *context_shape), as many draws for each of them:
+        (*batch, *sample_shape, *event_shape).
+        """
+        own = self._embedded(context)
+        return self._decoded(*self._draws(self.base.sample, sample_shape, own))[0]
+
+    @torch.no_grad()
+    def sample_and_log_prob(
+        self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draws as those of :meth:`sample` and their log density, with one pass through the flow.
+
+        Raises:
+            TypeError: the flow's data are discrete.
+
+        Example:
+            >>> from flowkernels.flows import realnvp
+            >>> flow = realnvp(3, layers=2, hidden=8, context=2)
+            >>> x, log_prob = flow.sample_and_log_prob(7, torch.randn(5, 2))
+            >>> x.shape, log_prob.shape
+            (torch.Size([5, 7, 3]), torch.Size([5, 7]))
+        """
+        return self._draws_and_log_prob("sample", sample_shape, context)
+
+    def rsample_and_log_prob(
+        self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Reparametrised draws and their log density, with one pass through the flow.
+
+        The shapes are those of :meth:`sample`.
 
         Raises:
             TypeError: the flow's data are discrete.
         """
+        return self._draws_and_log_prob("rsample", sample_shape, context)
+
+    def _draws_and_log_prob(
+        self, name: str, sample_shape: int | Sequence[int], context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         if self.dequantize is not None:
-            raise TypeError("rsample_and_log_prob: the flow's data are discrete; use sample")
-        z = self.base.rsample(as_shape(sample_shape))
-        x, log_det = self.inverse(z)
-        return x, self.base.log_prob(z) - log_det
+            raise TypeError(f"{name}_and_log_prob: the flow's data are discrete; use sample")
+        own = self._embedded(context)
+        z, own = self._draws(getattr(self.base, name), sample_shape, own)
+        x, log_det = self._decoded(z, own)
+        return x, self._base_log_prob(z, own) - log_det
+
+    def _draws(
+        self,
+        draw: Callable[..., Tensor],
+        sample_shape: int | Sequence[int],
+        context: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Latents (*batch, *sample_shape, d), and the context (*batch, 1, ..., c) beside them."""
+        shape = as_shape(sample_shape)
+        if context is None:
+            return draw(shape), None
+        batch = context.shape[:-1]
+        if contexts.features_of(self.base):
+            z = draw(shape, context)
+        else:
+            z = draw(torch.Size((*batch, *shape)))
+        return z, context.reshape(*batch, *[1] * len(shape), context.shape[-1])
 
     def interpolate(
-        self, a: Tensor, b: Tensor, t: Tensor | float, path: str | Path | None = None
+        self,
+        a: Tensor,
+        b: Tensor,
+        t: Tensor | float,
+        path: str | Path | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Data on the latent path from a to b.
 
@@ -160,6 +271,7 @@ class Flow(nn.Module):
             path: a name of :mod:`flowkernels.interpolation`, a function
                 path(a, b, t) of latents, or None for the base's default: the arc
                 on the sphere for a vMF base, norm-corrected for a Gaussian.
+            context: of the two ends, in the batch of a and b; the same for all t.
 
         Example:
             >>> from flowkernels.flows import realnvp
@@ -168,52 +280,94 @@ class Flow(nn.Module):
             >>> flow.interpolate(a, b, torch.linspace(0, 1, 7)).shape
             torch.Size([5, 7, 3])
         """
-        return self.inverse(self.latent_path(a, b, t, path))[0]
+        own = self._embedded(context)
+        z = self._latent_path(a, b, t, path, own)
+        if own is not None and z.ndim > a.ndim - len(self.event_shape) + len(self.latent_shape):
+            own = own.unsqueeze(-2)
+        return self._decoded(z, own)[0]
 
     def latent_path(
-        self, a: Tensor, b: Tensor, t: Tensor | float, path: str | Path | None = None
+        self,
+        a: Tensor,
+        b: Tensor,
+        t: Tensor | float,
+        path: str | Path | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """The latents that :meth:`interpolate` decodes, (*batch, d) or (*batch, T, d)."""
+        return self._latent_path(a, b, t, path, self._embedded(context))
+
+    def _latent_path(
+        self,
+        a: Tensor,
+        b: Tensor,
+        t: Tensor | float,
+        path: str | Path | None,
+        context: Tensor | None,
+    ) -> Tensor:
         arguments.tensor("Flow", "a", a)
         arguments.tensor("Flow", "b", b)
         if a.shape != b.shape:
             raise ValueError(
                 f"Flow: a and b must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}"
             )
-        ends = self(a)[0], self(b)[0]
-        return path(*ends, t) if callable(path) else self.base.path(*ends, t, path)
+        if context is None:
+            ends = self(a)[0], self(b)[0]
+        else:
+            ends = self._encode(a, context, False)[0], self._encode(b, context, False)[0]
+        if callable(path):
+            return path(*ends, t)
+        if contexts.features_of(self.base):
+            return self.base.path(*ends, t, path, context)  # type: ignore[call-arg]
+        return self.base.path(*ends, t, path)
 
-    def _encode(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
-        rows, batch = self._rows("x", x, self.event_shape)
+    def _embedded(self, context: Tensor | None) -> Tensor | None:
+        """The features (*batch, c) of raw contexts (*batch, *context_shape)."""
+        if not self.context_features:
+            if context is not None:
+                raise context_of.needless("context", context)
+            return None
+        return context_of.embed(
+            context,
+            self.context_shape,
+            self.context_features,
+            self.embedding,
+            *self._dtype_and_device(),
+        )
+
+    def _decoded(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """`inverse` at features; without them `inverse` itself, which a subclass may define."""
+        return self.inverse(z) if context is None else self._decode(z, context)
+
+    def _base_log_prob(self, z: Tensor, context: Tensor | None) -> Tensor:
+        if context is not None and contexts.features_of(self.base):
+            return self.base.log_prob(z, context)
+        return self.base.log_prob(z)
+
+    def _encode(self, x: Tensor, context: Tensor | None, noise: bool) -> tuple[Tensor, Tensor]:
+        rows, batch = context_of.split("x", x, self.event_shape)
         dtype, device = self._dtype_and_device()
         if device not in (None, x.device):
             raise ValueError(f"Flow: x must be on the flow's device {device}, got {x.device}")
+        own = None if context is None else context_of.of_rows(context, "x", batch)
         if self.dequantize is None:
             if rows.dtype != dtype and not autocasts(x.device.type):
                 raise TypeError(
                     f"Flow: x must have the flow's dtype {dtype}, got {x.dtype}; "
                     "convert it, or the flow with flow.to(dtype)"
                 )
-            z, log_det = self.bijection(rows)
+            z, log_det = contexts.forward(self.bijection, rows, own)
         else:
             spread = self.dequantize if noise else self.dequantize.centre
             rows, first = spread(rows)
-            z, log_det = self.bijection(rows.to(dtype))
+            z, log_det = contexts.forward(self.bijection, rows.to(dtype), own)
             log_det = first + log_det
         return z.reshape(*batch, *self.latent_shape), log_det.reshape(batch)
 
-    @staticmethod
-    def _rows(name: str, x: Tensor, event_shape: torch.Size) -> tuple[Tensor, torch.Size]:
-        """X with one batch dimension, and its original batch shape."""
-        arguments.tensor("Flow", name, x)
-        split = x.ndim - len(event_shape)
-        if split < 0 or x.shape[split:] != event_shape:
-            expected = ", ".join(map(str, event_shape))
-            raise ValueError(
-                f"Flow: {name} must have shape (*batch, {expected}), got {tuple(x.shape)}"
-            )
-        return x.reshape(-1, *event_shape), x.shape[:split]
-
     def extra_repr(self) -> str:
         count = sum(p.numel() for p in self.parameters())
-        return f"event_shape={tuple(self.event_shape)}, parameters={count:_}, dtype={self.dtype}"
+        context = f", context_shape={tuple(self.context_shape)}" if self.context_features else ""
+        return (
+            f"event_shape={tuple(self.event_shape)}{context}, parameters={count:_}, "
+            f"dtype={self.dtype}"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
 from torch.distributions import Distribution
 
 from flowkernels import arguments
@@ -35,6 +36,9 @@ def glow(
     dequantize: bool = True,
     alpha: float = 0.05,
     recompute: bool = False,
+    context: int = 0,
+    embedding: nn.Module | None = None,
+    context_shape: Sequence[int] | None = None,
     **coupling: Any,
 ) -> Flow:
     """A multi-scale affine-coupling flow on images with its base on the whole latent.
@@ -56,6 +60,8 @@ def glow(
             for real-valued images, without dequantisation and logit.
         alpha: of the logit.
         recompute: store no activations for the backward pass, see :class:`Flow`.
+        context: features c of a context that every coupling reads, 0 for none: p(x | context).
+        embedding, context_shape: of raw contexts, see :class:`Flow`.
         **coupling: scale_fn, bound, layout and order, see
             :func:`flowkernels.ops.affine_coupling`.
 
@@ -68,14 +74,21 @@ def glow(
         >>> x = torch.randint(256, (2, 1, 28, 28), dtype=torch.uint8)
         >>> flow.bits_per_dim(x).shape
         torch.Size([2])
+        >>> flow = glow(
+        ...     (1, 28, 28), levels=2, steps=2, hidden=16, context=8,
+        ...     embedding=torch.nn.Embedding(10, 8), context_shape=(),
+        ... )  # images given their class
+        >>> flow.sample(3, torch.tensor([0, 7])).shape
+        torch.Size([2, 3, 1, 28, 28])
     """
     for name, value in (("levels", levels), ("steps", steps), ("hidden", hidden)):
         arguments.integer("glow", name, value)
+    arguments.integer("glow", "context", context, 0)
     arguments.flag("glow", "dequantize", dequantize)
     multiscale = Multiscale.build(
         event_shape,
         levels,
-        lambda channels: _steps(channels, steps, hidden, coupling),
+        lambda channels: _steps(channels, steps, hidden, context, coupling),
     )
     bijection: Bijection = Compose([Logit(alpha), multiscale]) if dequantize else multiscale
     return Flow(
@@ -84,12 +97,18 @@ def glow(
         event_shape=event_shape,
         dequantize=Dequantize() if dequantize else None,
         recompute=recompute,
+        embedding=embedding,
+        context_shape=context_shape,
     )
 
 
-def _steps(channels: int, steps: int, hidden: int, coupling: dict[str, Any]) -> GlowSteps:
+def _steps(
+    channels: int, steps: int, hidden: int, context: int, coupling: dict[str, Any]
+) -> GlowSteps:
     half = channels // 2
-    return GlowSteps(
-        GlowStep(channels, AffineCoupling(conv_conditioner(half, 2 * half, hidden), **coupling))
-        for _ in range(steps)
-    )
+
+    def step() -> GlowStep:
+        network = conv_conditioner(half, 2 * half, hidden, context=context)
+        return GlowStep(channels, AffineCoupling(network, **coupling))
+
+    return GlowSteps(step() for _ in range(steps))

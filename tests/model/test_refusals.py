@@ -35,6 +35,12 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     flows.maf: {"dim": lambda: 4},
     flows.Flow: {"bijection": Flip, "base": lambda: bases.StandardNormal(3)},
     bijections.ActNorm: {"channels": lambda: 3},
+    bijections.ContextConv2d: {
+        "in_channels": lambda: 2,
+        "out_channels": lambda: 4,
+        "kernel_size": lambda: 3,
+        "context_features": lambda: 2,
+    },
     bijections.ActNormConv1x1: {"channels": lambda: 3},
     bijections.AdditiveLogRatio: {"dim": lambda: 3},
     bijections.AffineAutoregressive: {"network": lambda: bijections.MaskedNetwork(3)},
@@ -54,6 +60,7 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bijections.StickBreaking: {"dim": lambda: 3},
     conv_conditioner: {"in_channels": lambda: 2, "out_channels": lambda: 4},
     mlp_conditioner: {"in_features": lambda: 2, "out_features": lambda: 4},
+    bases.ConditionalNormal: {"dim": lambda: 3, "context": lambda: 2},
     bases.FromDistribution: {"distribution": _law},
     bases.LogRatioDirichlet: {"dim": lambda: 3},
     bases.ResampledBase: {"dim": lambda: 4},
@@ -70,14 +77,15 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
 # Without arguments, without a constructor of their own, or interfaces.
 OTHERS = {
     "Base", "BaseDistribution", "SphericalBase", "base_names", "Bijection", "Flip", "Squeeze",
-    "SimplexBijection", "ReluNetwork", "FarTails", "Marginal", "Path", "StandardCauchy",
-    "StandardNormal", "path_names", "register_path", "get_path",
+    "SimplexBijection", "ConvNetwork", "ReluNetwork", "FarTails", "Marginal", "Path",
+    "StandardCauchy", "StandardNormal", "path_names", "register_path", "get_path",
 }  # fmt: skip
 INTEGER: list[Any] = ["text", 2.5, True, None, -1, torch.tensor(2.0)]
 MODULE: list[Any] = ["text", 3, None]
 KINDS = ("Transform", "ScaleFn", "Layout", "Order", "AutoregressiveTransform", "InputOrder")
 WRONG: dict[str, list[Any]] = {
     "int": INTEGER,
+    "int | None": ["text", 2.5, True, -1, torch.tensor(2.0), 7],
     "float": ["text", None, True, math.nan, -1.0],
     "float | None": ["text", True, math.nan, -1.0],
     "bool": ["no", 1, None],
@@ -94,6 +102,7 @@ WRONG: dict[str, list[Any]] = {
     "AffineCoupling": [*MODULE, nn.Linear(2, 2)],
     "Dequantize | None": ["text", 3, nn.Linear(2, 2)],
     "nn.Module": MODULE,
+    "nn.Module | None": ["text", 3, nn.Identity()],
     "Iterable[Bijection]": [3, None, ["text"], [Flip(), nn.ReLU()]],
     "Iterable[GlowStep]": [3, None, ["text"], []],
     "Distribution": ["text", None, Normal(0.0, 1.0)],

@@ -9,12 +9,12 @@ from unittest import mock
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
-from flowkernels.bases import ResampledBase
+from flowkernels.bases import ConditionalNormal, ResampledBase
 from flowkernels.bijections import ActNorm, Dequantize
-from flowkernels.flows import realnvp
+from flowkernels.flows import Flow, glow, realnvp
 from flowkernels.interpolation import (
     CauchyLength,
     Chi,
@@ -25,6 +25,13 @@ from flowkernels.interpolation import (
 from flowkernels.synchronization import readable_without_sync
 
 WithoutSync = Callable[[], AbstractContextManager[None]]
+FLOWS: list[Callable[[], Flow]] = [
+    lambda: realnvp(4, layers=2, hidden=8, context=3, base=ConditionalNormal(4, 3)),
+    lambda: glow(
+        (1, 4, 4), levels=1, steps=2, hidden=8, dequantize=False, context=2,
+        embedding=nn.Embedding(3, 2), context_shape=(),
+    ),
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -142,6 +149,35 @@ def test_last_proposal_is_always_accepted(without_sync: WithoutSync) -> None:
         e, taken = base.draw(1000)
     assert (taken == 10).all()
     assert abs(float(e.mean())) < 0.1
+
+
+@pytest.mark.parametrize("make", FLOWS, ids=["vectors", "classes"])
+def test_flows_with_a_context(without_sync: WithoutSync, make: Callable[[], Flow]) -> None:
+    flow = make().train()
+    x, context = torch.randn(6, 2, 1, 4, 4), torch.randint(3, (6, 1))
+    if flow.event_shape == (4,):
+        x, context = torch.randn(6, 2, 4), torch.randn(6, 1, 3)
+    with without_sync():
+        started = flow.log_prob(x, context)
+        value = flow.log_prob(x, context)
+        draws = flow.sample(5, context[:, 0])
+    assert_close(value, started)
+    assert_close(flow.log_prob(x, context), value)
+    assert draws.shape == (6, 5, *flow.event_shape)
+
+
+@pytest.mark.parametrize("make", FLOWS, ids=["vectors", "classes"])
+def test_flows_with_a_context_on_meta(make: Callable[[], Flow]) -> None:
+    flow = make().to("meta").train()
+    if flow.event_shape == (4,):
+        x, context = torch.empty(5, 4, device="meta"), torch.empty(5, 3, device="meta")
+    else:
+        x = torch.empty(5, 1, 4, 4, device="meta")
+        context = torch.empty(5, dtype=torch.long, device="meta")
+    loss = -flow.log_prob(x, context).mean()
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None for p in flow.parameters())
+    assert flow.inverse(flow(x, context)[0], context)[0].shape == x.shape
 
 
 @pytest.mark.parametrize("base", ["normal", "vmf", "resampled", "isotropic_cauchy"])

@@ -22,12 +22,26 @@ from flowkernels.bijections import ActNorm, AffineCoupling, conv_conditioner, ml
 from flowkernels.flows import Flow, glow, realnvp
 
 IMAGE, VECTOR = (3, 8, 8), (6,)
+
+
+def conditional(**options: Any) -> Flow:
+    base = bases.ConditionalNormal(6, 3, hidden=(4,))
+    return realnvp(6, layers=2, hidden=8, context=3, base=base, embedding=nn.Linear(2, 3),
+                   context_shape=(2,), **options)  # fmt: skip
+
+
 FLOWS: dict[str, tuple[Callable[[], Flow], tuple[int, ...]]] = {
     **{
         f"realnvp {base}": (lambda b=base: realnvp(6, layers=2, hidden=8, base=b), VECTOR)
         for base in bases.base_names()
     },
     "realnvp recompute": (lambda: realnvp(6, layers=2, hidden=8, recompute=True), VECTOR),
+    "realnvp context": (lambda: conditional(), VECTOR),
+    "realnvp context recompute": (lambda: conditional(recompute=True), VECTOR),
+    "glow context": (
+        lambda: glow(IMAGE, levels=2, steps=1, hidden=8, context=3, base="normal"),
+        IMAGE,
+    ),
     "glow": (lambda: glow(IMAGE, levels=2, steps=1, hidden=8), IMAGE),
     "glow recompute": (lambda: glow(IMAGE, levels=2, steps=1, hidden=8, recompute=True), IMAGE),
 }
@@ -47,6 +61,13 @@ def data(shape: tuple[int, ...], rows: int = 5, device: str | None = None) -> Te
     return torch.randn(rows, *shape, device=device)
 
 
+def beside(flow: Flow, rows: int, device: str | None = None) -> tuple[Tensor, ...]:
+    """The context that a flow reads for `rows` data, if it reads one."""
+    if not flow.context_features:
+        return ()
+    return (torch.randn(rows, *flow.context_shape, device=device),)
+
+
 @each_way
 @each_flow
 def test_flow(
@@ -59,14 +80,16 @@ def test_flow(
         flow = make()
         flow = flow.to(device) if device else flow
         x = data(shape, device=device or None)
-        flow.train().log_prob(x).mean().backward()  # type: ignore[no-untyped-call]
+        given = beside(flow, 5, device or None)
+        flow.train().log_prob(x, *given).mean().backward()  # type: ignore[no-untyped-call]
         assert all(p.grad is not None for p in flow.parameters())
         flow.eval()
-        assert flow.log_prob(x).shape == (5,)
-        assert flow.inverse(flow(x)[0])[0].shape == x.shape
-        assert flow.sample(3).shape == (3, *shape)
+        assert flow.log_prob(x, *given).shape == (5,)
+        assert flow.inverse(flow(x, *given)[0], *given)[0].shape == x.shape
+        assert flow.sample(3, *given).shape == (*(5 for _ in given), 3, *shape)
         t = torch.linspace(0, 1, 4, device=device or None)
-        assert flow.interpolate(x[:2], x[2:4], t).shape == (2, 4, *shape)
+        given = beside(flow, 2, device or None)
+        assert flow.interpolate(x[:2], x[2:4], t, None, *given).shape == (2, 4, *shape)
         assert type(flow).__name__ in repr(flow)
 
 
@@ -77,7 +100,8 @@ def test_made_on_meta_and_loaded(
 ) -> None:
     """Memory is taken, or tensors are given, only when the state is loaded."""
     real = make()
-    real.train().log_prob(data(shape))
+    given = beside(real, 5)
+    real.train().log_prob(data(shape), *given)
     real.eval()
     with torch.device("meta"):
         flow = make()
@@ -89,7 +113,7 @@ def test_made_on_meta_and_loaded(
     flow.load_state_dict(real.state_dict(), assign=assign)
     flow.eval()
     x = data(shape)
-    for call in (lambda f: f.log_prob(x), lambda f: f.sample(3)):
+    for call in (lambda f: f.log_prob(x, *given), lambda f: f.sample(3, *given)):
         torch.manual_seed(1)
         want = call(real)
         torch.manual_seed(1)
@@ -97,11 +121,12 @@ def test_made_on_meta_and_loaded(
     assert repr(flow) == repr(real)
 
 
-def traced(flow: Flow, x: Tensor, way: str) -> None:
+def traced(flow: Flow, x: Tensor, given: tuple[Tensor, ...], way: str) -> None:
     if way == "fake":
         with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-            assert flow.log_prob(mode.from_tensor(x)).shape == (len(x),)
-            assert flow.sample(2).shape[0] == 2
+            x, *beside_x = (mode.from_tensor(each) for each in (x, *given))
+            assert flow.log_prob(x, *beside_x).shape == (len(x),)
+            assert flow.sample(2, *beside_x).shape[-1 - len(flow.event_shape)] == 2
         return
 
     class Density(nn.Module):
@@ -109,10 +134,10 @@ def traced(flow: Flow, x: Tensor, way: str) -> None:
             super().__init__()
             self.flow = flow
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.flow.log_prob(x)
+        def forward(self, x: Tensor, *given: Tensor) -> Tensor:
+            return self.flow.log_prob(x, *given)
 
-    torch.export.export(Density(), (x,), strict=False)
+    torch.export.export(Density(), (x, *given), strict=False)
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
@@ -125,14 +150,15 @@ def test_a_traced_flow_keeps_its_state(
     torch.manual_seed(0)
     flow = make().train(training)
     other, x = copy.deepcopy(flow), data(shape)
-    traced(flow, x, way)
+    given = beside(flow, 5)
+    traced(flow, x, given, way)
     for key, value in other.state_dict().items():
         assert torch.equal(flow.state_dict()[key], value), key
     for _ in range(2):
         torch.manual_seed(1)
-        want = other.log_prob(x)
+        want = other.log_prob(x, *given)
         torch.manual_seed(1)
-        assert torch.equal(flow.log_prob(x), want)
+        assert torch.equal(flow.log_prob(x, *given), want)
 
 
 def test_exported_density() -> None:
