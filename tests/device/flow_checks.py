@@ -24,10 +24,19 @@ from .watch import Refused, fake_device, like, to_device, watched
 
 ROWS, DIM, IMAGE = 6, 16, (1, 4, 4)
 
+
+def _maf(recompute: bool = False, layout: str = "", **options: Any) -> Flow:
+    """Without the options that it does not have."""
+    flow = flows.maf(DIM, layers=2, hidden=8, **options)
+    flow.recompute = recompute
+    return flow
+
+
 # How each flow is built around a base, and its data.
 FLOWS: dict[str, Callable[..., Flow]] = {
     "realnvp": lambda **options: flows.realnvp(DIM, layers=3, hidden=8, **options),
     "glow": lambda **options: flows.glow(IMAGE, levels=2, steps=2, hidden=8, **options),
+    "maf": _maf,
 }
 
 
@@ -316,6 +325,9 @@ BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "ActNorm": (lambda: bijections.ActNorm(4), (ROWS, 4, 2, 2)),
     "ActNormConv1x1": (lambda: bijections.ActNormConv1x1(4), (ROWS, 4, 2, 2)),
     "AdditiveLogRatio": (lambda: bijections.AdditiveLogRatio(4), (ROWS, 4)),
+    "AffineAutoregressive": (
+        lambda: bijections.AffineAutoregressive(bijections.MaskedNetwork(4)), (ROWS, 4)
+    ),
     "AffineCoupling": (
         lambda: bijections.AffineCoupling(bijections.mlp_conditioner(2, 4)), (ROWS, 4)
     ),
