@@ -20,6 +20,7 @@ __all__ = [
     "choice",
     "flag",
     "floating_dtype",
+    "floating_tensor",
     "integer",
     "module_with",
     "number",
@@ -199,6 +200,20 @@ def tensor(owner: str, name: str, value: Any) -> None:
     if value.layout != torch.strided or value.is_complex():
         kind = value.dtype if value.layout == torch.strided else value.layout
         raise TypeError(f"{owner}: {name} must be a dense, real tensor, got {kind}")
+
+
+def floating_tensor(owner: str, name: str, value: Any) -> None:
+    """Raises for what is no dense tensor of floating-point numbers.
+
+    Example:
+        >>> floating_tensor("Standardize", "loc", torch.tensor([1, 2]))
+        Traceback (most recent call last):
+        ...
+        TypeError: Standardize: loc must be floating point, got torch.int64
+    """
+    tensor(owner, name, value)
+    if not value.is_floating_point():
+        raise TypeError(f"{owner}: {name} must be floating point, got {value.dtype}")
 
 
 def vectors(owner: str, name: str, value: Any, dim: int) -> None:

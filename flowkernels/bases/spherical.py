@@ -55,7 +55,7 @@ class SphericalBase(Base):
             loc = torch.zeros(dim + 1)
             loc[-1] = -1
         else:
-            arguments.tensor(owner, "loc", loc)
+            arguments.floating_tensor(owner, "loc", loc)
         if loc.shape != (dim + 1,) or (has_values(loc) and abs(loc.norm().item() - 1) > 1e-4):
             raise ValueError(
                 f"{owner}: loc must be a unit vector of shape ({dim + 1},), got shape "

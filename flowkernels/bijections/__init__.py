@@ -13,8 +13,9 @@ from .conditioners import (
 from .conv1x1 import ActNormConv1x1, InvertibleConv1x1
 from .coupling import AffineCoupling
 from .glow import GlowStep, GlowSteps
+from .lu_linear import LULinear
 from .masked_network import MaskedLinear, MaskedNetwork
-from .preprocessing import Dequantize, Logit
+from .preprocessing import Dequantize, Logit, Standardize
 from .reshape import Flip, Multiscale, Permutation, Squeeze
 from .simplex import AdditiveLogRatio, SimplexBijection, StickBreaking
 from .sphere import ScaledStereographic
@@ -35,6 +36,7 @@ __all__ = [
     "GlowSteps",
     "Inverse",
     "InvertibleConv1x1",
+    "LULinear",
     "Logit",
     "MaskedLinear",
     "MaskedNetwork",
@@ -44,6 +46,7 @@ __all__ = [
     "ScaledStereographic",
     "SimplexBijection",
     "Squeeze",
+    "Standardize",
     "StickBreaking",
     "conv_conditioner",
     "mlp_conditioner",

@@ -1,4 +1,4 @@
-"""Maps from integer pixel levels to unbounded reals, with their log-dets."""
+"""Maps that prepare data for a flow, with their log-dets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from flowkernels import arguments
-from flowkernels.synchronization import readable_without_sync
+from flowkernels.synchronization import has_values, readable_without_sync
 
 from .base import Bijection, check_batch, constant_log_det, sum_event
 
@@ -126,3 +126,115 @@ class Logit(Bijection):
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"
+
+
+class Standardize(Bijection):
+    """z = (x - loc) / scale, elementwise on (B, *event); log_det = -sum log scale.
+
+    The numbers are fixed: they are buffers, saved with the flow, and :meth:`of` takes them from
+    data. Unlike an :class:`ActNorm` it needs no first batch, and has numbers for each element of
+    the event, not for each channel.
+
+    Args:
+        loc: (*event).
+        scale: positive, of a shape that broadcasts to that of loc.
+
+    Raises:
+        ValueError: shapes do not fit, also that of an input; loc or scale is not finite, or
+            scale not positive.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 10.0], [3.0, 50.0]])
+        >>> z, log_det = Standardize(torch.tensor([2.0, 30.0]), torch.tensor([1.0, 20.0]))(x)
+        >>> z.tolist()
+        [[-1.0, -1.0], [1.0, 1.0]]
+        >>> [round(v, 4) for v in log_det.tolist()]  # -log 20
+        [-2.9957, -2.9957]
+    """
+
+    reversible = True
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, loc: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        for name, value in (("loc", loc), ("scale", scale)):
+            arguments.floating_tensor("Standardize", name, value)
+        try:
+            scale = scale.expand(loc.shape)
+        except RuntimeError:
+            raise ValueError(
+                f"Standardize: scale must have a shape that broadcasts to {tuple(loc.shape)}, that "
+                f"of loc, got {tuple(scale.shape)}"
+            ) from None
+        if has_values(loc) and not loc.isfinite().all():
+            raise ValueError("Standardize: loc must be finite, got nan or inf")
+        if has_values(scale) and not ((scale > 0) & scale.isfinite()).all():
+            wrong = scale[~((scale > 0) & scale.isfinite())][0]
+            raise ValueError(f"Standardize: scale must be positive and finite, got {wrong:.6g}")
+        self.register_buffer("loc", loc.detach().clone())
+        self.register_buffer("scale", scale.detach().to(loc).clone())
+
+    @classmethod
+    def of(cls, data: Tensor, *, shared: bool = False) -> Standardize:
+        """The map that gives `data` mean 0 and variance 1; what is constant keeps scale 1.
+
+        Args:
+            data: (N, *event), N at least 1, floating point.
+            shared: one loc and scale for all elements of the event, as for series and images,
+                instead of one for each.
+
+        Raises:
+            ValueError: the data are empty, not finite or without values.
+
+        Example:
+            >>> x = 5 + 3 * torch.randn(1000, 2)
+            >>> z, _ = Standardize.of(x)(x)
+            >>> bool(z.mean(0).abs().max() < 1e-5), bool((z.std(0) - 1).abs().max() < 1e-3)
+            (True, True)
+        """
+        arguments.floating_tensor("Standardize", "data", data)
+        arguments.flag("Standardize", "shared", shared)
+        if data.ndim < 1 or not data.numel() or not has_values(data):
+            without = "" if has_values(data) else " without values"
+            raise ValueError(
+                "Standardize: data must have shape (N, *event) and values, got "
+                f"{tuple(data.shape)}{without}"
+            )
+        if not data.isfinite().all():
+            raise ValueError("Standardize: data must be finite, got nan or inf")
+        exact = data.detach().double()
+        over = tuple(range(exact.ndim)) if shared else (0,)
+        loc = exact.mean(over)
+        std = (exact - exact.mean(over, keepdim=True)).square().mean(over).sqrt()
+        # Below the spacing of the data's numbers, or the rounding of the mean, nothing varies.
+        limits = torch.finfo(data.dtype)
+        least = max(limits.eps, 1e-12) * loc.abs() + limits.tiny
+        std = torch.where(std > least, std, 1.0)
+        event = data.shape[1:]
+        return cls(loc.to(data.dtype).expand(event), std.to(data.dtype).expand(event))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        self._check("x", x)
+        return (x - self.loc) / self.scale, self._log_det(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        self._check("z", z)
+        return z * self.scale + self.loc, -self._log_det(z)
+
+    def _check(self, name: str, x: Tensor) -> None:
+        check_batch("Standardize", x)
+        shape = torch.Size((*x.shape[:1], *self.loc.shape))
+        if x.shape != shape:
+            expected = ", ".join(map(str, ("B", *self.loc.shape)))
+            raise ValueError(
+                f"Standardize: {name} must have shape ({expected}), got {tuple(x.shape)}"
+            )
+
+    def _log_det(self, x: Tensor) -> Tensor:
+        dtype = torch.promote_types(self.scale.dtype, torch.float32)
+        return constant_log_det(x, -self.scale.to(dtype).log().sum())
+
+    def extra_repr(self) -> str:
+        return f"event_shape={tuple(self.loc.shape)}"

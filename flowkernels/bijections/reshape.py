@@ -94,6 +94,27 @@ class Permutation(Bijection):
             )
         self.register_buffer("permutation", order)
 
+    @classmethod
+    def random(cls, channels: int, *, seed: int | None = None) -> Permutation:
+        """A permutation drawn once, which then stays: it is part of the state.
+
+        Args:
+            channels: C.
+            seed: gives the same permutation every time; default torch's generator.
+
+        Example:
+            >>> first, second = Permutation.random(6, seed=1), Permutation.random(6, seed=1)
+            >>> torch.equal(first.permutation, second.permutation)
+            True
+        """
+        arguments.integer("Permutation", "channels", channels)
+        generator = None
+        if seed is not None:
+            arguments.integer("Permutation", "seed", seed, 0)
+            generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(channels, generator=generator, device="cpu")
+        return cls(order.tolist() if has_values(order) else order)
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         check_channels("Permutation", x, len(self.permutation))
         return x.index_select(1, self.permutation), constant_log_det(x, 0.0)

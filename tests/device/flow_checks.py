@@ -350,6 +350,7 @@ BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "Inverse": (lambda: bijections.Inverse(bijections.Logit()), (ROWS, 4)),
     "InvertibleConv1x1": (lambda: bijections.InvertibleConv1x1(4), (ROWS, 4, 2, 2)),
+    "LULinear": (lambda: bijections.LULinear(4), (ROWS, 4, 2, 2)),
     "Logit": (lambda: bijections.Logit(), (ROWS, 4)),
     "Multiscale": (
         lambda: bijections.Multiscale([bijections.Flip(), bijections.Flip()], (1, 4, 4)),
@@ -358,6 +359,9 @@ BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Permutation": (lambda: bijections.Permutation([2, 0, 1, 3]), (ROWS, 4)),
     "ScaledStereographic": (lambda: bijections.ScaledStereographic(4), (ROWS, 4)),
     "Squeeze": (lambda: bijections.Squeeze(), (ROWS, 1, 4, 4)),
+    "Standardize": (
+        lambda: bijections.Standardize(torch.zeros(4), torch.ones(4)), (ROWS, 4)
+    ),
     "StickBreaking": (lambda: bijections.StickBreaking(4), (ROWS, 4)),
 }  # fmt: skip
 

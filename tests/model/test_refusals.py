@@ -52,11 +52,13 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bijections.Inverse: {"bijection": Flip},
     bijections.InvertibleConv1x1: {"channels": lambda: 3},
     bijections.Logit: {},
+    bijections.LULinear: {"channels": lambda: 3},
     bijections.MaskedLinear: {"mask": lambda: torch.ones(2, 3)},
     bijections.MaskedNetwork: {"features": lambda: 3},
     bijections.Multiscale: {"levels": lambda: [Flip()], "event_shape": lambda: (1, 4, 4)},
     bijections.Permutation: {"permutation": lambda: [1, 0]},
     bijections.ScaledStereographic: {"dim": lambda: 3},
+    bijections.Standardize: {"loc": lambda: torch.zeros(3), "scale": lambda: torch.ones(3)},
     bijections.StickBreaking: {"dim": lambda: 3},
     conv_conditioner: {"in_channels": lambda: 2, "out_channels": lambda: 4},
     mlp_conditioner: {"in_features": lambda: 2, "out_features": lambda: 4},
@@ -94,7 +96,7 @@ WRONG: dict[str, list[Any]] = {
     "int | Sequence[int]": ["ab", 1.5, (1.5, 2), None, (True,), (0,), True],
     "Sequence[int] | Tensor": ["ab", 1.5, [1.5], None, [0, 2], [[0, 1]], torch.ones(2)],
     "str": ["other", 3, None],
-    "Tensor": ["text", None, [1.0], torch.ones(3), torch.ones(2, 3, dtype=torch.complex64)],
+    "Tensor": ["text", None, [1.0], torch.ones(2, 3, dtype=torch.complex64)],
     "Tensor | None": ["text", [1.0], torch.ones(9)],
     "Bijection": [*MODULE, nn.Linear(2, 2)],
     "Base": [*MODULE, nn.Linear(2, 2)],
@@ -109,6 +111,12 @@ WRONG: dict[str, list[Any]] = {
     "str | Base | Distribution": ["other", 3, None, nn.Linear(2, 2), bases.StandardNormal(7)],
     **{kind: ["other", 3, None] for kind in KINDS},
 }
+# By the name of the argument.
+ALSO_WRONG: dict[str, list[Any]] = {
+    "mask": [torch.ones(3)],
+    "loc": [torch.full((3,), math.nan), torch.ones(3).long()],
+    "scale": [torch.zeros(3), torch.full((3,), math.inf), torch.ones(3).long()],
+}
 # Of the couplings that a flow makes; the layers of maf take no layout.
 OPTIONS = {"scale_fn": ["other"], "bound": [-1.0, "text"]}
 
@@ -121,7 +129,8 @@ def _trials() -> Iterator[Any]:
                 last = "order" if function is flows.maf else "layout"
                 wrong |= OPTIONS | {last: ["other"]}
             else:
-                wrong[name] = WRONG[str(parameter.annotation).strip("'")]
+                kind = str(parameter.annotation).strip("'")
+                wrong[name] = [*WRONG[kind], *ALSO_WRONG.get(name, [])]
         for name, values in wrong.items():
             for value in values:
                 label = f"{function.__name__}-{name}-{str(value)[:20]}"
@@ -202,11 +211,13 @@ MAPS: dict[str, tuple[Callable[[], bijections.Bijection], torch.Tensor]] = {
     "Flip": (Flip, ROWS),
     "GlowSteps": (lambda: bijections.GlowSteps([_step()]), IMAGES),
     "InvertibleConv1x1": (lambda: bijections.InvertibleConv1x1(4), IMAGES),
+    "LULinear": (lambda: bijections.LULinear(4), ROWS),
     "Logit": (bijections.Logit, ROWS),
     "Multiscale": (lambda: bijections.Multiscale([Flip()], (4, 6, 6)), IMAGES),
     "Permutation": (lambda: bijections.Permutation([3, 1, 0, 2]), ROWS),
     "ScaledStereographic": (lambda: bijections.ScaledStereographic(4), ROWS),
     "Squeeze": (bijections.Squeeze, IMAGES),
+    "Standardize": (lambda: bijections.Standardize(torch.zeros(4), torch.ones(4)), ROWS),
     "StickBreaking": (lambda: bijections.StickBreaking(4), ROWS),
 }
 

@@ -193,10 +193,13 @@ BIJECTIONS: dict[str, tuple[Callable[[], bijections.Bijection], tuple[int, ...]]
     ),
     "Inverse": (lambda: bijections.Inverse(ActNorm(4)), (4,)),
     "InvertibleConv1x1": (lambda: bijections.InvertibleConv1x1(4), (4, 2, 2)),
+    "LULinear": (lambda: bijections.LULinear(4), (4,)),
     "Logit": (bijections.Logit, (4,)),
     "Permutation": (lambda: bijections.Permutation([1, 0, 3, 2]), (4,)),
     "ScaledStereographic": (lambda: bijections.ScaledStereographic(4), (4,)),
+    "Permutation.random": (lambda: bijections.Permutation.random(4), (4,)),
     "Squeeze": (bijections.Squeeze, (4, 2, 2)),
+    "Standardize": (lambda: bijections.Standardize(torch.zeros(4), torch.ones(4)), (4,)),
     "StickBreaking": (lambda: bijections.StickBreaking(4), (4,)),
 }
 
