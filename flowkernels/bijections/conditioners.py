@@ -100,13 +100,14 @@ class ReluNetwork(nn.Sequential):
 
     def _given(self, context: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Layers:
         of_x, of_context = self._first_weight(weights)
-        bias = F.linear(context[0], of_context, biases[0])
+        bias = torch.addmv(biases[0], of_context, context[0])
         return [of_x, *weights[1:]], [bias, *biases[1:]]
 
     def _first_weight(self, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
         """What the first layer's weight has for x and for the context."""
         features = self.context_features
-        of_x, of_context = weights[0].split([weights[0].shape[1] - features, features], 1)
+        sizes = [weights[0].shape[1] - features, features]
+        of_x, of_context = torch.split_with_sizes(weights[0], sizes, 1)
         return of_x, of_context
 
     def _with_context(self, x: Tensor, context: Tensor, layers: Layers | None) -> Tensor:
@@ -115,8 +116,7 @@ class ReluNetwork(nn.Sequential):
             return ops.mlp(x, *self._given(context, *layers))
         if layers is not None and groups != rows and self.context_features > _FEW_FEATURES:
             return self._with_shared_context(x, context, *layers)
-        of_each = contexts.over_rows(context, rows)
-        joined = torch.cat([contexts.grouped(x, context), of_each], -1).flatten(0, 1)
+        joined = _joined(x, context)
         if layers is not None:
             return ops.mlp(joined, *layers)
         out: Tensor = super().forward(joined)  # type: ignore[no-untyped-call]
@@ -133,6 +133,14 @@ class ReluNetwork(nn.Sequential):
 
     def extra_repr(self) -> str:
         return f"context_features={self.context_features}" if self.context_features else ""
+
+
+def _joined(x: Tensor, context: Tensor) -> Tensor:
+    """[x, context] of each row, with one copy."""
+    if context.shape[0] == x.shape[0]:
+        return torch.cat([x, context], 1)
+    of_each = contexts.over_rows(context, x.shape[0])
+    return torch.cat([contexts.grouped(x, context), of_each], 2).flatten(0, 1)
 
 
 M = TypeVar("M", bound=nn.Module)
