@@ -23,8 +23,8 @@ class LULinear(Bijection):
     The diagonal of U is softplus(raw) + 1e-3, positive, so the map is always invertible;
     log_det = prod(S) sum log diag(U). A new layer is the identity. The inverse solves the two
     triangles. It keeps the order of the channels: put a :class:`Permutation` before it to mix
-    them in any order (Oliva et al., "Transformation Autoregressive Networks" (2018), section 3.2;
-    the parametrisation is that of Durkan et al., "Neural Spline Flows" (2019), section 3.1).
+    them in any order, as in Oliva et al., "Transformation Autoregressive Networks" (2018), and
+    Durkan et al., "Neural Spline Flows" (2019).
 
     Autocast is disabled, since in lower precision the two maps would not invert each other.
 

@@ -1,119 +1,21 @@
-"""Flows that read a context: densities, shapes, gradients, embedding, errors."""
+"""Flows that read a context: densities, shapes, gradients, draws, embedding, training."""
 
 from __future__ import annotations
 
 import copy
-import io
-import pickle
-import re
+import math
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from flowkernels.bases import ConditionalNormal, StandardNormal
-from flowkernels.bijections import (
-    ActNorm,
-    AffineCoupling,
-    Bijection,
-    Compose,
-    Flip,
-    Inverse,
-    conv_conditioner,
-    mlp_conditioner,
-)
+from flowkernels.bases import ConditionalNormal
+from flowkernels.bijections import ActNorm, AffineCoupling, Bijection, Compose, conv_conditioner
 from flowkernels.bijections.base import constant_log_det
 from flowkernels.flows import Flow, glow, realnvp
 
-FEATURES = 3
-
-
-class Shift(Bijection):
-    """A user's map, which gets the context of each row."""
-
-    context_features = FEATURES
-    reversible = True
-
-    def __init__(self, channels):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(FEATURES, channels))
-
-    def forward(self, x, context):
-        return x + context @ self.weight, constant_log_det(x, 0.0)
-
-    def inverse(self, z, context):
-        return z - context @ self.weight, constant_log_det(z, 0.0)
-
-
-class Doubled(Bijection):
-    """A user's map that knows no context."""
-
-    reversible = True
-
-    def forward(self, x):
-        return 2 * x, constant_log_det(x, x.shape[1] * torch.tensor(2.0).log())
-
-    def inverse(self, z):
-        return z / 2, constant_log_det(z, -z.shape[1] * torch.tensor(2.0).log())
-
-
-class Conditioner(nn.Module):
-    """A user's network, which gets the context of each row."""
-
-    def __init__(self, kept, out):
-        super().__init__()
-        self.network = nn.Sequential(nn.Linear(kept + FEATURES, 8), nn.Tanh(), nn.Linear(8, out))
-
-    def forward(self, kept, context):
-        return self.network(torch.cat([kept, context], 1))
-
-
-def own_parts():
-    coupling = AffineCoupling(Conditioner(2, 4), context_features=FEATURES)
-    layers = [ActNorm(4, context_features=FEATURES), coupling, Flip(), Shift(4), Doubled()]
-    return Flow(
-        Compose([*layers, Inverse(ActNorm(4, context_features=FEATURES))]), StandardNormal(4)
-    )
-
-
-# name: (make, event shape)
-FLOWS = {
-    "realnvp": (lambda: realnvp(5, layers=3, hidden=(6, 7), context=FEATURES), (5,)),
-    "wide": (lambda: realnvp(4, layers=2, hidden=6, context=20), (4,)),
-    "glow": (
-        lambda: glow(
-            (2, 4, 4), levels=2, steps=2, hidden=6, dequantize=False, base="vmf", context=FEATURES
-        ),
-        (2, 4, 4),
-    ),
-    "base": (
-        lambda: realnvp(
-            4, layers=2, hidden=6, context=FEATURES,
-            base=ConditionalNormal(4, FEATURES, hidden=(5,)),
-        ),
-        (4,),
-    ),
-    "base_alone": (lambda: Flow(Compose([Flip()]), ConditionalNormal(4, FEATURES)), (4,)),
-    "own_parts": (own_parts, (4,)),
-    "embedded": (
-        lambda: realnvp(
-            4, layers=2, hidden=6, context=FEATURES, embedding=nn.Linear(2, FEATURES),
-            context_shape=(2,),
-        ),
-        (4,),
-    ),
-}  # fmt: skip
-each_flow = pytest.mark.parametrize(("make", "event"), FLOWS.values(), ids=FLOWS)
-
-
-def case(make, event, randomize, batch, contexts=None):
-    """A float64 flow in evaluation mode, data (*batch, *event) and contexts (*contexts, c)."""
-    torch.manual_seed(0)
-    flow = randomize(make().double())
-    x = torch.randn(*batch, *event, dtype=torch.float64)
-    contexts = batch if contexts is None else contexts
-    return flow, x, torch.randn(*contexts, *flow.context_shape, dtype=torch.float64)
+from .context_flows import FEATURES, FLOWS, Density, case, each_flow
 
 
 @each_flow
@@ -239,15 +141,6 @@ def test_gradients_to_context_data_and_parameters(make, event, randomize, batch,
     assert torch.autograd.gradgradcheck(
         lambda x, context: flow.log_prob(x, context), (x, context), fast_mode=True
     )
-
-
-class Density(nn.Module):
-    def __init__(self, flow):
-        super().__init__()
-        self.flow = flow
-
-    def forward(self, x, context):
-        return self.flow.log_prob(x, context)
 
 
 @each_flow
@@ -379,39 +272,6 @@ def test_paths_keep_the_context_of_their_ends(make, event, randomize):
     assert_close(own, flow.interpolate(a, b, t, context=context))
 
 
-def test_a_path_of_a_conditional_gaussian_is_a_standard_one():
-    base = ConditionalNormal(3, 2).double()
-    nn.init.normal_(base.network[0].weight)
-    context = torch.randn(4, 2, dtype=torch.float64)
-    e, f = torch.randn(2, 4, 3, dtype=torch.float64)
-    loc, log_scale = base.loc_and_log_scale(context)
-    t = torch.linspace(0, 1, 6, dtype=torch.float64)
-    got = base.path(e * log_scale.exp() + loc, f * log_scale.exp() + loc, t, context=context)
-    standard = StandardNormal(3).path(e, f, t)
-    assert_close(got, standard * log_scale.exp()[:, None] + loc[:, None])
-
-
-@each_flow
-def test_survives_state_dict_copy_pickle_and_save(make, event):
-    torch.manual_seed(0)
-    flow = make()
-    x, context = torch.randn(16, *event), torch.randn(16, *flow.context_shape)
-    flow.log_prob(x, context).mean().backward()
-    with torch.no_grad():
-        for p in flow.parameters():
-            p.sub_(0.1 * p.grad)
-    fresh, buffer = make(), io.BytesIO()
-    fresh.load_state_dict(flow.state_dict())
-    torch.save(flow, buffer)
-    buffer.seek(0)
-    saved = torch.load(buffer, weights_only=False)
-    want = flow.log_prob(x, context)
-    for twin in (fresh, copy.deepcopy(flow), pickle.loads(pickle.dumps(flow)), saved):
-        assert torch.equal(twin.log_prob(x, context), want)
-        assert twin.context_features == flow.context_features
-        assert repr(twin) == repr(flow)
-
-
 def test_repr_names_the_context():
     text = repr(realnvp(4, layers=1, hidden=4, context=3))
     assert "context_shape=(3,)" in text
@@ -422,70 +282,35 @@ def test_repr_names_the_context():
     assert "context" in repr(conv_conditioner(2, 4, context=3))
 
 
-READS, NONE = realnvp(4, layers=2, hidden=4, context=3), realnvp(4, layers=2, hidden=4)
-X = torch.randn(5, 4)
-CALLS = {
-    "forward": lambda f, c: f(X, c),
-    "inverse": lambda f, c: f.inverse(X, c),
-    "log_prob": lambda f, c: f.log_prob(X, c),
-    "bits_per_dim": lambda f, c: f.bits_per_dim(X, c),
-    "sample": lambda f, c: f.sample(2, c),
-    "sample_and_log_prob": lambda f, c: f.sample_and_log_prob(2, c),
-    "rsample_and_log_prob": lambda f, c: f.rsample_and_log_prob(2, c),
-    "interpolate": lambda f, c: f.interpolate(X, X, 0.5, None, c),
-    "latent_path": lambda f, c: f.latent_path(X, X, 0.5, None, c),
-}
-DRAWS = ("sample", "sample_and_log_prob", "rsample_and_log_prob")
+@pytest.mark.parametrize("base", [None, "conditional"])
+def test_training_learns_a_conditional_density(base):
+    """y | c ~ N((c, c^2), e^c): the flow comes near the entropy, which needs the context."""
+    torch.manual_seed(0)
 
+    def draw(n):
+        c = 2 * torch.rand(n, 1) - 1
+        loc = torch.cat([c, c.square()], 1)
+        return loc + c.exp() * torch.randn(n, 2), c
 
-@pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize(
-    ("context", "error", "expected", "got"),
-    [
-        (None, TypeError, "have shape (*batch, 3), as this flow reads one", "None"),
-        ([1.0, 2.0, 3.0], TypeError, "be a torch.Tensor", "list"),
-        (torch.randn(5, 2), ValueError, "have shape (*batch, 3)", "(5, 2)"),
-        (torch.tensor(1.0), ValueError, "have shape (*batch, 3)", "()"),
-        (torch.randn(4, 3), ValueError, "broadcasts to (5,)", "(4,)"),
-        (torch.randn(2, 5, 3), ValueError, "broadcasts to (5,)", "(2, 5)"),
-        (torch.randn(5, 3).double(), TypeError, "the flow's dtype torch.float32", "torch.float64"),
-        (torch.ones(5, 3).long(), TypeError, "the flow's dtype torch.float32", "torch.int64"),
-        (torch.randn(5, 3, device="meta"), ValueError, "on the flow's device cpu", "meta"),
-    ],
-)  # fmt: skip
-def test_a_wrong_context_is_named(name, context, error, expected, got):
-    if "broadcasts" in expected and name in DRAWS:
-        return  # draws may have any batch of contexts
-    with pytest.raises(
-        error, match=rf"^Flow: context must .*{re.escape(expected)}.*got .*{re.escape(got)}"
-    ):
-        CALLS[name](READS, context)
+    def entropy(c):
+        return 1 + math.log(2 * math.pi) + 2 * c.mean()
 
-
-@pytest.mark.parametrize("name", CALLS)
-def test_a_superfluous_context_is_named(name):
-    with pytest.raises(
-        TypeError, match=r"^Flow: context must be None, as neither .*, got shape \(5, 3\)"
-    ):
-        CALLS[name](NONE, torch.randn(5, 3))
-
-
-def test_wrong_parts_are_named():
-    reads2, reads3 = (AffineCoupling(mlp_conditioner(2, 4, context=c)) for c in (2, 3))
-    with pytest.raises(ValueError, match=r"^Compose: all parts .* got \[2, 3\]"):
-        Compose([reads2, Flip(), reads3])
-    with pytest.raises(ValueError, match=r"^Flow: all parts .* got \[2, 3\]"):
-        Flow(Compose([reads3]), ConditionalNormal(4, 2))
-    for wrong in ("text", 3):
-        with pytest.raises(TypeError, match=r"^Flow: embedding must be a module, got "):
-            realnvp(4, context=3, embedding=wrong)
-    with pytest.raises(
-        ValueError, match=r"^Flow: context_shape must be \(3,\) without .*got \(2,\)"
-    ):
-        realnvp(4, context=3, context_shape=(2,))
-    flow = realnvp(4, layers=1, hidden=4, context=3, embedding=nn.Linear(2, 4), context_shape=(2,))
-    with pytest.raises(ValueError, match=r"^Flow: embedding must return .*\(5, 3\), got \(5, 4\)"):
-        flow.log_prob(X, torch.randn(5, 2))
-    flow.embedding = nn.Flatten(0)
-    with pytest.raises(ValueError, match=r"^Flow: embedding must return .*\(5, 3\), got \(10,\)"):
-        flow.log_prob(X, torch.randn(5, 2))
+    base = "normal" if base is None else ConditionalNormal(2, 1, hidden=(16,))
+    flow = realnvp(2, layers=4, hidden=(32, 32), context=1, base=base)
+    x, c = draw(2048)
+    start = -flow.log_prob(x, c).mean()
+    optimizer = torch.optim.Adam(flow.parameters(), lr=3e-3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        (-flow.log_prob(*draw(512)).mean()).backward()
+        optimizer.step()
+    flow.eval()
+    x, c = draw(8192)
+    with torch.no_grad():
+        end = -flow.log_prob(x, c).mean()
+        shuffled = -flow.log_prob(x, c[torch.randperm(len(c))]).mean()
+    assert end < entropy(c) + 0.1 < start - 0.1
+    assert shuffled > end + 0.5
+    drawn = flow.sample(8192, torch.tensor([[-0.8], [0.8]]))
+    assert_close(drawn.mean(1), torch.tensor([[-0.8, 0.64], [0.8, 0.64]]), rtol=0, atol=0.25)
+    assert_close(drawn.std(1).mean(1), torch.tensor([-0.8, 0.8]).exp(), rtol=0.2, atol=0)
