@@ -127,8 +127,9 @@ class ReluNetwork(nn.Sequential):
     ) -> Tensor:
         """The context's part of the first layer once for each context, not for each sample."""
         of_x, of_context = self._first_weight(weights)
-        first = contexts.grouped(F.linear(x, of_x), context)
-        first = (first + F.linear(context, of_context, biases[0]).unsqueeze(1)).flatten(0, 1)
+        # The op for one layer too: its result does not depend on the number of threads.
+        first = contexts.grouped(ops.mlp(x, [of_x], biases[:1]), context)
+        first = (first + F.linear(context, of_context).unsqueeze(1)).flatten(0, 1)
         return first if len(weights) == 1 else ops.mlp(first.relu(), weights[1:], biases[1:])
 
     def extra_repr(self) -> str:

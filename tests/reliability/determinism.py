@@ -92,21 +92,32 @@ def broken(call: Call, repeats: int) -> list[str]:
 # ---- training ----------------------------------------------------------------------
 
 
-def _images(base: str) -> tuple[Flow, Tensor]:
+def _images(base: str) -> tuple[Flow, tuple[Tensor, ...]]:
     flow = flows.glow((3, 8, 8), levels=2, steps=2, hidden=16, base=base)
-    return flow, torch.randint(0, 256, (64, 3, 8, 8)).float()
+    return flow, (torch.randint(0, 256, (64, 3, 8, 8)).float(),)
 
 
-def _vectors(base: str) -> tuple[Flow, Tensor]:
-    return flows.realnvp(6, layers=4, hidden=32, base=base), torch.randn(4096, 6)
+def _vectors(base: str) -> tuple[Flow, tuple[Tensor, ...]]:
+    return flows.realnvp(6, layers=4, hidden=32, base=base), (torch.randn(4096, 6),)
 
 
-FLOWS: dict[str, Callable[[], tuple[Flow, Tensor]]] = {
+def _at_contexts(features: int, *batch: int) -> tuple[Flow, tuple[Tensor, ...]]:
+    """Contexts of this batch shape for 8 times 512 vectors."""
+    flow = flows.realnvp(6, layers=4, hidden=32, context=features)
+    return flow, (torch.randn(8, 512, 6), torch.randn(*batch, features))
+
+
+# A flow, and what its density takes: data, and a context if it reads one.
+FLOWS: dict[str, Callable[[], tuple[Flow, tuple[Tensor, ...]]]] = {
     "realnvp, normal": lambda: _vectors("normal"),
     "realnvp, vmf": lambda: _vectors("vmf"),
+    "realnvp, a context each": lambda: _at_contexts(5, 8, 512),
+    "realnvp, narrow contexts": lambda: _at_contexts(5, 8, 1),
+    "realnvp, wide contexts": lambda: _at_contexts(40, 8, 1),
+    "realnvp, one context": lambda: _at_contexts(40),
 }
 # Of convolutions, which are torch's.
-CONVOLUTIONS: dict[str, Callable[[], tuple[Flow, Tensor]]] = {
+CONVOLUTIONS: dict[str, Callable[[], tuple[Flow, tuple[Tensor, ...]]]] = {
     "glow, vmf": lambda: _images("vmf"),
 }
 
@@ -120,7 +131,7 @@ def trained(name: str, steps: int = 3) -> tuple[Tensor, ...]:
         losses = []
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = -flow.log_prob(data).mean()
+            loss = -flow.log_prob(*data).mean()
             torch.autograd.backward(loss)
             optimizer.step()
             losses.append(loss.detach())

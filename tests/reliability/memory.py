@@ -99,12 +99,12 @@ def of_training(name: str, steps: int) -> Growth:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     flow, data = {**FLOWS, **CONVOLUTIONS}[name]()
-    batch = data[:64]
+    batch = [each[:64] for each in data]
     optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4)
 
     def step() -> None:
         optimizer.zero_grad()
-        torch.autograd.backward(-flow.log_prob(batch).mean())
+        torch.autograd.backward(-flow.log_prob(*batch).mean())
         optimizer.step()
 
     return measure(name, step, steps)
