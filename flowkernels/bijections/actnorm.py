@@ -99,10 +99,10 @@ class ActNorm(Bijection):
             self._started = True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self._check_context(x, context)
         if self.awaits_start:
             self.start(x)
         check_channels(type(self).__name__, x, self.channels)
-        self._check_context(x, context)
         if context is not None:
             log_scale, bias, log_det = self._of_each(context, x)
             z = (contexts.grouped(x, context) + bias) * log_scale.exp()
