@@ -42,6 +42,7 @@ class Op:
     whole     whether torch.compile keeps the op in one piece: its first call makes a table in the
               device's memory, which a graph must not make anew each time
     numbers   arguments that may be numbers
+    cpu_only  whether it has kernels for the CPU alone; on a GPU its formulas run
     """
 
     name: str
@@ -52,6 +53,7 @@ class Op:
     family: str
     whole: bool
     numbers: tuple[str, ...]
+    cpu_only: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +209,7 @@ def declare(
     vmap: Callable[[Function], Function] = leading_vmap,
     numbers: tuple[str, ...] = (),
     whole: bool = False,
+    cpu_only: bool = False,
 ) -> Function:
     """Completes op `name`, and returns it as a function of the arguments of its schema.
 
@@ -216,7 +219,7 @@ def declare(
     vmap              makes a vmap rule of an op: leading_vmap, folding_vmap or its own
     numbers           arguments that may be numbers, or 0-d tensors on the CPU beside a GPU's: their
                       values travel with the launch
-    whole             as in `Op`
+    whole, cpu_only   as in `Op`
     """
     family = family_of(fake or formula)
     if fake is not None:
@@ -230,13 +233,18 @@ def declare(
         for op, of_op in empties.items():
             torch.library.register_fake(f"flowkernels::{op}", of_op)
             torch.library.register_vmap(f"flowkernels::{op}", vmap(dispatched(op)))
+        if cpu_only:
+            LIBRARY.impl(name, formula, "CUDA")
+            if backward_formula is not None:
+                LIBRARY.impl(f"{name}_backward", compared, "CUDA")
         plain = dispatched(f"{name}_composite")
     else:
         plain = formula
     call = _entry(name, plain, numbers)
     OPS[name] = Op(
-        name, call, formula, fake is not None, backward_formula is not None, family, whole, numbers
-    )
+        name, call, formula, fake is not None, backward_formula is not None, family, whole, numbers,
+        cpu_only,
+    )  # fmt: skip
     return call
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Function = Callable[..., Any]
@@ -39,6 +40,28 @@ def folding_vmap(op: Function) -> Function:
         rows = next(a.shape[1] for a in first if isinstance(a, Tensor))
         flat = [a.flatten(0, 1) if isinstance(a, Tensor) else a for a in first]
         out = tuple(o.reshape(size, rows, *o.shape[1:]) for o in op(*flat))
+        return out, tuple(0 for _ in out)
+
+    return rule
+
+
+def looping_vmap(op: Function) -> Function:
+    """The vmap rule of an op whose calls cannot be joined: one call after the other."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        def each(of_mapped: Function) -> tuple[Tensor, ...]:
+            mapped = (isinstance(a, Tensor) and d is not None for a, d in pairs)
+            return tuple(
+                op(*(of_mapped(a, d) if m else a for (a, d), m in zip(pairs, mapped, strict=True)))
+            )
+
+        pairs = list(zip(args, in_dims, strict=True))
+        if info.batch_size == 0:
+            one = each(lambda a, d: a.new_zeros((*a.shape[:d], *a.shape[d + 1 :])))
+            out = tuple(o.new_empty((0, *o.shape)) for o in one)
+        else:
+            calls = [each(lambda a, d, i=i: a.select(d, i)) for i in range(info.batch_size)]
+            out = tuple(torch.stack(outputs) for outputs in zip(*calls, strict=True))
         return out, tuple(0 for _ in out)
 
     return rule

@@ -24,6 +24,7 @@
 #include <torch/version.h>
 
 #include <string>
+#include <vector>
 
 #include "signature.h"
 
@@ -51,6 +52,14 @@ struct Saved<const Tensor&> {
   explicit Saved(const Tensor& v) : value(v, /*is_output=*/false) {}
   Tensor unpack() { return value.unpack(); }
   void release() { value.reset_data(); }
+};
+
+template <>
+struct Saved<at::IntArrayRef> {
+  std::vector<int64_t> value;
+  explicit Saved(at::IntArrayRef v) : value(v.vec()) {}
+  at::IntArrayRef unpack() { return value; }
+  void release() {}
 };
 
 // Nodes are held by intrusive pointers from torch 2.13 on, by shared ones before.

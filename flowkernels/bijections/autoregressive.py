@@ -22,8 +22,9 @@ class AffineAutoregressive(Bijection):
 
     z_d = x_d s(x_<d) + t(x_<d) on (B, C); log_det = sum log s. ``forward`` evaluates the network
     once: density estimation is the fast direction, as in a masked autoregressive flow. ``inverse``
-    solves for one feature after the other. A new layer is the identity if s is 1 for zeros, which
-    holds for ``scale_fn`` exp, tanh, softclip and atan.
+    solves for one feature after the other, in one op
+    (:func:`flowkernels.ops.affine_autoregressive_inverse`). A new layer is the identity if s is 1
+    for zeros, which holds for ``scale_fn`` exp, tanh, softclip and atan.
 
     Args:
         network: gives shift and raw scale, two outputs for each feature.
@@ -69,24 +70,25 @@ class AffineAutoregressive(Bijection):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_channels(type(self).__name__, x, self.network.features)
-        return self._couple(x, self.network(x, context), inverse=False)
+        return ops.affine_coupling(
+            x, self.network(x, context), scale_fn=self.scale_fn, bound=self.bound,
+            layout=self._layout, order=self.order,
+        )  # fmt: skip
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_channels(type(self).__name__, z, self.network.features)
-        x = z
-        log_det: Tensor | None = None
-        # After k passes the first k features are right.
-        for _ in range(self.network.features):
-            x, log_det = self._couple(z, self.network(x, context), inverse=True)
-        assert log_det is not None
-        return x, log_det
-
-    def _couple(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        layout: Layout = "interleaved" if self.network.grouped else "shift_scale"
-        return ops.affine_coupling(
-            x, params, scale_fn=self.scale_fn, bound=self.bound, layout=layout, order=self.order,
-            inverse=inverse,
+        network = self.network
+        network.check_context(z, context)
+        weights, biases = network.plain_layers()
+        return ops.affine_autoregressive_inverse(
+            z, weights, biases, degrees=network.degrees, context=context,
+            input_order=network.input_order, scale_fn=self.scale_fn, bound=self.bound,
+            layout=self._layout, order=self.order,
         )  # fmt: skip
+
+    @property
+    def _layout(self) -> Layout:
+        return "interleaved" if self.network.grouped else "shift_scale"
 
     def extra_repr(self) -> str:
         return f"scale_fn={self.scale_fn!r}, bound={self.bound}, order={self.order!r}"

@@ -119,7 +119,8 @@ class MaskedNetwork(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The outputs (B, n C) for x (B, C) and, if one is read, a context (B, c)."""
-        self._check(x, context)
+        self._check_features(x)
+        self.check_context(x, context)
         weights, biases = self.masked_layers()
         given = x if context is None else torch.cat([x, context], 1)
         return ops.mlp(given, weights, biases)
@@ -131,6 +132,11 @@ class MaskedNetwork(nn.Module):
         """
         layers: list[MaskedLinear] = list(self.layers)  # type: ignore[arg-type]
         return [layer.masked_weight() for layer in layers], [layer.bias for layer in layers]
+
+    def plain_layers(self) -> Layers:
+        """The weights as they are trained, for an op that knows the masks, and the biases."""
+        layers: list[MaskedLinear] = list(self.layers)  # type: ignore[arg-type]
+        return [layer.weight for layer in layers], [layer.bias for layer in layers]
 
     def _masks(self) -> list[Tensor]:
         """1 where a unit sees one of the layer before, from the first layer to the last."""
@@ -147,11 +153,15 @@ class MaskedNetwork(nn.Module):
         sizes = [torch.tensor(d) for d in (of_inputs, *self.degrees, of_outputs)]
         return [(b[:, None] >= a).float() for a, b in itertools.pairwise(sizes)]
 
-    def _check(self, x: Tensor, context: Tensor | None) -> None:
+    def _check_features(self, x: Tensor) -> None:
         owner = type(self).__name__
         arguments.tensor(owner, "x", x)
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ValueError(f"{owner}: expected shape (B, {self.features}), got {tuple(x.shape)}")
+
+    def check_context(self, x: Tensor, context: Tensor | None) -> None:
+        """Raises unless the context is what the network reads beside x (B, C)."""
+        owner = type(self).__name__
         if not self.context_features:
             if context is not None:
                 raise TypeError(

@@ -28,7 +28,8 @@ def _module_of(op: str) -> str:
 
 
 # op of the dispatcher: the module that has the functions `<op>` and, if declared, `<op>_backward`.
-OPS = {op: _module_of(op) for op, declared in DECLARED.items() if declared.kernels}
+OPS = {op: _module_of(op) for op, declared in DECLARED.items()
+       if declared.kernels and not declared.cpu_only}  # fmt: skip
 # torch.compile keeps these ops whole.
 WHOLE = tuple(op for op in OPS if DECLARED[op].whole)
 
