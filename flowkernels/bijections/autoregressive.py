@@ -11,6 +11,7 @@ from torch import Tensor
 from flowkernels import arguments, ops
 from flowkernels.ops.affine_coupling import CHOICES, Layout, Order, ScaleFn
 
+from . import context as contexts
 from .base import Bijection, check_channels
 from .masked_network import MaskedNetwork
 
@@ -43,6 +44,8 @@ class AffineAutoregressive(Bijection):
         (torch.Size([5, 4]), torch.Size([5]))
     """
 
+    shares_context = True
+
     def __init__(
         self,
         network: MaskedNetwork,
@@ -70,21 +73,25 @@ class AffineAutoregressive(Bijection):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_channels(type(self).__name__, x, self.network.features)
+        self._check_context(x, context)
         return ops.affine_coupling(
             x, self.network(x, context), scale_fn=self.scale_fn, bound=self.bound,
             layout=self._layout, order=self.order,
         )  # fmt: skip
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_channels(type(self).__name__, z, self.network.features)
         network = self.network
-        network.check_context(z, context)
+        check_channels(type(self).__name__, z, network.features)
+        self._check_context(z, context)
+        # By their context, so that what the network makes of it is computed once for each.
+        given = z if context is None else contexts.grouped(z, context)
         weights, biases = network.plain_layers()
-        return ops.affine_autoregressive_inverse(
-            z, weights, biases, degrees=network.degrees, context=context,
-            input_order=network.input_order, scale_fn=self.scale_fn, bound=self.bound,
-            layout=self._layout, order=self.order,
+        x, log_det = ops.affine_autoregressive_inverse(
+            given, weights, biases, degrees=network.degrees, input_order=network.input_order,
+            context=None if context is None else context.unsqueeze(1),
+            scale_fn=self.scale_fn, bound=self.bound, layout=self._layout, order=self.order,
         )  # fmt: skip
+        return (x, log_det) if context is None else (x.flatten(0, 1), log_det.flatten())
 
     @property
     def _layout(self) -> Layout:

@@ -15,7 +15,7 @@ from flowkernels import arguments, ops
 from . import context as contexts
 
 __all__ = [
-    "ContextConv2d", "ConvNetwork", "ReluNetwork", "conv_conditioner", "is_plain",
+    "ContextConv2d", "ConvNetwork", "ReluNetwork", "conv_conditioner", "is_plain", "joined",
     "mlp_conditioner",
 ]  # fmt: skip
 
@@ -116,10 +116,10 @@ class ReluNetwork(nn.Sequential):
             return ops.mlp(x, *self._given(context, *layers))
         if layers is not None and groups != rows and self.context_features > _FEW_FEATURES:
             return self._with_shared_context(x, context, *layers)
-        joined = _joined(x, context)
+        both = joined(x, context)
         if layers is not None:
-            return ops.mlp(joined, *layers)
-        out: Tensor = super().forward(joined)  # type: ignore[no-untyped-call]
+            return ops.mlp(both, *layers)
+        out: Tensor = super().forward(both)  # type: ignore[no-untyped-call]
         return out
 
     def _with_shared_context(
@@ -136,7 +136,7 @@ class ReluNetwork(nn.Sequential):
         return f"context_features={self.context_features}" if self.context_features else ""
 
 
-def _joined(x: Tensor, context: Tensor) -> Tensor:
+def joined(x: Tensor, context: Tensor) -> Tensor:
     """[x, context] of each row, with one copy."""
     if context.shape[0] == x.shape[0]:
         return torch.cat([x, context], 1)

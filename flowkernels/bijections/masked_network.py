@@ -15,6 +15,10 @@ from torch.nn.functional import linear
 
 from flowkernels import arguments, ops
 
+from . import context as contexts
+from .base import check_channels
+from .conditioners import joined
+
 __all__ = ["MaskedLinear", "MaskedNetwork"]
 
 Layers = tuple[list[Tensor], list[Tensor]]
@@ -92,6 +96,8 @@ class MaskedNetwork(nn.Module):
         (1, 1, 1, 1, 2, 2, 2, 2)
     """
 
+    shares_context = True
+
     def __init__(
         self,
         features: int,
@@ -118,12 +124,24 @@ class MaskedNetwork(nn.Module):
         nn.init.zeros_(self.layers[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The outputs (B, n C) for x (B, C) and, if one is read, a context (B, c)."""
-        self._check_features(x)
-        self.check_context(x, context)
+        """The outputs (B, n C) for x (B, C) and, if one is read, a context (R, c).
+
+        R is a divisor of B; each context is for B / R consecutive rows.
+        """
+        owner = type(self).__name__
+        check_channels(owner, x, self.features)
+        if x.ndim != 2:
+            raise ValueError(f"{owner}: expected shape (B, {self.features}), got {tuple(x.shape)}")
+        contexts.check(owner, context, self.context_features, x)
         weights, biases = self.masked_layers()
-        given = x if context is None else torch.cat([x, context], 1)
-        return ops.mlp(given, weights, biases)
+        if context is None:
+            return ops.mlp(x, weights, biases)
+        if context.shape[0] != 1:
+            return ops.mlp(joined(x, context), weights, biases)
+        # One context for all rows only moves a bias.
+        of_x, of_context = weights[0].split([self.features, self.context_features], 1)
+        moved = torch.addmv(biases[0], of_context, context[0])
+        return ops.mlp(x, [of_x, *weights[1:]], [moved, *biases[1:]])
 
     def masked_layers(self) -> Layers:
         """The weights (out, in), zero where the masks are, and the biases.
@@ -152,29 +170,6 @@ class MaskedNetwork(nn.Module):
         )
         sizes = [torch.tensor(d) for d in (of_inputs, *self.degrees, of_outputs)]
         return [(b[:, None] >= a).float() for a, b in itertools.pairwise(sizes)]
-
-    def _check_features(self, x: Tensor) -> None:
-        owner = type(self).__name__
-        arguments.tensor(owner, "x", x)
-        if x.ndim != 2 or x.shape[1] != self.features:
-            raise ValueError(f"{owner}: expected shape (B, {self.features}), got {tuple(x.shape)}")
-
-    def check_context(self, x: Tensor, context: Tensor | None) -> None:
-        """Raises unless the context is what the network reads beside x (B, C)."""
-        owner = type(self).__name__
-        if not self.context_features:
-            if context is not None:
-                raise TypeError(
-                    f"{owner}: context must be None, as none is read, got {type(context).__name__}"
-                )
-            return
-        arguments.tensor(owner, "context", context)
-        assert context is not None
-        if context.shape != (x.shape[0], self.context_features):
-            raise ValueError(
-                f"{owner}: context must have shape ({x.shape[0]}, {self.context_features}), got "
-                f"{tuple(context.shape)}"
-            )
 
     def extra_repr(self) -> str:
         order = "" if self.input_order == tuple(range(self.features)) else (

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
+from torch import nn
 from torch.distributions import Distribution
 
 from flowkernels import arguments
@@ -29,6 +30,9 @@ def maf(
     base: str | Base | Distribution = "normal",
     concentration_scale: float = 1.0,
     actnorm: bool = True,
+    context: int = 0,
+    embedding: nn.Module | None = None,
+    context_shape: Sequence[int] | None = None,
     **affine: Any,
 ) -> Flow:
     """A masked autoregressive flow on R^dim (Papamakarios et al. 2017, arXiv 1705.07057).
@@ -49,6 +53,8 @@ def maf(
             Dirichlet bases, c of each coordinate.
         actnorm: start with an ActNorm, which standardises the data from the
             first training batch.
+        context: features c of a context that every layer reads, 0 for none: p(x | context).
+        embedding, context_shape: of raw contexts, see :class:`Flow`.
         **affine: scale_fn, bound and order, see
             :class:`flowkernels.bijections.AffineAutoregressive`.
 
@@ -62,6 +68,9 @@ def maf(
         torch.Size([10])
         >>> flow.sample(5).shape
         torch.Size([5, 6])
+        >>> flow = maf(6, layers=3, hidden=16, context=3)
+        >>> flow.sample(100, torch.randn(10, 3)).shape  # a hundred for each context
+        torch.Size([10, 100, 6])
     """
     widths = arguments.widths("maf", "hidden", hidden, repeats=2)
     arguments.integer("maf", "dim", dim)
@@ -70,14 +79,20 @@ def maf(
     arguments.choice("maf", "input_order", input_order, get_args(InputOrder))
     arguments.integer("maf", "seed", seed, 0)
     arguments.flag("maf", "actnorm", actnorm)
+    arguments.integer("maf", "context", context, 0)
     chain: list[Bijection] = [ActNorm(dim)] if actnorm else []
     generator = random.Random(seed)
     order = list(range(dim))
     for _ in range(layers):
         if input_order == "random":
             generator.shuffle(order)
-        network = MaskedNetwork(dim, 2, widths, input_order=order)
+        network = MaskedNetwork(dim, 2, widths, context=context, input_order=order)
         chain.append(AffineAutoregressive(network, **affine))
         if input_order == "alternating":
             order.reverse()
-    return Flow(Compose(chain), make_base(base, dim, concentration_scale))
+    return Flow(
+        Compose(chain),
+        make_base(base, dim, concentration_scale),
+        embedding=embedding,
+        context_shape=context_shape,
+    )

@@ -22,7 +22,7 @@ from flowkernels.bijections import (
     conv_conditioner,
 )
 from flowkernels.bijections.base import constant_log_det
-from flowkernels.flows import Flow, glow, realnvp
+from flowkernels.flows import Flow, glow, maf, realnvp
 
 FEATURES = 3
 
@@ -78,6 +78,7 @@ def own_parts():
 # name: (make, event shape)
 FLOWS = {
     "realnvp": (lambda: realnvp(5, layers=3, hidden=(6, 7), context=FEATURES), (5,)),
+    "maf": (lambda: maf(4, layers=2, hidden=(6, 7), context=FEATURES), (4,)),
     "wide": (lambda: realnvp(4, layers=2, hidden=6, context=20), (4,)),
     "glow": (
         lambda: glow(

@@ -288,17 +288,31 @@ def test_contexts_that_do_not_fit_are_named() -> None:
         with pytest.raises(TypeError, match="context"):
             function(x)
         for wrong in (torch.randn(5, 3), torch.randn(4, 2), torch.randn(5)):
-            with pytest.raises(ValueError, match="context must have shape"):
+            with pytest.raises(ValueError, match=r"context must have shape \(R, 2\)"):
                 function(x, wrong)
     for function in (without, without.inverse, without.network):
         with pytest.raises(TypeError, match="context must be None"):
             function(x, torch.randn(5, 2))
 
 
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_contexts_may_serve_several_rows(groups: int) -> None:
+    network = network_of("three layers")
+    layer = AffineAutoregressive(network, scale_fn="tanh", bound=0.5)
+    x, context = data_of(network, rows=6)
+    assert context is not None
+    shared = context[:groups]
+    each = shared.repeat_interleave(6 // groups, 0)
+    assert_close(network(x, shared), network(x, each), rtol=1e-13, atol=1e-13)
+    for function in (layer, layer.inverse):
+        for got, want in zip(function(x, shared), function(x, each), strict=True):
+            assert_close(got, want, rtol=1e-12, atol=1e-12)
+
+
 def test_networks_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match="network must have 2 outputs"):
         AffineAutoregressive(MaskedNetwork(3, 3))
-    with pytest.raises(ValueError, match=r"MaskedNetwork: expected shape \(B, 3\)"):
+    with pytest.raises(ValueError, match=r"MaskedNetwork: expected shape \(B, 3"):
         MaskedNetwork(3)(torch.randn(2, 4))
     with pytest.raises(ValueError, match="input_order must hold each"):
         MaskedNetwork(3, input_order=[0, 1, 1])
