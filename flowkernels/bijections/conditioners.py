@@ -100,7 +100,8 @@ class ReluNetwork(nn.Sequential):
 
     def _given(self, context: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Layers:
         of_x, of_context = self._first_weight(weights)
-        bias = torch.addmv(biases[0], of_context, context[0])
+        # Autocast does not convert what addmv takes.
+        bias = torch.addmv(biases[0], of_context, context[0].to(biases[0].dtype))
         return [of_x, *weights[1:]], [bias, *biases[1:]]
 
     def _first_weight(self, weights: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -70,6 +70,17 @@ def test_conditioners_share_contexts(make, event, groups, randomize):
 
 
 @patterns
+@pytest.mark.parametrize(("make", "event"), CONDITIONERS.values(), ids=CONDITIONERS)
+def test_conditioners_take_a_context_of_autocast(make, event, groups, randomize):
+    """As an embedding network returns it there."""
+    network = randomize(make())
+    x, context = torch.randn(6, *event), torch.randn(groups, network.context_features).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = network(x, context)
+    assert_close(got.float(), network(x, context.float()), rtol=0.05, atol=0.05)
+
+
+@patterns
 def test_the_first_layer_sees_a_shared_context_once(groups):
     """Wide contexts are not copied to the samples, narrow ones may be."""
     network = mlp_conditioner(4, 6, (8,), context=512)
