@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -113,10 +113,31 @@ _inverse = declare(
 # ---- the flat parameters of a network ------------------------------------------------------
 
 
-def _check_layers(
-    z: Tensor, weights: Any, biases: Any, degrees: Any, extra: int
-) -> tuple[tuple[int, ...], list[int]]:
-    """The widths of the hidden layers and the degrees of all units."""
+def _fits(z: Any, weights: Any, biases: Any, degrees: Any) -> bool:
+    """Whether layers are plainly those of `degrees`; what is not is looked at with care."""
+    if type(z) is not Tensor or not z.ndim or torch.compiler.is_compiling():
+        return False
+    if type(weights) is not list or type(biases) is not list or type(degrees) is not tuple:
+        return False
+    if not all(type(layer) is tuple for layer in degrees):
+        return False
+    if not all(isinstance(t, Tensor) for t in (*weights, *biases)):
+        return False
+    before, dtype = z.shape[-1], z.dtype
+    widths = [*map(len, degrees), 2 * before]
+    if not len(weights) == len(biases) == len(widths):
+        return False
+    for weight, bias, width in zip(weights, biases, widths, strict=True):
+        if weight.dtype is not dtype or bias.dtype is not dtype:
+            return False
+        if weight.shape != (width, before) or bias.shape != (width,):
+            return False
+        before = width
+    return True
+
+
+def _check_layers(z: Tensor, weights: Any, biases: Any, degrees: Any, extra: int) -> None:
+    """Raises what is wrong with the layers of a network."""
     check_floating(_OP, "z", z)
     if z.ndim == 0:
         raise ValueError(f"{_OP}: `z` must have shape (*batch, features), got a scalar")
@@ -124,20 +145,13 @@ def _check_layers(
         if not isinstance(value, (list, tuple)):
             kind = type(value).__name__
             raise TypeError(f"{_OP}: `{name}` must be a sequence of torch.Tensors, got {kind}")
-    if not isinstance(degrees, (list, tuple)) or not all(
-        isinstance(layer, (list, tuple)) and all(type(d) is int for d in layer) for layer in degrees
-    ):
-        raise TypeError(
-            f"{_OP}: `degrees` must be a sequence of sequences of integers, one for each hidden "
-            f"layer, got {degrees!r:.60}"
-        )
-    hidden = tuple(len(layer) for layer in degrees)
-    widths = (z.shape[-1], *hidden, 2 * z.shape[-1])
+    _check_degrees(degrees, z.shape[-1])
+    widths = (z.shape[-1], *(len(layer) for layer in degrees), 2 * z.shape[-1])
     for name, value in (("weights", weights), ("biases", biases)):
         if len(value) != len(widths) - 1:
             raise ValueError(
                 f"{_OP}: `{name}` must hold {len(widths) - 1} tensors, one for each of the "
-                f"{len(hidden)} layers of `degrees` and one for the outputs, got {len(value)}"
+                f"{len(degrees)} layers of `degrees` and one for the outputs, got {len(value)}"
             )
     for i, (width_in, width_out) in enumerate(pairwise(widths)):
         shape = (width_out, width_in + (0 if i else extra))
@@ -149,14 +163,43 @@ def _check_layers(
                 raise ValueError(
                     f"{_OP}: `{name}` must have shape {wanted}, got {tuple(tensor.shape)}"
                 )
-    flat = [d for layer in degrees for d in layer]
+
+
+def _check_degrees(degrees: Any, features: int) -> None:
+    if not isinstance(degrees, (list, tuple)) or not all(
+        isinstance(layer, (list, tuple)) and all(type(d) is int for d in layer) for layer in degrees
+    ):
+        raise TypeError(
+            f"{_OP}: `degrees` must be a sequence of sequences of integers, one for each hidden "
+            f"layer, got {degrees!r:.60}"
+        )
     for layer in degrees:
-        if any(a > b for a, b in pairwise((0, *layer, max(z.shape[-1] - 1, 0)))):
+        if any(a > b for a, b in pairwise((0, *layer, max(features - 1, 0)))):
             raise ValueError(
-                f"{_OP}: `degrees` must ascend in each layer, from 0 to {z.shape[-1] - 1} at "
+                f"{_OP}: `degrees` must ascend in each layer, from 0 to {features - 1} at "
                 f"most, got {layer!r:.60}"
             )
-    return hidden, flat
+
+
+def _check_input_order(input_order: Any, features: int) -> None:
+    is_ints = isinstance(input_order, (list, tuple, range)) and all(
+        type(d) is int for d in input_order
+    )
+    if not is_ints or sorted(input_order) != list(range(features)):
+        raise ValueError(
+            f"{_OP}: `input_order` must hold each of 0, ..., {features - 1} once, got "
+            f"{input_order!r:.60}"
+        )
+
+
+def _context_features(z: Any, context: Any) -> int:
+    check_floating(_OP, "context", context)
+    if isinstance(z, Tensor):
+        _check_like("context", context, z)
+    if context.ndim == 0:
+        raise ValueError(f"{_OP}: `context` must have shape (*batch, c), got a scalar")
+    features: int = context.shape[-1]
+    return features
 
 
 def _check_like(name: str, tensor: Any, z: Tensor) -> None:
@@ -296,28 +339,27 @@ def affine_autoregressive_inverse(
         >>> x.shape, log_det.shape
         (torch.Size([5, 3]), torch.Size([5]))
     """
-    extra = 0
-    if context is not None:
-        check_floating(_OP, "context", context)
-        _check_like("context", context, z) if isinstance(z, Tensor) else None
-        if context.ndim == 0:
-            raise ValueError(f"{_OP}: `context` must have shape (*batch, c), got a scalar")
-        extra = context.shape[-1]
-    hidden, flat = _check_layers(z, weights, biases, degrees, extra)
+    plain = context is None and _fits(z, weights, biases, degrees)
+    if not plain:
+        extra = 0 if context is None else _context_features(z, context)
+        _check_layers(z, weights, biases, degrees, extra)
     features = z.shape[-1]
     if input_order is None:
-        input_order = list(range(features))
-    elif sorted(input_order) != list(range(features)):
-        raise ValueError(
-            f"{_OP}: `input_order` must hold each of 0, ..., {features - 1} once, got "
-            f"{input_order!r:.60}"
-        )
+        input_order = range(features)
+    elif not plain or type(input_order) is not tuple:
+        _check_input_order(input_order, features)
     first = weights[0][:, :features]
     pieces = [first.reshape(first.numel())]
     for weight, bias in zip(weights[1:], biases[1:], strict=True):
         pieces += [weight.reshape(weight.numel()), bias]
-    out: tuple[Tensor, Tensor] = _inverse(
-        z, _offset(z, weights[0], biases[0], context), torch.cat(pieces), hidden, flat,
-        list(input_order), scale_fn, bound, layout, order,
-    )  # fmt: skip
+    try:
+        out: tuple[Tensor, Tensor] = _inverse(
+            z, _offset(z, weights[0], biases[0], context), torch.cat(pieces),
+            [len(layer) for layer in degrees], list(chain.from_iterable(degrees)),
+            list(input_order), scale_fn, bound, layout, order,
+        )  # fmt: skip
+    except (TypeError, ValueError):
+        _check_degrees(degrees, features)  # the kernels' errors know them in one list
+        _check_input_order(input_order, features)
+        raise
     return out

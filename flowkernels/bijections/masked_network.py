@@ -153,8 +153,9 @@ class MaskedNetwork(nn.Module):
 
     def plain_layers(self) -> Layers:
         """The weights as they are trained, for an op that knows the masks, and the biases."""
-        layers: list[MaskedLinear] = list(self.layers)  # type: ignore[arg-type]
-        return [layer.weight for layer in layers], [layer.bias for layer in layers]
+        # nn.Module's attribute lookup would take longer than the op's checks.
+        own = [layer._parameters for layer in self.layers]
+        return [layer["weight"] for layer in own], [layer["bias"] for layer in own]  # type: ignore[misc]
 
     def _masks(self) -> list[Tensor]:
         """1 where a unit sees one of the layer before, from the first layer to the last."""

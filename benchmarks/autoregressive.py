@@ -1,0 +1,119 @@
+"""python -m benchmarks.autoregressive: masked autoregressive flows beside those of other libraries.
+
+5 layers with two hidden layers of 64, 1000 points of 16 and of 64 dimensions: sampling, the density
+of data, and a training step by maximum likelihood. Needs the extra `peers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from flowkernels.flows import Flow, maf
+
+from .interleaved import CLOCKS, Block
+from .steps import have, training_step
+
+LAYERS, HIDDEN, POINTS = 5, 64, 1000
+DIMS = (16, 64)
+BLOCK_SECONDS = 0.01  # some calls of ours for one of the slowest
+Call = Callable[[], object]
+# name: (module, its samples, its density of x)
+Model = tuple[nn.Module, Call, Callable[[Tensor], Tensor]]
+
+
+@torch.no_grad()
+def away_from_zero(module: nn.Module) -> nn.Module:
+    """Moves every parameter: new flows may be the identity."""
+    for parameter in module.parameters():
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    return module
+
+
+def ours(dim: int) -> Model:
+    """Layers without actnorm, as in the other libraries."""
+    flow = maf(dim, layers=LAYERS, hidden=(HIDDEN, HIDDEN), actnorm=False)
+    away_from_zero(flow)
+    assert isinstance(flow, Flow)
+    return flow, lambda: flow.sample(POINTS), flow.log_prob
+
+
+def of_nflows(dim: int) -> Model:
+    """nflows: its masked autoregressive flow, feed-forward, without batch normalisation."""
+    from nflows.flows.autoregressive import MaskedAutoregressiveFlow
+
+    peer = MaskedAutoregressiveFlow(
+        dim, HIDDEN, LAYERS, 2, use_residual_blocks=False, batch_norm_between_layers=False
+    )
+    return peer, lambda: peer.sample(POINTS), peer.log_prob
+
+
+def of_zuko(dim: int) -> Model:
+    """zuko: MAF."""
+    import zuko
+
+    peer = zuko.flows.MAF(dim, transforms=LAYERS, hidden_features=(HIDDEN, HIDDEN))
+    return peer, lambda: peer().sample((POINTS,)), lambda x: peer().log_prob(x)
+
+
+PEERS = {"nflows": of_nflows, "zuko": of_zuko}
+
+
+def without_gradients(call: Call) -> Call:
+    """A call under no_grad."""
+    return torch.no_grad()(call)
+
+
+def tasks(dim: int) -> Iterator[tuple[str, dict[str, Call]]]:
+    """What is timed, for every implementation."""
+    torch.manual_seed(0)
+    x = torch.randn(POINTS, dim)
+    models = {"flowkernels": ours(dim)}
+    models |= {name: make(dim) for name, make in PEERS.items() if have(name)}
+    yield "sample", {n: without_gradients(sample) for n, (_, sample, _) in models.items()}
+    yield (
+        "log_prob",
+        {n: without_gradients(lambda f=density: f(x)) for n, (_, _, density) in models.items()},
+    )
+    yield (
+        "training step",
+        {n: training_step(m, lambda f=f: -f(x).mean()) for n, (m, _, f) in models.items()},
+    )
+
+
+def rounds(blocks: dict[str, Block], given: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds of a call, in rounds that time a block of every implementation."""
+    clock = CLOCKS[given.clock]
+    seconds: dict[str, list[float]] = {name: [] for name in blocks}
+    for _ in range(given.rounds):
+        for name, block in blocks.items():
+            start = clock()
+            block()
+            seconds[name].append((clock() - start) / block.calls)
+    return seconds
+
+
+def main() -> None:
+    """Prints a line for each task."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    print(f"{given.threads} thread(s), {POINTS} points, milliseconds (times as long as ours)")
+    for dim in DIMS:
+        for task, calls in tasks(dim):
+            blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
+            median = {n: 1e3 * statistics.median(t) for n, t in rounds(blocks, given).items()}
+            own = median["flowkernels"]
+            shown = (f"{name} {each:.2f} ({each / own:.1f})" for name, each in median.items())
+            print(f"D = {dim}, {task}: " + ", ".join(shown))
+
+
+if __name__ == "__main__":
+    main()
