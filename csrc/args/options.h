@@ -29,4 +29,8 @@ FK_OPTION(Order, FK_ORDERS)
 #define FK_TRANSFORMS(X) X(first) X(second)
 FK_OPTION(Transform, FK_TRANSFORMS)
 
+// Whether log-dets are summed over each row or left for each element.
+#define FK_REDUCTIONS(X) X(row) X(none)
+FK_OPTION(Reduction, FK_REDUCTIONS)
+
 }  // namespace fk

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "../args/affine_coupling.h"
+#include "channels.h"
 #include "check.h"
 #include "option.h"
 
@@ -27,6 +28,10 @@ struct AffineCoupling {
 
 namespace coupling {
 
+using channels::loopable;
+using channels::merge;
+using channels::operand;
+using channels::shape_of_kept;
 using std::string_view;
 constexpr const char* op = AffineCoupling::name;
 
@@ -63,54 +68,7 @@ inline void check(const Tensor& x, const Tensor& params) {
                     x.sizes(), ", got ", params.sizes());
 }
 
-// ---- loop nests ---------------------------------------------------------------
-
-// Merges the dimensions (C, *S) of all operands where their strides allow it.
-inline CouplingShape merge(at::IntArrayRef sizes, std::initializer_list<CouplingOperand*> operands,
-                           std::initializer_list<at::IntArrayRef> strides) {
-  CouplingShape shape;
-  shape.rows = sizes[0];
-  // Views without elements may have strides of any kind.
-  if (c10::multiply_integers(sizes) == 0) {
-    shape.n[2] = c10::multiply_integers(sizes.slice(1));
-    return shape;
-  }
-  int64_t n[3] = {1, 1, 1};
-  int64_t merged[8][3] = {};
-  int last = -1;
-  for (size_t d = 1; d < sizes.size(); ++d) {
-    if (sizes[d] == 1) continue;
-    bool extends = last >= 0;
-    size_t k = 0;
-    for (auto s : strides) extends = extends && merged[k++][last] == s[d] * sizes[d];
-    if (!extends) ++last;
-    TORCH_INTERNAL_ASSERT(last < 3);
-    n[last] = extends ? n[last] * sizes[d] : sizes[d];
-    k = 0;
-    for (auto s : strides) merged[k++][last] = s[d];
-  }
-  const int shift = 2 - (last < 0 ? 0 : last);  // right-align: the longest run is innermost
-  size_t k = 0;
-  auto stride = strides.begin();
-  for (auto* o : operands) {
-    o->stride[0] = (*stride++)[0];
-    for (int d = 0; d <= last; ++d) o->stride[1 + d + shift] = merged[k][d];
-    if (last < 0) o->stride[3] = 1;
-    ++k;
-  }
-  for (int d = 0; d <= last; ++d) shape.n[d + shift] = n[d];
-  return shape;
-}
-
-inline CouplingOperand operand(const Tensor& t, int64_t channel) {
-  CouplingOperand o;
-  o.dtype = cpu_dtype(t.scalar_type());
-  o.base = static_cast<char*>(t.data_ptr()) + channel * t.stride(1) * t.element_size();
-  return o;
-}
-
-// At most three merged dimensions fit a kernel's loop nest; rarer layouts are copied.
-inline Tensor loopable(const Tensor& t) { return t.dim() <= 4 ? t : t.contiguous(); }
+// ---- operands ------------------------------------------------------------------
 
 // Shift and raw scale inside a tensor of the parameters' layout.
 struct ParamHalves {
@@ -144,14 +102,6 @@ inline AffineCouplingArgs arguments(const Tensor& x, const Options& o) {
   static_cast<CouplingOptions&>(a) = o;
   a.float64 = x.scalar_type() == at::kDouble;
   return a;
-}
-
-inline CouplingShape shape_of_kept(const Tensor& x, int64_t kept, CouplingOperand& from,
-                                   at::IntArrayRef from_strides, CouplingOperand& to,
-                                   at::IntArrayRef to_strides) {
-  auto sizes = x.sizes().vec();
-  sizes[1] = kept;
-  return merge(sizes, {&from, &to}, {from_strides, to_strides});
 }
 
 // ---- calls ---------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "../args/affine_coupling.h"
+#include "../args/rational_quadratic_spline.h"
 #include "../cpu/dispatch.h"
 #include "bessel_function.h"
 
@@ -55,6 +56,9 @@ pybind11::dict options() {
   all["layout"] = names<Layout>();
   all["order"] = names<Order>();
   all["transform"] = names<Transform>();
+  all["reduction"] = names<Reduction>();
+  all["boundary"] = names<SplineBoundary>();
+  all["convention"] = names<SplineConvention>();
   all["bessel"] = pybind11::tuple(pybind11::cast(bessel_names()));
   return all;
 }

@@ -108,67 +108,6 @@ TileFunctions<E> tile_functions(const AffineCouplingArgs& a) {
 
 constexpr int short_row = 128;  // elements of a row that shares its tile with others
 
-// ---- lines: one row's share, tile by tile ----------------------------------------
-
-// Calls body(row, i, j, first, n) for the tiles of a work item: the row's line (i, j),
-// n elements from `first` on.
-template <class Body>
-void for_tiles(const CouplingShape& shape, int64_t parts, int64_t item, Body body) {
-  const auto tile = [&](int64_t row, int64_t i, int64_t j, int64_t first) {
-    const int64_t left = shape.n[2] - first;
-    body(row, i, j, first, static_cast<int>(left < chunk_size ? left : chunk_size));
-  };
-  if (parts == 1) {
-    for (int64_t i = 0; i < shape.n[0]; ++i)
-      for (int64_t j = 0; j < shape.n[1]; ++j)
-        for (int64_t first = 0; first < shape.n[2]; first += chunk_size) tile(item, i, j, first);
-    return;
-  }
-  const int64_t row = item / parts, part = item % parts;
-  const int64_t tiles_a_line = (shape.n[2] + chunk_size - 1) / chunk_size;
-  const int64_t tiles = shape.n[0] * shape.n[1] * tiles_a_line;
-  for (int64_t k = tiles * part / parts; k < tiles * (part + 1) / parts; ++k) {
-    const int64_t line = k / tiles_a_line;
-    tile(row, line / shape.n[1], line % shape.n[1], (k % tiles_a_line) * chunk_size);
-  }
-}
-
-// Elements of type U of the channels that are only copied; both sides have one dtype.
-template <class U>
-void copy_kept_as(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
-  const CouplingShape& shape = a.kept;
-  const U* from = static_cast<const U*>(a.kept_x.base);
-  U* to = static_cast<U*>(a.kept_y.base);
-  const int64_t *in = a.kept_x.stride, *out = a.kept_y.stride;
-  const bool runs = in[3] == 1 && out[3] == 1;
-  if (runs && a.parts == 1 && shape.n[0] * shape.n[1] == 1 && shape.n[2] <= short_row) {
-    return copy_segments(from + begin * in[0], in[0], to + begin * out[0], out[0],
-                         static_cast<int>(shape.n[2]), end - begin);
-  }
-  for (int64_t item = begin; item < end; ++item)
-    for_tiles(shape, a.parts, item, [&](int64_t row, int64_t i, int64_t j, int64_t first, int n) {
-      const U* p = from + line_offset(a.kept_x, row, i, j) + first * in[3];
-      U* q = to + line_offset(a.kept_y, row, i, j) + first * out[3];
-      if (runs) {
-        memcpy(q, p, static_cast<size_t>(n) * sizeof(U));
-      } else {
-        for (int k = 0; k < n; ++k) q[k * out[3]] = p[k * in[3]];
-      }
-    });
-}
-
-void copy_kept(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
-  if (a.kept.n[0] * a.kept.n[1] * a.kept.n[2] == 0) return;
-  switch (size_of(a.kept_x.dtype)) {
-    case 2:
-      return copy_kept_as<uint16_t>(a, begin, end);
-    case 4:
-      return copy_kept_as<uint32_t>(a, begin, end);
-    default:
-      return copy_kept_as<uint64_t>(a, begin, end);
-  }
-}
-
 template <class E>
 void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   using T = compute_t<E>;
@@ -194,7 +133,7 @@ void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
               });
     put(sink(a.log_det), item, log_det);
   }
-  copy_kept(a, begin, end);
+  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
 }
 
 template <class E>
@@ -234,7 +173,7 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
           flush<E>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], n, gr);
         });
   }
-  copy_kept(a, begin, end);
+  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
 }
 
 // ---- short rows: many to a tile ---------------------------------------------------
@@ -271,7 +210,7 @@ void forward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t
     sum_segments(log_s, width, rows, log_det);
     flush<T>(sink(a.log_det), row, 1, rows, log_det);
   }
-  copy_kept(a, begin, end);
+  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
 }
 
 template <class E>
@@ -298,7 +237,7 @@ void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_
     grad_shift.written(row, rows);
     grad_raw.written(row, rows);
   }
-  copy_kept(a, begin, end);
+  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
 }
 
 template <class E>

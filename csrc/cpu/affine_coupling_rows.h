@@ -2,14 +2,10 @@
 #pragma once
 
 #include "../args/affine_coupling.h"
-#include "../engine/cpu/chunk.h"
+#include "../engine/cpu/channels.h"
 
 FK_BEGIN
 namespace loops {
-
-inline int64_t line_offset(const CouplingOperand& o, int64_t row, int64_t i, int64_t j) {
-  return row * o.stride[0] + i * o.stride[1] + j * o.stride[2];
-}
 
 // One operand, read or written a block of rows at a time, dense in between.
 template <class E>

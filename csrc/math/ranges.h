@@ -39,6 +39,9 @@
 //   coupling_sigmoid_shift: added to r by the sigmoid scales, as in Glow
 //   coupling_softplus_floor: added to the softplus scale, as in nflows
 //   coupling_softplus_ceiling: the largest softplus scale
+//   spline_lowest: logarithm of the smallest weight of a spline's bin, that of the largest being
+//     1
+//   spline_steepest: the largest derivative at a spline's knot
 #pragma once
 
 #include "simd.h"
@@ -79,6 +82,8 @@ struct Range<float> {
   static constexpr double coupling_sigmoid_shift = 2.0;
   static constexpr double coupling_softplus_floor = 0.001;
   static constexpr double coupling_softplus_ceiling = 3.0;
+  static constexpr double spline_lowest = -38.0;
+  static constexpr double spline_steepest = 1e+18;
 };
 template <>
 struct Range<double> {
@@ -112,6 +117,8 @@ struct Range<double> {
   static constexpr double coupling_sigmoid_shift = 2.0;
   static constexpr double coupling_softplus_floor = 0.001;
   static constexpr double coupling_softplus_ceiling = 3.0;
+  static constexpr double spline_lowest = -300.0;
+  static constexpr double spline_steepest = 1e+140;
 };
 
 FK_END

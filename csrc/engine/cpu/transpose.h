@@ -148,6 +148,17 @@ void load_rows(const T* from, int64_t row_stride, int rows, int width, Columns<T
     for (int i = 0; i < width; ++i) to[i][r] = from[r * row_stride + i];
 }
 template <class T>
+void store_rows_apart(const Columns<T> from, T* to, int64_t row_stride, int rows, int width) {
+  int r = 0;
+  if (width >= 4)
+    for (; r + 4 <= rows; r += 4)
+      for_fours(width, [=](int i) {
+        transpose4(from[i] + r, block_rows, to + r * row_stride + i, row_stride);
+      });
+  for (; r < rows; ++r)
+    for (int i = 0; i < width; ++i) to[r * row_stride + i] = from[i][r];
+}
+template <class T>
 void store_rows(const Columns<T> from, T* to, int rows, int width) {
   if (width == 1) return static_cast<void>(memcpy(to, from[0], rows * sizeof(T)));
   if (width == 2) return store_narrow<2>(from, to, rows);
@@ -157,13 +168,7 @@ void store_rows(const Columns<T> from, T* to, int rows, int width) {
   if (width == 6) return store_narrow<6>(from, to, rows);
   if (width == 7) return store_narrow<7>(from, to, rows);
 #endif
-  int r = 0;
-  if (width >= 4)
-    for (; r + 4 <= rows; r += 4)
-      for_fours(width,
-                [=](int i) { transpose4(from[i] + r, block_rows, to + r * width + i, width); });
-  for (; r < rows; ++r)
-    for (int i = 0; i < width; ++i) to[r * width + i] = from[i][r];
+  store_rows_apart<T>(from, to, width, rows, width);
 }
 
 }  // namespace columns
@@ -192,6 +197,18 @@ void store_columns(Sink s, int64_t offset, int rows, int width, const Columns<T>
   T dense[block_rows * widest_columns];
   columns::store_rows<T>(from, dense, rows, width);
   distribute(s, offset, 1, rows * width, dense);
+}
+// The same, written to rows of contiguous elements that begin `row_stride` apart.
+template <class T>
+void store_columns_apart(Sink s, int64_t offset, int64_t row_stride, int rows, int width,
+                         const Columns<T> from) {
+  if (s.dtype == dtype_of<T>)
+    return columns::store_rows_apart<T>(from, static_cast<T*>(s.base) + offset, row_stride, rows,
+                                        width);
+  T dense[block_rows * widest_columns];
+  columns::store_rows_apart<T>(from, dense, width, rows, width);
+  for (int r = 0; r < rows; ++r)
+    distribute(s, offset + r * row_stride, 1, width, dense + r * width);
 }
 
 }  // namespace loops

@@ -1,0 +1,57 @@
+// Arguments of the rational_quadratic_spline kernels.
+#pragma once
+
+#include "options.h"
+#include "rows.h"
+
+namespace fk {
+
+// What is beyond the ends of [-bound, bound], and so which derivatives the knots there have.
+#define FK_SPLINE_BOUNDARIES(X) X(linear) X(circular) X(none)
+FK_OPTION(SplineBoundary, FK_SPLINE_BOUNDARIES)
+
+// Whose reading of the raw parameters; normflows' is that of nflows.
+#define FK_SPLINE_CONVENTIONS(X) X(nflows) X(normflows) X(zuko)
+FK_OPTION(SplineConvention, FK_SPLINE_CONVENTIONS)
+
+// The most bins that kernels have room for.
+constexpr int largest_bins = 128;
+
+struct SplineOptions {
+  int bins = 8;
+  double bound = 3.0;
+  SplineBoundary boundary = SplineBoundary::linear;
+  SplineConvention convention = SplineConvention::nflows;
+  double min_width = 1e-3, min_height = 1e-3, min_derivative = 1e-3;
+  double scale = 1.0;  // of raw widths and heights
+  double clip = 0.0;   // zuko: raw widths and heights become r / (1 + |r clip|)
+  bool inverse = false;
+};
+
+// An operand whose elements are vectors: parameter m is m * part_stride further on.
+struct VectorOperand : RowOperand {
+  int64_t part_stride = 0;
+};
+
+// One pass forward: y and log_det from x and the raw parameters.  One pass backward: grad_x and
+// grad_params from these and the gradients of the outputs.  A row's elements are divided into
+// `parts`, so that few long rows use every core.
+struct RationalQuadraticSplineArgs : SplineOptions {
+  RowShape coupled;
+  RowShape kept;  // the channels that are only copied
+  int64_t parts = 1;
+  bool float64 = false;     // computes in float64, else in float32
+  bool sums_rows = true;    // one log-det a row and part, else one an element
+  RowOperand x;
+  VectorOperand params;
+  // forward
+  RowOperand y;
+  RowOperand log_det;  // (rows, parts), contiguous; or as the elements
+  RowOperand kept_x, kept_y;
+  // backward
+  RowOperand grad_y, grad_x;
+  VectorOperand grad_params;
+  RowOperand grad_log_det;  // stride[0] only, or as the elements
+};
+
+}  // namespace fk

@@ -1,0 +1,231 @@
+// rational_quadratic_spline: options, argument checks and the kernels' arguments, for every device.
+#pragma once
+
+#include <ATen/Functions.h>
+
+#include <cmath>
+#include <string_view>
+#include <tuple>
+
+#include "../args/rational_quadratic_spline.h"
+#include "../math/rational_quadratic_spline.h"
+#include "channels.h"
+#include "check.h"
+#include "option.h"
+
+namespace fk {
+namespace bindings {
+
+struct RationalQuadraticSpline {
+  static constexpr const char* name = "rational_quadratic_spline";
+  static constexpr const char* arguments =
+      "Tensor x, Tensor params, int bins, float bound, str boundary, float min_width, "
+      "float min_height, float min_derivative, str convention, float scale, bool inverse, "
+      "str transform, str reduction";
+  static constexpr const char* gradients = "Tensor grad_y, Tensor grad_log_det";
+  using Signature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, int64_t, double,
+                                               std::string_view, double, double, double,
+                                               std::string_view, double, bool, std::string_view,
+                                               std::string_view);
+};
+
+namespace spline {
+
+using channels::loopable;
+using channels::merge;
+using channels::operand;
+using std::string_view;
+constexpr const char* op = RationalQuadraticSpline::name;
+
+// ---- options -----------------------------------------------------------------
+
+struct Options : SplineOptions {
+  bool transform_first;
+  bool sums_rows;
+  int parts;  // parameters of an element
+};
+
+inline void check_smallest(const char* argument, double value, int64_t bins) {
+  TORCH_CHECK_VALUE(value >= 0 && value * static_cast<double>(bins) < 1, op, ": `", argument,
+                    "` must be a number from 0 to less than 1 / bins = ",
+                    1.0 / static_cast<double>(bins), ", got ", value);
+}
+
+// As the dispatcher's schema has them.
+inline Options parse(int64_t bins, double bound, string_view boundary, double min_width,
+                     double min_height, double min_derivative, string_view convention,
+                     double scale, bool inverse, string_view transform, string_view reduction) {
+  TORCH_CHECK_VALUE(bins >= 1 && bins <= largest_bins, op, ": `bins` must be from 1 to ",
+                    largest_bins, ", got ", bins);
+  check_positive(op, "bound", bound);
+  check_smallest("min_width", min_width, bins);
+  check_smallest("min_height", min_height, bins);
+  TORCH_CHECK_VALUE(min_derivative > 0 && min_derivative < 1, op,
+                    ": `min_derivative` must be a number between 0 and 1, got ", min_derivative);
+  check_positive(op, "scale", scale);
+  Options o;
+  o.bins = static_cast<int>(bins);
+  o.bound = bound;
+  o.boundary = parse_option<SplineBoundary>(op, "boundary", boundary);
+  o.convention = parse_option<SplineConvention>(op, "convention", convention);
+  o.min_width = min_width;
+  o.min_height = min_height;
+  o.min_derivative = min_derivative;
+  o.scale = scale;
+  if (o.convention == SplineConvention::zuko) o.clip = -2.0 / std::log(min_derivative);
+  o.inverse = inverse;
+  o.transform_first = parse_option<Transform>(op, "transform", transform) == Transform::first;
+  o.sums_rows = parse_option<Reduction>(op, "reduction", reduction) == Reduction::row;
+  o.parts = spline_parameters(o.boundary, o.bins);
+  return o;
+}
+
+inline void check(const Tensor& x, const Tensor& params, const Options& o) {
+  check_floating(op, "x", x);
+  check_floating(op, "params", params);
+  check_same_device(op, "params", params, "x", x);
+  TORCH_CHECK_TYPE(params.scalar_type() == x.scalar_type() ||
+                       (x.scalar_type() != at::kDouble && params.scalar_type() != at::kDouble),
+                   op, ": `params` must have the dtype of `x` (", x.scalar_type(),
+                   ") or both be of at most float32, got ", params.scalar_type());
+  TORCH_CHECK_VALUE(x.dim() >= 2, op, ": `x` must have shape (B, C, *S), got ", x.sizes());
+  TORCH_CHECK_VALUE(params.dim() == x.dim() && params.size(0) == x.size(0) &&
+                        params.sizes().slice(2) == x.sizes().slice(2) &&
+                        params.size(1) % o.parts == 0 && params.size(1) / o.parts <= x.size(1),
+                    op, ": `params` must have shape (B, ", o.parts,
+                    " C, *S) for `x` of shape (B, C, *S) = ", x.sizes(), ", got ", params.sizes());
+}
+
+// ---- operands ----------------------------------------------------------------
+
+using Strides = c10::SmallVector<int64_t, 6>;
+
+// The parameters of a channel lie together along dim 1.
+inline VectorOperand vectors(const Tensor& params, int parts, Strides& strides) {
+  VectorOperand o;
+  static_cast<RowOperand&>(o) = operand(params);
+  o.part_stride = params.stride(1);
+  strides.assign(params.strides().begin(), params.strides().end());
+  strides[1] *= parts;
+  return o;
+}
+
+// Which channels are transformed, and which are copied.
+struct Halves {
+  int64_t coupled, kept;  // numbers of channels
+  int64_t coupled_at, kept_at;
+};
+inline Halves halves(const Tensor& x, const Tensor& params, const Options& o) {
+  const int64_t coupled = params.size(1) / o.parts, kept = x.size(1) - coupled;
+  return {coupled, kept, o.transform_first ? 0 : kept, o.transform_first ? coupled : 0};
+}
+inline c10::SmallVector<int64_t, 6> coupled_sizes(const Tensor& x, int64_t coupled) {
+  c10::SmallVector<int64_t, 6> sizes(x.sizes().begin(), x.sizes().end());
+  sizes[1] = coupled;
+  return sizes;
+}
+
+inline RationalQuadraticSplineArgs arguments(const Tensor& x, const Options& o) {
+  RationalQuadraticSplineArgs a;
+  static_cast<SplineOptions&>(a) = o;
+  a.float64 = x.scalar_type() == at::kDouble;
+  a.sums_rows = o.sums_rows;
+  return a;
+}
+
+// ---- calls ---------------------------------------------------------------------
+
+// A kernel's arguments with the tensors they point into.  Where and in how many parts
+// it runs is the device's affair.
+struct Forward {
+  RationalQuadraticSplineArgs args;
+  Tensor y, log_det;
+  Tensor x, params;
+};
+
+// log_det has a number a row, or one for each transformed element.
+inline c10::SmallVector<int64_t, 6> log_det_sizes(const Tensor& x, const Tensor& params,
+                                                  const Options& o) {
+  if (o.sums_rows) return {x.size(0)};
+  return coupled_sizes(x, params.size(1) / o.parts);
+}
+
+inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o) {
+  check(x_, params_, o);
+  Forward call;
+  const Tensor& x = call.x = loopable(x_);
+  const Tensor& params = call.params = loopable(params_);
+  const Tensor& y = call.y = at::empty(x.sizes(), x.options());
+  const Tensor& log_det = call.log_det =
+      at::empty(log_det_sizes(x, params, o), x.options().dtype(wide(x.scalar_type())));
+
+  const Halves h = halves(x, params, o);
+  RationalQuadraticSplineArgs& a = call.args = arguments(x, o);
+  Strides strides;
+  a.x = operand(x, h.coupled_at);
+  a.y = operand(y, h.coupled_at);
+  a.params = vectors(params, o.parts, strides);
+  a.log_det = operand(log_det);
+  const auto sizes = coupled_sizes(x, h.coupled);
+  a.coupled = o.sums_rows
+                  ? merge(sizes, {&a.x, &a.y, &a.params}, {x.strides(), y.strides(), strides})
+                  : merge(sizes, {&a.x, &a.y, &a.params, &a.log_det},
+                          {x.strides(), y.strides(), strides, log_det.strides()});
+  a.kept_x = operand(x, h.kept_at);
+  a.kept_y = operand(y, h.kept_at);
+  a.kept =
+      channels::shape_of_kept(x, h.kept, a.kept_x, x.strides(), a.kept_y, y.strides());
+  return call;
+}
+
+struct Backward {
+  RationalQuadraticSplineArgs args;
+  Tensor grad_x, grad_params;
+  Tensor x, params, grad_y, grad_log_det;
+};
+
+inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det_, const Tensor& x_,
+                         const Tensor& params_, const Options& o) {
+  check(x_, params_, o);
+  check_gradient(op, "grad_y", grad_y_, x_.sizes(), x_.scalar_type(), x_);
+  check_gradient(op, "grad_log_det", grad_log_det_, log_det_sizes(x_, params_, o),
+                 wide(x_.scalar_type()), x_);
+  Backward call;
+  const Tensor& x = call.x = loopable(x_);
+  const Tensor& params = call.params = loopable(params_);
+  const Tensor& grad_y = call.grad_y = loopable(grad_y_);
+  const Tensor& grad_log_det = call.grad_log_det = loopable(grad_log_det_);
+  const Tensor& grad_x = call.grad_x = at::empty(x.sizes(), x.options());
+  const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
+
+  const Halves h = halves(x, params, o);
+  RationalQuadraticSplineArgs& a = call.args = arguments(x, o);
+  Strides strides, grad_strides;
+  a.x = operand(x, h.coupled_at);
+  a.grad_y = operand(grad_y, h.coupled_at);
+  a.grad_x = operand(grad_x, h.coupled_at);
+  a.params = vectors(params, o.parts, strides);
+  a.grad_params = vectors(grad_params, o.parts, grad_strides);
+  a.grad_log_det = operand(grad_log_det);
+  const auto sizes = coupled_sizes(x, h.coupled);
+  if (o.sums_rows) {
+    a.coupled =
+        merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params},
+              {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides});
+    a.grad_log_det.stride[0] = grad_log_det.stride(0);
+  } else {
+    a.coupled = merge(
+        sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params, &a.grad_log_det},
+        {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides,
+         grad_log_det.strides()});
+  }
+  a.kept_x = operand(grad_y, h.kept_at);
+  a.kept_y = operand(grad_x, h.kept_at);
+  a.kept = channels::shape_of_kept(x, h.kept, a.kept_x, grad_y.strides(), a.kept_y,
+                                   grad_x.strides());
+  return call;
+}
+
+}  // namespace spline
+}  // namespace bindings
+}  // namespace fk
