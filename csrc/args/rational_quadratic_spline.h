@@ -40,8 +40,8 @@ struct RationalQuadraticSplineArgs : SplineOptions {
   RowShape coupled;
   RowShape kept;  // the channels that are only copied
   int64_t parts = 1;
-  bool float64 = false;     // computes in float64, else in float32
-  bool sums_rows = true;    // one log-det a row and part, else one an element
+  bool float64 = false;   // computes in float64, else in float32
+  bool sums_rows = true;  // one log-det a row and part, else one an element
   RowOperand x;
   VectorOperand params;
   // forward

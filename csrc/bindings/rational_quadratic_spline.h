@@ -53,8 +53,8 @@ inline void check_smallest(const char* argument, double value, int64_t bins) {
 
 // As the dispatcher's schema has them.
 inline Options parse(int64_t bins, double bound, string_view boundary, double min_width,
-                     double min_height, double min_derivative, string_view convention,
-                     double scale, bool inverse, string_view transform, string_view reduction) {
+                     double min_height, double min_derivative, string_view convention, double scale,
+                     bool inverse, string_view transform, string_view reduction) {
   TORCH_CHECK_VALUE(bins >= 1 && bins <= largest_bins, op, ": `bins` must be from 1 to ",
                     largest_bins, ", got ", bins);
   check_positive(op, "bound", bound);
@@ -173,8 +173,7 @@ inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o
                           {x.strides(), y.strides(), strides, log_det.strides()});
   a.kept_x = operand(x, h.kept_at);
   a.kept_y = operand(y, h.kept_at);
-  a.kept =
-      channels::shape_of_kept(x, h.kept, a.kept_x, x.strides(), a.kept_y, y.strides());
+  a.kept = channels::shape_of_kept(x, h.kept, a.kept_x, x.strides(), a.kept_y, y.strides());
   return call;
 }
 
@@ -209,20 +208,19 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det_, con
   a.grad_log_det = operand(grad_log_det);
   const auto sizes = coupled_sizes(x, h.coupled);
   if (o.sums_rows) {
-    a.coupled =
-        merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params},
-              {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides});
+    a.coupled = merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params},
+                      {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides});
     a.grad_log_det.stride[0] = grad_log_det.stride(0);
   } else {
-    a.coupled = merge(
-        sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params, &a.grad_log_det},
-        {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides,
-         grad_log_det.strides()});
+    a.coupled =
+        merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params, &a.grad_log_det},
+              {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides,
+               grad_log_det.strides()});
   }
   a.kept_x = operand(grad_y, h.kept_at);
   a.kept_y = operand(grad_x, h.kept_at);
-  a.kept = channels::shape_of_kept(x, h.kept, a.kept_x, grad_y.strides(), a.kept_y,
-                                   grad_x.strides());
+  a.kept =
+      channels::shape_of_kept(x, h.kept, a.kept_x, grad_y.strides(), a.kept_y, grad_x.strides());
   return call;
 }
 

@@ -53,7 +53,7 @@ __attribute__((noinline)) void forward(const SplineArgs& a, int64_t begin, int64
     }
     for (int i = 0; i < n; i += lanes_v<V>) {
       spline_at<inverse>(at, constants, load<V>(x + i),
-                               [&](int m) FK_INLINE_LAMBDA { return load<V>(params[m] + i); });
+                         [&](int m) FK_INLINE_LAMBDA { return load<V>(params[m] + i); });
       store<V>(y + i, at.value.y);
       store<V>(log_det + i, at.value.log_det);
     }

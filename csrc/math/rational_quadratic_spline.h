@@ -93,21 +93,17 @@ struct Ends {
   V left, right;
 };
 
+// The raw derivatives of a bin's ends, found knot by knot: those of the first bin, then, at each
+// inner knot k that the position has reached, those of the bin after it.  Where an end has no raw
+// derivative, what is there is not used.
 template <class V, class T, int Fixed, class Raw>
-FK_HD Ends<V> raw_ends(const SplineConstants<T, Fixed>& c, V bin, const Raw& raw) {
-  const int first = first_free_knot(c.boundary), count = raw_derivatives(c.boundary, c.bins());
-  Ends<V> ends = {real<V>(0.0), real<V>(0.0)};
-  FK_UNROLL(Fixed)
-  for (int j = 0; j < count; ++j) {
-    const V knot(static_cast<T>(j + first)), value = raw(2 * c.bins() + j);
-    ends.left = select(bin == knot, value, ends.left);
-    ends.right = select(bin + real<V>(1.0) == knot, value, ends.right);
-  }
-  if (c.boundary == SplineBoundary::circular) {
-    const V last(static_cast<T>(c.bins() - 1));
-    ends.right = select(bin == last, raw(2 * c.bins()), ends.right);
-  }
-  return ends;
+FK_HD void raw_ends_at(const SplineConstants<T, Fixed>& c, int k, mask_t<V> reached, const Raw& raw,
+                       Ends<V>& ends) {
+  const int count = raw_derivatives(c.boundary, c.bins());
+  const int at = k - first_free_knot(c.boundary);
+  const int right = at + 1 < count ? at + 1 : c.boundary == SplineBoundary::circular ? 0 : at;
+  if (at >= 0) ends.left = select(reached, raw(2 * c.bins() + at), ends.left);
+  if (right >= 0) ends.right = select(reached, raw(2 * c.bins() + right), ends.right);
 }
 template <class V, class T, int Fixed>
 FK_HD Ends<V> end_derivatives(const SplineConstants<T, Fixed>& c, V bin, const Ends<V>& raw) {
@@ -128,8 +124,8 @@ FK_HD void store_end_gradients(const SplineConstants<T, Fixed>& c, V bin, const 
   FK_UNROLL(Fixed)
   for (int j = 0; j < count; ++j) {
     const V knot(static_cast<T>(j + first));
-    V sum = select(bin == knot, grad.left, zero) +
-            select(bin + real<V>(1.0) == knot, grad.right, zero);
+    V sum =
+        select(bin == knot, grad.left, zero) + select(bin + real<V>(1.0) == knot, grad.right, zero);
     if (j == 0 && c.boundary == SplineBoundary::circular)
       sum += select(bin == last, grad.right, zero);
     store(2 * c.bins() + j, sum);
@@ -193,7 +189,8 @@ struct SplineAt {
 };
 
 template <bool inverse, class V, class Array, class T, int Fixed, class Raw>
-FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c, V x, const Raw& raw) {
+FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c, V x,
+                     const Raw& raw) {
   const V bound(c.bound);
   // 0 takes the place of points outside, so that all arithmetic stays in range.
   const mask_t<V> inside = abs(x) <= bound;
@@ -202,23 +199,27 @@ FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c,
   auto& other = inverse ? at.widths : at.heights;
   weigh_bins(at.widths, c.widths, 0, raw);
   weigh_bins(at.heights, c.heights, c.bins(), raw);
-  const InBin<V> in = find_bin(searched, c.widths, bin_position(searched, c.widths, point));
-  const Bin<V> across = bin_at(other, c.widths, in.number);
-  at.number = in.number;
-  at.width = inverse ? across.width : in.width;
-  at.height = inverse ? in.width : across.width;
-  at.raw = raw_ends(c, in.number, raw);
-  at.derivatives = end_derivatives(c, in.number, at.raw);
+  at.raw = {real<V>(0.0), real<V>(0.0)};
+  raw_ends_at(c, 0, point == point, raw, at.raw);
+  const FoundBins<V> found = find_bins(
+      searched, other, c.widths, bin_position(searched, c.widths, point),
+      [&](int k, mask_t<V> reached) FK_INLINE_LAMBDA { raw_ends_at(c, k, reached, raw, at.raw); });
+  at.number = found.number;
+  at.width = inverse ? found.other_width : found.width;
+  at.height = inverse ? found.width : found.other_width;
+  at.derivatives = end_derivatives(c, found.number, at.raw);
   const V slope = (at.height / at.width) * (value(at.widths.total) / value(at.heights.total));
+  V u = found.u, v = found.v;
   if constexpr (inverse) {
-    const Ends<V> root = spline_root(slope, at.derivatives, in.u, in.v);
-    at.curve = spline_curve(slope, at.derivatives, root.left, root.right);
-    at.value = {bin_point(at.widths, c.widths, across, root.left), -spline_log_slope(at.curve)};
-  } else {
-    at.curve = spline_curve(slope, at.derivatives, in.u, in.v);
-    at.value = {bin_point(at.heights, c.heights, across, at.curve.fraction),
-                spline_log_slope(at.curve)};
+    const Ends<V> root = spline_root(slope, at.derivatives, u, v);
+    u = root.left;
+    v = root.right;
   }
+  at.curve = spline_curve(slope, at.derivatives, u, v);
+  const V log_slope = spline_log_slope(at.curve);
+  at.value.y = bin_point(other, c.widths, found.other_start, found.other_width,
+                         inverse ? u : at.curve.fraction);
+  at.value.log_det = inverse ? -log_slope : log_slope;
   // The identity; NaN stays NaN in both.
   at.value.y = select(inside, at.value.y, x);
   at.value.log_det = select(inside, at.value.log_det, x - select(isnan(x), real<V>(0.0), x));
@@ -290,10 +291,9 @@ FK_HD V spline_pullback(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>&
   const V grad_height = grad_y * curve.fraction + g.slope / width;
   store_bin_gradients(at.widths, c.widths, at.number, -grad_u, grad_width, 0, raw, store);
   store_bin_gradients(at.heights, c.heights, at.number, grad_y, grad_height, c.bins(), raw, store);
-  Ends<V> ends = {g.derivatives.left * knot_derivative_slope(at.raw.left,
-                                                                   at.derivatives.left, c),
-                  g.derivatives.right * knot_derivative_slope(at.raw.right,
-                                                                    at.derivatives.right, c)};
+  Ends<V> ends = {
+      g.derivatives.left * knot_derivative_slope(at.raw.left, at.derivatives.left, c),
+      g.derivatives.right * knot_derivative_slope(at.raw.right, at.derivatives.right, c)};
   store_end_gradients(c, at.number, ends, store);
   return select(inside, grad_x, outside_grad);
 }

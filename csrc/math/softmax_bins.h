@@ -111,13 +111,12 @@ FK_HD Parts<V> grid_exp(V x, V shift) {
     // x - n log 2 = r + r_low; the first difference is exact.
     const V exact = fma(n, real<V>(-0.693359375), x), rest = n * real<V>(2.12194440e-4);
     const V r = exact + rest, r_low = rest - (r - exact);
-    // e^r = first + second.
-    const V first = one + r;
-    const V second = (r - (first - one)) + fma(r * r, exp_polynomial(r), r_low);
-    const V power = power_of_two(n - shift);
-    const V a = first * power, b = second * power;
-    const V high = on_grid(a + b);
-    return {high, (a - high) + b};
+    // e^r - 1 = p + r_low, and 1 + p in two parts.
+    const V p = fma(r * r, exp_polynomial(r), r), first = one + p;
+    const V second = (p - (first - one)) + r_low;
+    const V power = power_of_two(n - shift), a = first * power;
+    const V high = on_grid(a);
+    return {high, fma(second, power, a - high)};
   }
 }
 
@@ -142,14 +141,19 @@ FK_HD void weigh_bins(BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& 
     top = max(top, r);
   }
   // Multiples of log 2 are subtracted exactly from numbers that are not huge.
-  const V away = select(abs(top) > real<V>(1000.0), top, real<V>(0.0));
-  top = top - away;
+  const mask_t<V> huge = abs(top) > real<V>(1000.0);
+  if (any(huge)) {
+    const V away = select(huge, top, real<V>(0.0));
+    FK_UNROLL(Fixed)
+    for (int i = 0; i < c.count(); ++i) bins.high[i] = bins.high[i] - away;
+    top = top - away;
+  }
   const V lowest = top + real<V>(Range<T>::spline_lowest);
   const V shift = rint(top * real<V>(1.4426950408889634074));
   bins.sum = {real<V>(0.0), real<V>(0.0)};
   FK_UNROLL(Fixed)
   for (int i = 0; i < c.count(); ++i) {
-    const Parts<V> e = grid_exp(max(bins.high[i] - away, lowest), shift);
+    const Parts<V> e = grid_exp(max(bins.high[i], lowest), shift);
     bins.high[i] = e.high;
     bins.sum.high += e.high;
     if constexpr (is_single<V>) {
@@ -168,8 +172,7 @@ FK_HD void weigh_bins(BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& 
 // The width of bin i in parts, and its weight.
 template <class V, class Array>
 FK_HD Parts<V> bin_width(const BinWeights<V, Array>& bins, int i) {
-  if constexpr (is_single<V>)
-    return {bins.high[i] + bins.floor.high, bins.low[i] + bins.floor.low};
+  if constexpr (is_single<V>) return {bins.high[i] + bins.floor.high, bins.low[i] + bins.floor.low};
   if constexpr (!is_single<V>) return {bins.high[i] + bins.floor.high, real<V>(0.0)};
 }
 template <class V, class Array>
@@ -180,16 +183,10 @@ FK_HD V bin_weight(const BinWeights<V, Array>& bins, int i) {
 
 // ---- bins and positions ---------------------------------------------------------------
 
-// A bin, in the units of `total`.
-template <class V>
-struct Bin {
-  V number, width;
-  Parts<V> start;
-};
-
 // x in [-B, B], in the units of `total`: (x + B) / (2 B) total.
 template <class V, class Array, class T, int Fixed>
-FK_HD Parts<V> bin_position(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c, V x) {
+FK_HD Parts<V> bin_position(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c,
+                            V x) {
   const V half = real<V>(0.5);
   if constexpr (!is_single<V>)
     return {bins.total.high * fma(x, V(c.inverse_high), half), real<V>(0.0)};
@@ -206,57 +203,55 @@ FK_HD Parts<V> bin_position(const BinWeights<V, Array>& bins, const BinConstants
   }
 }
 
-// A position in a bin: its distances from both ends, divided by the width.
+// The bin of a position along one axis, and that of the same number along the other; in the units
+// of each axis's `total`.
 template <class V>
-struct InBin {
-  V number, width, u, v;
+struct FoundBins {
+  V number;
+  V u, v;         // the position's distances from both ends of its bin, divided by the width
+  V width;        // of its bin
+  V other_width;  // of the other bin
+  Parts<V> other_start;
 };
 
-// The last bin that begins at or before a position, and the position in it.
-template <class V, class Array, class T, int Fixed>
-FK_HD InBin<V> find_bin(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c,
-                        const Parts<V>& position) {
+// The last bin that begins at or before a position.  Calls at_knot(k, reached) for the inner knots
+// k = 1 ... K - 1.
+template <class V, class Array, class T, int Fixed, class AtKnot>
+FK_HD FoundBins<V> find_bins(const BinWeights<V, Array>& bins, const BinWeights<V, Array>& others,
+                             const BinConstants<T, Fixed>& c, const Parts<V>& position,
+                             const AtKnot& at_knot) {
   const V zero = real<V>(0.0);
-  Parts<V> rest = position, width = bin_width(bins, 0);
-  V number = zero, distance = value(rest), chosen = value(width);
+  Parts<V> rest = position, width = bin_width(bins, 0), other = bin_width(others, 0);
+  V distance = value(rest);
+  FoundBins<V> found = {zero, zero, zero, value(width), value(other), {zero, zero}};
   FK_UNROLL(Fixed)
-  for (int i = 1; i < c.count(); ++i) {
+  for (int k = 1; k < c.count(); ++k) {
     rest = {rest.high - width.high, rest.low - width.low};
-    width = bin_width(bins, i);
+    width = bin_width(bins, k);
     const V left = value(rest);
-    const mask_t<V> reached = left >= real<V>(0.0);
+    const mask_t<V> reached = left >= zero;
     distance = select(reached, left, distance);
-    number = select(reached, V(static_cast<T>(i)), number);
-    chosen = select(reached, value(width), chosen);
+    found.number = select(reached, V(static_cast<T>(k)), found.number);
+    found.width = select(reached, value(width), found.width);
+    found.other_start.high += select(reached, other.high, zero);
+    if constexpr (is_single<V>) found.other_start.low += select(reached, other.low, zero);
+    other = bin_width(others, k);
+    found.other_width = select(reached, value(other), found.other_width);
+    at_knot(k, reached);
   }
-  const V inverse = real<V>(1.0) / chosen;
-  return {number, chosen, max(distance, zero) * inverse, max(chosen - distance, zero) * inverse};
-}
-
-// Bin number `number`.
-template <class V, class Array, class T, int Fixed>
-FK_HD Bin<V> bin_at(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c, V number) {
-  const V zero = real<V>(0.0);
-  Parts<V> width = bin_width(bins, 0);
-  Bin<V> bin = {number, value(width), {zero, zero}};
-  FK_UNROLL(Fixed)
-  for (int i = 1; i < c.count(); ++i) {
-    const mask_t<V> reached = number >= V(static_cast<T>(i));
-    bin.start.high += select(reached, width.high, zero);
-    bin.start.low += select(reached, width.low, zero);
-    width = bin_width(bins, i);
-    bin.width = select(reached, value(width), bin.width);
-  }
-  return bin;
+  const V inverse = real<V>(1.0) / found.width;
+  found.u = max(distance, zero) * inverse;
+  found.v = max(found.width - distance, zero) * inverse;
+  return found;
 }
 
 // What lies a fraction of the bin's width beyond its beginning, in [-B, B].
 template <class V, class Array, class T, int Fixed>
-FK_HD V bin_point(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c, const Bin<V>& bin,
-                  V fraction) {
+FK_HD V bin_point(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c,
+                  const Parts<V>& start, V width, V fraction) {
   const V two = real<V>(2.0), bound(c.bound);
-  const V beyond = fma(two * bin.width, fraction, fma(two, bin.start.low, -bins.total.low));
-  const V centred = fma(two, bin.start.high, -bins.total.high) + beyond;
+  const V beyond = fma(two * width, fraction, fma(two, start.low, -bins.total.low));
+  const V centred = fma(two, start.high, -bins.total.high) + beyond;
   return clamp(bound * (centred / value(bins.total)), -bound, bound);
 }
 
@@ -264,7 +259,8 @@ FK_HD V bin_point(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>
 
 // Stores the gradients of the raw parameters from those of where the bin begins and of its width,
 // both in units of x: with p the softmax and P_k the sum of the p_i before bin k,
-// d x_k / d r_i = 2 B (1 - m K) p_i ([i < k] - P_k),  d w_k / d r_i = 2 B (1 - m K) p_i ([i = k] - p_k).
+// d x_k / d r_i = 2 B (1 - m K) p_i ([i < k] - P_k),  d w_k / d r_i = 2 B (1 - m K) p_i ([i = k] -
+// p_k).
 template <class V, class Array, class T, int Fixed, class Raw, class Store>
 FK_HD void store_bin_gradients(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c,
                                V number, V grad_start, V grad_width, int first, const Raw& raw,

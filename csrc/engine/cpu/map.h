@@ -69,6 +69,13 @@ void write_elements(const ElementOrder& order, const RowOperand& o, int64_t firs
 
 // ---- vectors of parameters ---------------------------------------------------------------
 
+// Asks for `bytes` bytes from `from` on: the next block's, while this one is computed.
+template <bool for_writing>
+FK_HD void prefetch(const void* from, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += static_cast<int64_t>(line_bytes))
+    __builtin_prefetch(static_cast<const char*>(from) + at, for_writing, 3);
+}
+
 // From column `at` on.
 template <class T>
 Columns<T> columns_from(Columns<T> c, int at) {
@@ -81,6 +88,10 @@ void read_vectors(const ElementOrder& order, const Operand& o, int parts, int64_
                   Columns<T> to) {
   order.for_runs(o, first, n, [&](int64_t offset, int at, int count) {
     if (o.part_stride == 1) {
+      const int64_t bytes = count * o.stride[3] * static_cast<int64_t>(size_of(o.dtype));
+      prefetch<false>(static_cast<const char*>(o.base) +
+                          offset * static_cast<int64_t>(size_of(o.dtype)) + bytes,
+                      bytes);
       for (int m = 0; m < parts; m += slab)
         load_columns<T>(source(o), offset + m, o.stride[3], 1, count,
                         parts - m < slab ? parts - m : slab, columns_from<T>(to + m, at));
@@ -95,6 +106,10 @@ void write_vectors(const ElementOrder& order, const Operand& o, int parts, int64
                    const Columns<T> from) {
   order.for_runs(o, first, n, [&](int64_t offset, int at, int count) {
     if (o.part_stride == 1) {
+      const int64_t bytes = count * o.stride[3] * static_cast<int64_t>(size_of(o.dtype));
+      prefetch<true>(static_cast<const char*>(o.base) +
+                         offset * static_cast<int64_t>(size_of(o.dtype)) + bytes,
+                     bytes);
       for (int m = 0; m < parts; m += slab)
         store_columns_apart<T>(sink(o), offset + m, o.stride[3], count,
                                parts - m < slab ? parts - m : slab, columns_from<T>(from + m, at));
@@ -127,7 +142,8 @@ class ColumnBuffer {
 // The elements of work items [begin, end) of rows * parts, and the sums over each item.
 class ItemElements {
  public:
-  ItemElements(const ElementOrder& order, int64_t parts) : row_(order.row_elements()), parts_(parts) {}
+  ItemElements(const ElementOrder& order, int64_t parts)
+      : row_(order.row_elements()), parts_(parts) {}
 
   int64_t begin_of(int64_t item) const {
     return item / parts_ * row_ + row_ * (item % parts_) / parts_;

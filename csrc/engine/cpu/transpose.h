@@ -60,6 +60,82 @@ FK_HD void transpose4(const T* from, int64_t from_stride, T* to, int64_t to_stri
   store4<T>(to + 3 * to_stride, FK_SHUFFLE(AB, CD, 2, 3, 6, 7));
 }
 
+// As many rows of four floats as a vector has lanes, and back.  A vector collects every fourth
+// row's pieces, or every second's; then each 128 bits of four vectors are transposed.
+#if defined(__AVX512F__) || defined(__AVX2__)
+#define FK_TRANSPOSES_VECTORS 1
+#if defined(__AVX512F__)
+using Pieces = __m512;
+#define FK_PIECES(op, kind, a, b) _mm512_##op##_##kind(a, b)
+FK_HD Pieces pieces(const float* from, int64_t stride) {
+  Pieces v = _mm512_castps128_ps512(_mm_loadu_ps(from));
+  v = _mm512_insertf32x4(v, _mm_loadu_ps(from + 4 * stride), 1);
+  v = _mm512_insertf32x4(v, _mm_loadu_ps(from + 8 * stride), 2);
+  return _mm512_insertf32x4(v, _mm_loadu_ps(from + 12 * stride), 3);
+}
+FK_HD void store_pieces(Pieces v, float* to, int64_t stride) {
+  _mm_storeu_ps(to, _mm512_castps512_ps128(v));
+  _mm_storeu_ps(to + 4 * stride, _mm512_extractf32x4_ps(v, 1));
+  _mm_storeu_ps(to + 8 * stride, _mm512_extractf32x4_ps(v, 2));
+  _mm_storeu_ps(to + 12 * stride, _mm512_extractf32x4_ps(v, 3));
+}
+FK_HD Pieces as_floats(__m512d v) { return _mm512_castpd_ps(v); }
+FK_HD __m512d as_pairs(Pieces v) { return _mm512_castps_pd(v); }
+#else
+using Pieces = __m256;
+#define FK_PIECES(op, kind, a, b) _mm256_##op##_##kind(a, b)
+FK_HD Pieces pieces(const float* from, int64_t stride) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(from)),
+                              _mm_loadu_ps(from + 4 * stride), 1);
+}
+FK_HD void store_pieces(Pieces v, float* to, int64_t stride) {
+  _mm_storeu_ps(to, _mm256_castps256_ps128(v));
+  _mm_storeu_ps(to + 4 * stride, _mm256_extractf128_ps(v, 1));
+}
+FK_HD Pieces as_floats(__m256d v) { return _mm256_castpd_ps(v); }
+FK_HD __m256d as_pairs(Pieces v) { return _mm256_castps_pd(v); }
+#endif
+
+// In each 128 bits, the j-th elements of a, b, c, d become the j-th vector.
+FK_HD void transpose_pieces(Pieces& a, Pieces& b, Pieces& c, Pieces& d) {
+  const auto ab = as_pairs(FK_PIECES(unpacklo, ps, a, b));
+  const auto AB = as_pairs(FK_PIECES(unpackhi, ps, a, b));
+  const auto cd = as_pairs(FK_PIECES(unpacklo, ps, c, d));
+  const auto CD = as_pairs(FK_PIECES(unpackhi, ps, c, d));
+  a = as_floats(FK_PIECES(unpacklo, pd, ab, cd));
+  b = as_floats(FK_PIECES(unpackhi, pd, ab, cd));
+  c = as_floats(FK_PIECES(unpacklo, pd, AB, CD));
+  d = as_floats(FK_PIECES(unpackhi, pd, AB, CD));
+}
+constexpr int vector_rows = sizeof(Pieces) / sizeof(float);
+
+FK_HD void four_to_columns(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  Pieces a = pieces(from, from_stride), b = pieces(from + from_stride, from_stride);
+  Pieces c = pieces(from + 2 * from_stride, from_stride);
+  Pieces d = pieces(from + 3 * from_stride, from_stride);
+  transpose_pieces(a, b, c, d);
+  memcpy(to, &a, sizeof(a));
+  memcpy(to + to_stride, &b, sizeof(b));
+  memcpy(to + 2 * to_stride, &c, sizeof(c));
+  memcpy(to + 3 * to_stride, &d, sizeof(d));
+}
+FK_HD void four_to_rows(const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  Pieces a, b, c, d;
+  memcpy(&a, from, sizeof(a));
+  memcpy(&b, from + from_stride, sizeof(b));
+  memcpy(&c, from + 2 * from_stride, sizeof(c));
+  memcpy(&d, from + 3 * from_stride, sizeof(d));
+  transpose_pieces(a, b, c, d);
+  store_pieces(a, to, to_stride);
+  store_pieces(b, to + to_stride, to_stride);
+  store_pieces(c, to + 2 * to_stride, to_stride);
+  store_pieces(d, to + 3 * to_stride, to_stride);
+}
+#undef FK_PIECES
+#else
+#define FK_TRANSPOSES_VECTORS 0
+#endif
+
 // Calls body(i) for groups of four columns that cover `width` >= 4 of them; the last
 // group may overlap the one before.
 template <class Body>
@@ -139,6 +215,14 @@ void load_rows(const T* from, int64_t row_stride, int rows, int width, Columns<T
   if (dense && width == 7) return load_narrow<7>(from, to, rows);
 #endif
   int r = 0;
+#if FK_TRANSPOSES_VECTORS
+  if constexpr (sizeof(T) == 4)
+    if (width >= 4)
+      for (; r + vector_rows <= rows; r += vector_rows)
+        for_fours(width, [=](int i) {
+          four_to_columns(from + r * row_stride + i, row_stride, to[i] + r, block_rows);
+        });
+#endif
   if (width >= 4)
     for (; r + 4 <= rows; r += 4)
       for_fours(width, [=](int i) {
@@ -150,6 +234,14 @@ void load_rows(const T* from, int64_t row_stride, int rows, int width, Columns<T
 template <class T>
 void store_rows_apart(const Columns<T> from, T* to, int64_t row_stride, int rows, int width) {
   int r = 0;
+#if FK_TRANSPOSES_VECTORS
+  if constexpr (sizeof(T) == 4)
+    if (width >= 4)
+      for (; r + vector_rows <= rows; r += vector_rows)
+        for_fours(width, [=](int i) {
+          four_to_rows(from[i] + r, block_rows, to + r * row_stride + i, row_stride);
+        });
+#endif
   if (width >= 4)
     for (; r + 4 <= rows; r += 4)
       for_fours(width, [=](int i) {
