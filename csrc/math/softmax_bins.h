@@ -196,7 +196,7 @@ FK_HD Parts<V> bin_position(const BinWeights<V, Array>& bins, const BinConstants
     const Parts<V> p = {x_high * V(c.inverse_high),
                         fma(x - x_high, V(c.inverse_high), x * V(c.inverse_low))};
     Parts<V> t = product(bins.total.high, p.high);
-    t.low += fma(bins.total.high, p.low, bins.total.low * (half + p.high));
+    t.low += fma(bins.total.high, p.low, bins.total.low * (half + value(p)));
     const V middle = half * bins.total.high;
     const V high = on_grid(middle + t.high);
     return {high, ((middle - high) + t.high) + t.low};
@@ -239,9 +239,8 @@ FK_HD FoundBins<V> find_bins(const BinWeights<V, Array>& bins, const BinWeights<
     found.other_width = select(reached, value(other), found.other_width);
     at_knot(k, reached);
   }
-  const V inverse = real<V>(1.0) / found.width;
-  found.u = max(distance, zero) * inverse;
-  found.v = max(found.width - distance, zero) * inverse;
+  found.u = max(distance, zero) / found.width;
+  found.v = max(found.width - distance, zero) / found.width;
   return found;
 }
 
@@ -249,10 +248,19 @@ FK_HD FoundBins<V> find_bins(const BinWeights<V, Array>& bins, const BinWeights<
 template <class V, class Array, class T, int Fixed>
 FK_HD V bin_point(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c,
                   const Parts<V>& start, V width, V fraction) {
-  const V two = real<V>(2.0), bound(c.bound);
+  // B (2 (start + width fraction) - total) / total, and what the quotient lost.
+  const V two = real<V>(2.0), bound(c.bound), inverse = real<V>(1.0) / value(bins.total);
   const V beyond = fma(two * width, fraction, fma(two, start.low, -bins.total.low));
-  const V centred = fma(two, start.high, -bins.total.high) + beyond;
-  return clamp(bound * (centred / value(bins.total)), -bound, bound);
+  const V knot = fma(two, start.high, -bins.total.high), centred = knot + beyond;
+  V quotient = centred * inverse, correction = real<V>(0.0);
+  if constexpr (is_single<V>) {
+    const V added = centred - knot;
+    const V lost = (knot - (centred - added)) + (beyond - added);
+    const Parts<V> back = product(quotient, bins.total.high);
+    correction = ((centred - back.high) - back.low) + (lost - quotient * bins.total.low);
+    correction = bound * (correction * inverse);
+  }
+  return clamp(fma(bound, quotient, correction), -bound, bound);
 }
 
 // ---- gradients -------------------------------------------------------------------------
