@@ -222,7 +222,7 @@ FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c,
   at.value.log_det = inverse ? -log_slope : log_slope;
   // The identity; NaN stays NaN in both.
   at.value.y = select(inside, at.value.y, x);
-  at.value.log_det = select(inside, at.value.log_det, x - select(isnan(x), real<V>(0.0), x));
+  at.value.log_det = select(inside, at.value.log_det, select(isnan(x), x, real<V>(0.0)));
 }
 
 // ---- the pullback ----------------------------------------------------------------------
