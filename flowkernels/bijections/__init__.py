@@ -11,7 +11,7 @@ from .conditioners import (
     mlp_conditioner,
 )
 from .conv1x1 import ActNormConv1x1, InvertibleConv1x1
-from .coupling import AffineCoupling
+from .coupling import AffineCoupling, Coupling
 from .glow import GlowStep, GlowSteps
 from .lu_linear import LULinear
 from .masked_network import MaskedLinear, MaskedNetwork
@@ -19,6 +19,7 @@ from .preprocessing import Dequantize, Logit, Standardize
 from .reshape import Flip, Multiscale, Permutation, Squeeze
 from .simplex import AdditiveLogRatio, SimplexBijection, StickBreaking
 from .sphere import ScaledStereographic
+from .spline_coupling import SplineCoupling, start_as_identity
 
 __all__ = [
     "ActNorm",
@@ -30,6 +31,7 @@ __all__ = [
     "Compose",
     "ContextConv2d",
     "ConvNetwork",
+    "Coupling",
     "Dequantize",
     "Flip",
     "GlowStep",
@@ -45,9 +47,11 @@ __all__ = [
     "ReluNetwork",
     "ScaledStereographic",
     "SimplexBijection",
+    "SplineCoupling",
     "Squeeze",
     "Standardize",
     "StickBreaking",
     "conv_conditioner",
     "mlp_conditioner",
+    "start_as_identity",
 ]

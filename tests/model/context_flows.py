@@ -22,7 +22,7 @@ from flowkernels.bijections import (
     conv_conditioner,
 )
 from flowkernels.bijections.base import constant_log_det
-from flowkernels.flows import Flow, glow, maf, realnvp
+from flowkernels.flows import Flow, glow, maf, nsf, realnvp
 
 FEATURES = 3
 
@@ -86,6 +86,7 @@ FLOWS = {
         ),
         (2, 4, 4),
     ),
+    "nsf": (lambda: nsf(5, layers=3, hidden=(6, 7), bins=4, context=FEATURES), (5,)),
     "base": (
         lambda: realnvp(
             4, layers=2, hidden=6, context=FEATURES,

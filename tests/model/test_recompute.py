@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flowkernels.bases import make_base
 from flowkernels.bijections import AffineCoupling, Compose, mlp_conditioner
-from flowkernels.flows import Flow, glow, realnvp
+from flowkernels.flows import Flow, glow, nsf, realnvp
 from flowkernels.ops.affine_coupling import Transform
 
 
@@ -27,6 +27,10 @@ def vectors() -> tuple[Flow, Tensor]:
     return realnvp(6, layers=8, hidden=16), torch.randn(64, 6)
 
 
+def splines() -> tuple[Flow, Tensor]:
+    return nsf(6, layers=4, hidden=16), torch.randn(64, 6)
+
+
 def with_dropout() -> tuple[Flow, Tensor]:
     def layer(transform: Transform) -> AffineCoupling:
         network = nn.Sequential(nn.Dropout(0.3), *mlp_conditioner(3, 6, (16,)))
@@ -37,7 +41,7 @@ def with_dropout() -> tuple[Flow, Tensor]:
     )
 
 
-CASES: list[Callable[[], tuple[Flow, Tensor]]] = [images, vectors, with_dropout]
+CASES: list[Callable[[], tuple[Flow, Tensor]]] = [images, vectors, splines, with_dropout]
 each_case = pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
 
 
@@ -84,7 +88,8 @@ def test_recomputation_restores_autocast(make: Callable[[], tuple[Flow, Tensor]]
     got = gradients(flow, x, autocast=True)
     # bfloat16 networks: a last-bit change of an input can change a bfloat16 rounding
     assert_same(got[:1], want[:1], 1e-5)
-    assert_same(got, want, 2e-2)
+    # and moves the knots of a spline, which moves gradients further
+    assert_same(got, want, 4e-2 if make is splines else 2e-2)
     assert any(
         (a - b).norm() > 1e-4 * b.norm() for a, b in zip(got, gradients(flow, x), strict=True)
     )

@@ -33,6 +33,7 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     flows.realnvp: {"dim": lambda: 4},
     flows.glow: {"event_shape": lambda: (1, 8, 8), "steps": lambda: 1, "hidden": lambda: 8},
     flows.maf: {"dim": lambda: 4},
+    flows.nsf: {"dim": lambda: 4},
     flows.Flow: {"bijection": Flip, "base": lambda: bases.StandardNormal(3)},
     bijections.ActNorm: {"channels": lambda: 3},
     bijections.ContextConv2d: {
@@ -45,6 +46,7 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bijections.AdditiveLogRatio: {"dim": lambda: 3},
     bijections.AffineAutoregressive: {"network": lambda: bijections.MaskedNetwork(3)},
     bijections.AffineCoupling: {"conditioner": lambda: mlp_conditioner(2, 4)},
+    bijections.Coupling: {"conditioner": lambda: mlp_conditioner(2, 4)},
     bijections.Compose: {"bijections": lambda: [Flip()]},
     bijections.Dequantize: {},
     bijections.GlowStep: {"channels": lambda: 4, "coupling": lambda: _step().coupling},
@@ -55,6 +57,7 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bijections.LULinear: {"channels": lambda: 3},
     bijections.MaskedLinear: {"mask": lambda: torch.ones(2, 3)},
     bijections.MaskedNetwork: {"features": lambda: 3},
+    bijections.SplineCoupling: {"conditioner": lambda: mlp_conditioner(2, 46)},
     bijections.Multiscale: {"levels": lambda: [Flip()], "event_shape": lambda: (1, 4, 4)},
     bijections.Permutation: {"permutation": lambda: [1, 0]},
     bijections.ScaledStereographic: {"dim": lambda: 3},
@@ -81,10 +84,14 @@ OTHERS = {
     "Base", "BaseDistribution", "SphericalBase", "base_names", "Bijection", "Flip", "Squeeze",
     "SimplexBijection", "ConvNetwork", "ReluNetwork", "FarTails", "Marginal", "Path",
     "StandardCauchy", "StandardNormal", "path_names", "register_path", "get_path",
+    "start_as_identity",
 }  # fmt: skip
 INTEGER: list[Any] = ["text", 2.5, True, None, -1, torch.tensor(2.0)]
 MODULE: list[Any] = ["text", 3, None]
-KINDS = ("Transform", "ScaleFn", "Layout", "Order", "AutoregressiveTransform", "InputOrder")
+KINDS = (
+    "Transform", "ScaleFn", "Layout", "Order", "AutoregressiveTransform", "InputOrder", "Mixing",
+    "Boundary", "Convention",
+)  # fmt: skip
 WRONG: dict[str, list[Any]] = {
     "int": INTEGER,
     "int | None": ["text", 2.5, True, -1, torch.tensor(2.0), 7],
@@ -117,8 +124,16 @@ ALSO_WRONG: dict[str, list[Any]] = {
     "loc": [torch.full((3,), math.nan), torch.ones(3).long()],
     "scale": [torch.zeros(3), torch.full((3,), math.inf), torch.ones(3).long()],
 }
-# Of the couplings that a flow makes; the layers of maf take no layout.
-OPTIONS = {"scale_fn": ["other"], "bound": [-1.0, "text"]}
+# Of the layers that a flow makes; those of maf take no layout.
+AFFINE: dict[str, list[Any]] = {"scale_fn": ["other"], "bound": [-1.0, "text"]}
+SPLINE: dict[str, list[Any]] = {
+    "boundary": ["open"], "convention": ["tfp"], "min_width": [0.125, -1e-3, "text"],
+    "min_height": [0.2], "min_derivative": [0.0, 1.0, math.nan], "scale": [0.0, math.inf, None],
+}  # fmt: skip
+OPTIONS: dict[Callable[..., Any], dict[str, list[Any]]] = {
+    flows.maf: AFFINE | {"order": ["other"]},
+    flows.nsf: SPLINE,
+}
 
 
 def _trials() -> Iterator[Any]:
@@ -126,8 +141,7 @@ def _trials() -> Iterator[Any]:
         wrong = {}
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
-                last = "order" if function is flows.maf else "layout"
-                wrong |= OPTIONS | {last: ["other"]}
+                wrong |= OPTIONS.get(function, AFFINE | {"layout": ["other"]})
             else:
                 kind = str(parameter.annotation).strip("'")
                 wrong[name] = [*WRONG[kind], *ALSO_WRONG.get(name, [])]
@@ -153,7 +167,7 @@ def test_a_wrong_argument_is_named(
 
 def test_nothing_public_is_left_out() -> None:
     tried = {function.__name__ for function in CALLS} | OTHERS
-    listed = {*bases.__all__, *bijections.__all__, "Flow", "realnvp", "glow", "maf"}
+    listed = {*bases.__all__, *bijections.__all__, *flows.__all__}
     listed |= {n for n in interpolation.__all__ if inspect.isclass(getattr(interpolation, n))}
     assert listed <= tried
 
