@@ -51,6 +51,11 @@ struct DirectParams {
   }
 };
 
+// Blocks that a multiprocessor holds at least: it leaves registers for all that a thread needs.
+constexpr int forward_blocks = 5;
+template <class T, int Room>
+constexpr int backward_blocks = Room == common_bins || sizeof(T) == 8 ? 3 : 4;
+
 template <class T, int Room>
 using Splines = SplineAt<T, T[Room]>;
 
@@ -82,65 +87,66 @@ FK_DEVICE void backward_element(const SplineLaunch& s, const SplineConstants<T, 
 // ---- kernels --------------------------------------------------------------------------------
 
 template <class S, bool inverse, int Room>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, forward_blocks)
     rational_quadratic_spline_forward_staged(const __grid_constant__ SplineLaunch s) {
   using T = compute_t<S>;
   const auto c = spline_constants<T, fixed_bins<Room>>(s.a);
-  for_tiles(s.coupled, [&](int64_t first, int n) {
-    const S* from = static_cast<const S*>(s.a.params.base) + first * s.parts;
-    S* const tile = tile_in(shared_memory(), from, n * s.parts);
+  for_tiles(s.coupled, [&](const ElementTile& tile) {
+    const S* from = static_cast<const S*>(s.a.params.base) + tile.first * s.parts;
+    S* const staged = tile_in(shared_memory(), from, tile.n * s.parts);
     wait_for_copies();
     __syncthreads();
     const int thread = static_cast<int>(threadIdx.x);
-    if (thread < n)
-      forward_element<inverse, Room>(s, c, element_of(s.coupled, first),
-                                     StagedParams<S>{tile + thread * s.parts});
+    if (thread < tile.n)
+      forward_element<inverse, Room>(s, c, element_of<true>(s.coupled, tile),
+                                     StagedParams<S>{staged + thread * s.parts});
     __syncthreads();
   });
   copy_elements(s.kept, s.a.kept_x, s.a.kept_y);
 }
 
 template <class S, bool inverse, int Room>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, backward_blocks<compute_t<S>, Room>)
     rational_quadratic_spline_backward_staged(const __grid_constant__ SplineLaunch s) {
   using T = compute_t<S>;
   const auto c = spline_constants<T, fixed_bins<Room>>(s.a);
-  for_tiles(s.coupled, [&](int64_t first, int n) {
-    const S* from = static_cast<const S*>(s.a.params.base) + first * s.parts;
-    S* const tile = tile_in(shared_memory(), from, n * s.parts);
+  for_tiles(s.coupled, [&](const ElementTile& tile) {
+    const S* from = static_cast<const S*>(s.a.params.base) + tile.first * s.parts;
+    S* const staged = tile_in(shared_memory(), from, tile.n * s.parts);
     wait_for_copies();
     __syncthreads();
     const int thread = static_cast<int>(threadIdx.x);
-    if (thread < n) {
-      const StagedParams<S> params{tile + thread * s.parts};
-      backward_element<inverse, Room>(s, c, element_of(s.coupled, first), params, params);
+    if (thread < tile.n) {
+      const StagedParams<S> params{staged + thread * s.parts};
+      backward_element<inverse, Room>(s, c, element_of<true>(s.coupled, tile), params, params);
     }
     __syncthreads();
-    tile_out(static_cast<S*>(s.a.grad_params.base) + first * s.parts, tile, n * s.parts);
+    tile_out(static_cast<S*>(s.a.grad_params.base) + tile.first * s.parts, staged,
+             tile.n * s.parts);
     __syncthreads();
   });
   copy_elements(s.kept, s.a.kept_x, s.a.kept_y);
 }
 
 template <class T, bool inverse, int Room>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, forward_blocks)
     rational_quadratic_spline_forward_direct(const __grid_constant__ SplineLaunch s) {
   const auto c = spline_constants<T, fixed_bins<Room>>(s.a);
-  for_tiles(s.coupled, [&](int64_t first, int n) {
-    if (static_cast<int>(threadIdx.x) >= n) return;
-    const Element e = element_of(s.coupled, first);
+  for_tiles(s.coupled, [&](const ElementTile& tile) {
+    if (static_cast<int>(threadIdx.x) >= tile.n) return;
+    const Element e = element_of<false>(s.coupled, tile);
     forward_element<inverse, Room>(s, c, e, DirectParams<T>{s.a.params, e.offset(s.a.params)});
   });
   copy_elements(s.kept, s.a.kept_x, s.a.kept_y);
 }
 
 template <class T, bool inverse, int Room>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, backward_blocks<T, Room>)
     rational_quadratic_spline_backward_direct(const __grid_constant__ SplineLaunch s) {
   const auto c = spline_constants<T, fixed_bins<Room>>(s.a);
-  for_tiles(s.coupled, [&](int64_t first, int n) {
-    if (static_cast<int>(threadIdx.x) >= n) return;
-    const Element e = element_of(s.coupled, first);
+  for_tiles(s.coupled, [&](const ElementTile& tile) {
+    if (static_cast<int>(threadIdx.x) >= tile.n) return;
+    const Element e = element_of<false>(s.coupled, tile);
     backward_element<inverse, Room>(s, c, e, DirectParams<T>{s.a.params, e.offset(s.a.params)},
                                     DirectParams<T>{s.a.grad_params, e.offset(s.a.grad_params)});
   });
@@ -151,8 +157,7 @@ __global__ void __launch_bounds__(block_threads)
 
 // Whether the parameters of all elements follow each other.
 bool is_one_run(const ElementOrder& order, const VectorOperand& o, int parts) {
-  const bool flat = order.n[0] * order.n[1] == 1;
-  return o.part_stride == 1 && flat && (o.stride[3] == parts || order.n[2] == 1) &&
+  return o.part_stride == 1 && order.is_flat() && (o.stride[3] == parts || order.n[2] == 1) &&
          (o.stride[0] == parts * order.n[2] || order.rows == 1);
 }
 

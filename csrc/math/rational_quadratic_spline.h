@@ -148,7 +148,7 @@ template <class V>
 FK_HD SplineCurve<V> spline_curve(V slope, const Ends<V>& d, V u, V v) {
   SplineCurve<V> c = {slope, d.left, d.right, u, v, slope, slope, slope};
   const V square_u = u * u, square_v = v * v, uv = u * v;
-  c.inverse_d = real<V>(1.0) / fma(slope, square_u + square_v, (d.left + d.right) * uv);
+  c.inverse_d = ratio(real<V>(1.0), fma(slope, square_u + square_v, (d.left + d.right) * uv));
   c.fraction = fma(slope, square_u, d.left * uv) * c.inverse_d;
   c.e = fma(d.right, square_u, fma(d.left, square_v, (slope + slope) * uv)) * c.inverse_d;
   return c;
@@ -208,7 +208,8 @@ FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c,
   at.width = inverse ? found.other_width : found.width;
   at.height = inverse ? found.width : found.other_width;
   at.derivatives = end_derivatives(c, found.number, at.raw);
-  const V slope = (at.height / at.width) * (value(at.widths.total) / value(at.heights.total));
+  const V slope =
+      ratio(at.height, at.width) * ratio(value(at.widths.total), value(at.heights.total));
   V u = found.u, v = found.v;
   if constexpr (inverse) {
     const Ends<V> root = spline_root(slope, at.derivatives, u, v);
@@ -245,7 +246,7 @@ template <class V>
 FK_HD CurveGradients<V> spline_curve_pullback(const SplineCurve<V>& c, V height, V grad_y,
                                               V grad_log) {
   const V uv = c.u * c.v, two = real<V>(2.0), sum = c.d0 + c.d1, tilt = c.v - c.u;
-  const V inverse_e = c.inverse_d / c.e;  // 1 / E
+  const V inverse_e = ratio(c.inverse_d, c.e);  // 1 / E
   const V reach = grad_y * height * c.inverse_d;
   CurveGradients<V> g;
   const V e_u = two * (c.d1 * c.u - c.d0 * c.v + c.slope * tilt);

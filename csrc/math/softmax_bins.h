@@ -54,11 +54,11 @@ FK_HD Parts<V> product(V a, V b) {
 // r / (1 + |r slope|), and its derivative.
 template <class V>
 FK_HD V soft_clip(V r, V slope) {
-  return r / (real<V>(1.0) + abs(r * slope));
+  return ratio(r, real<V>(1.0) + abs(r * slope));
 }
 template <class V>
 FK_HD V soft_clip_slope(V r, V slope) {
-  const V q = real<V>(1.0) / (real<V>(1.0) + abs(r * slope));
+  const V q = ratio(real<V>(1.0), real<V>(1.0) + abs(r * slope));
   return q * q;
 }
 
@@ -249,7 +249,7 @@ template <class V, class Array, class T, int Fixed>
 FK_HD V bin_point(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c,
                   const Parts<V>& start, V width, V fraction) {
   // B (2 (start + width fraction) - total) / total, and what the quotient lost.
-  const V two = real<V>(2.0), bound(c.bound), inverse = real<V>(1.0) / value(bins.total);
+  const V two = real<V>(2.0), bound(c.bound), inverse = ratio(real<V>(1.0), value(bins.total));
   const V beyond = fma(two * width, fraction, fma(two, start.low, -bins.total.low));
   const V knot = fma(two, start.high, -bins.total.high), centred = knot + beyond;
   V quotient = centred * inverse, correction = real<V>(0.0);
@@ -273,7 +273,7 @@ template <class V, class Array, class T, int Fixed, class Raw, class Store>
 FK_HD void store_bin_gradients(const BinWeights<V, Array>& bins, const BinConstants<T, Fixed>& c,
                                V number, V grad_start, V grad_width, int first, const Raw& raw,
                                const Store& store) {
-  const V zero = real<V>(0.0), inverse = real<V>(1.0) / value(bins.sum);
+  const V zero = real<V>(0.0), inverse = ratio(real<V>(1.0), value(bins.sum));
   V before = zero, at = zero;
   FK_UNROLL(Fixed)
   for (int i = 0; i < c.count(); ++i) {

@@ -33,47 +33,81 @@ struct ElementOrder {
   int64_t n[3];
 
   FK_DEVICE int64_t count() const { return rows * row_elements; }
-  // The element `ahead` after the first of a row's that is `in_row` from its beginning.
-  template <class I>
-  FK_DEVICE Element at(int64_t row, I in_row) const {
-    const I length = static_cast<I>(row_elements), rows_on = in_row / length;
-    I rest = in_row - rows_on * length;
-    Element e = {row + rows_on, 0, 0, rest};
-    if (n[0] * n[1] == 1) return e;
-    const I line = rest / static_cast<I>(n[2]);
-    e.k = rest - line * static_cast<I>(n[2]);
-    e.i = line / static_cast<I>(n[1]);
-    e.j = line - e.i * static_cast<I>(n[1]);
-    return e;
-  }
+  FK_HD bool is_flat() const { return n[0] * n[1] == 1; }
 };
 
-// Calls body(first, n) for this block's tiles of the elements: all its threads take part.
+// Neighbouring elements: the first of all, how many, and the first one's row and place in it.
+struct ElementTile {
+  int64_t first;
+  int n;
+  int64_t row, in_row;
+};
+
+// Calls body(tile) for this block's tiles: all its threads take part.
 template <class Body>
 FK_DEVICE void for_tiles(const ElementOrder& order, Body body) {
-  const int64_t step = int64_t(gridDim.x) * block_threads;
-  for (int64_t first = int64_t(blockIdx.x) * block_threads; first < order.count(); first += step) {
-    const int64_t left = order.count() - first;
-    body(first, static_cast<int>(left < block_threads ? left : block_threads));
+  const int64_t step = int64_t(gridDim.x) * block_threads, count = order.count();
+  ElementTile tile;
+  tile.first = int64_t(blockIdx.x) * block_threads;
+  if (tile.first >= count) return;
+  // One division here, and none from tile to tile.
+  tile.row = tile.first / order.row_elements;
+  tile.in_row = tile.first - tile.row * order.row_elements;
+  const int64_t rows_on = step / order.row_elements, on = step - rows_on * order.row_elements;
+  for (; tile.first < count; tile.first += step) {
+    const int64_t left = count - tile.first;
+    tile.n = static_cast<int>(left < block_threads ? left : block_threads);
+    body(tile);
+    tile.row += rows_on;
+    tile.in_row += on;
+    if (tile.in_row >= order.row_elements) {
+      tile.in_row -= order.row_elements;
+      ++tile.row;
+    }
   }
 }
 
-// The element of this thread in the tile that begins at `first`.
-FK_DEVICE Element element_of(const ElementOrder& order, int64_t first) {
-  const int64_t row = first / order.row_elements, in_row = first - row * order.row_elements;
+// In a nest: the line and the place in it of an element of a row.
+template <class I>
+FK_DEVICE void place_in_nest(const ElementOrder& order, I rest, Element& e) {
+  const I length = static_cast<I>(order.n[2]), lines = static_cast<I>(order.n[1]);
+  const I line = rest / length;
+  e.k = rest - line * length;
+  e.i = line / lines;
+  e.j = line - e.i * lines;
+}
+
+// The element of this thread; Flat, in rows of one dimension.
+template <bool Flat>
+FK_DEVICE Element element_of(const ElementOrder& order, const ElementTile& tile) {
   const int thread = static_cast<int>(threadIdx.x);
+  Element e = {tile.row, 0, 0, tile.in_row + thread};
+  if (order.row_elements >= block_threads) {
+    if (e.k >= order.row_elements) {
+      e.k -= order.row_elements;
+      ++e.row;
+    }
+  } else {
+    const int length = static_cast<int>(order.row_elements), at = static_cast<int>(e.k);
+    e.row += at / length;
+    e.k = at - at / length * length;
+  }
+  if (Flat || order.is_flat()) return e;
   // 32-bit divisions are much the faster.
-  if (order.row_elements < FK_SHORT_INDEX)
-    return order.at<int>(row, static_cast<int>(in_row) + thread);
-  return order.at<int64_t>(row, in_row + thread);
+  if (order.row_elements < FK_SHORT_INDEX) {
+    place_in_nest(order, static_cast<int>(e.k), e);
+  } else {
+    place_in_nest(order, e.k, e);
+  }
+  return e;
 }
 
 // Copies elements of one dtype.
 FK_DEVICE void copy_elements(const ElementOrder& order, const RowOperand& from,
                              const RowOperand& to) {
-  for_tiles(order, [&](int64_t first, int n) {
-    if (static_cast<int>(threadIdx.x) >= n) return;
-    const Element e = element_of(order, first);
+  for_tiles(order, [&](const ElementTile& tile) {
+    if (static_cast<int>(threadIdx.x) >= tile.n) return;
+    const Element e = element_of<false>(order, tile);
     const int64_t in = e.offset(from), out = e.offset(to);
     switch (from.dtype) {
       case DType::f16:
