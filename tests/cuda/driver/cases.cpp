@@ -107,10 +107,10 @@ std::string Case::problem(double& error, double& allowed) {
 
 const std::vector<Op>& ops() {
   static const std::vector<Op> all = {
-      affine_coupling(), affine_coupling_split(), bessel(),
-      bessel_order(),    log_det_diagonal(),      slerp(),
-      stereographic(),   stereographic_inverse(), stereographic_vmf_log_prob(),
-      tangent_normal(),  vmf_log_prob(),          vmf_sample_cosine(),
+      affine_coupling(),       affine_coupling_split(),      bessel(),         bessel_order(),
+      log_det_diagonal(),      rational_quadratic_spline(),  slerp(),          stereographic(),
+      stereographic_inverse(), stereographic_vmf_log_prob(), tangent_normal(), vmf_log_prob(),
+      vmf_sample_cosine(),
   };
   return all;
 }

@@ -86,6 +86,7 @@ Op affine_coupling_split();
 Op bessel();
 Op bessel_order();
 Op log_det_diagonal();
+Op rational_quadratic_spline();
 Op slerp();
 Op stereographic();
 Op stereographic_inverse();
