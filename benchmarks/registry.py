@@ -112,10 +112,14 @@ SIZES: dict[str, tuple[tuple[Size, ...], tuple[Size, ...]]] = {
     "matrices": (MATRICES[:1], MATRICES),
     "networks": (NETWORKS[:2], NETWORKS),
 }
+# Elements with 23 parameters each.
+SPLINES: tuple[Size, ...] = ((512, 6), (4096, 16), (4096, 64))
 # Of ops that take other sizes than their kind.
 OWN_SIZES: dict[str, tuple[tuple[Size, ...], tuple[Size, ...]]] = {
     "affine_coupling": (((128, 1536), (65536, 3), *QUICK), FULL),
     "affine_coupling_split": (EVEN_QUICK, EVEN_FULL),
+    "rational_quadratic_spline": (SPLINES[:1], SPLINES),
+    "rational_quadratic_spline_split": (SPLINES[:1], SPLINES),
 }
 # torch.compile does not end within minutes on the formulas of these.
 SLOW_TO_COMPILE = ("vmf_log_prob", "stereographic_vmf_log_prob")

@@ -9,12 +9,17 @@ namespace loops {
 
 using SplineArgs = RationalQuadraticSplineArgs;
 
-// Calls body(first, n) for the blocks of work items [begin, end).
+// Calls body(first, n, next) for the blocks of work items [begin, end); the block after has `next`
+// elements.
 template <class Body>
 void for_blocks(const ItemElements& items, int64_t begin, int64_t end, Body body) {
   const int64_t last = items.begin_of(end);
+  const auto length = [&](int64_t first) {
+    const int64_t left = last - first;
+    return static_cast<int>(left < 0 ? 0 : left < block_rows ? left : block_rows);
+  };
   for (int64_t first = items.begin_of(begin); first < last; first += block_rows)
-    body(first, static_cast<int>(last - first < block_rows ? last - first : block_rows));
+    body(first, length(first), length(first + block_rows));
 }
 
 // Lanes past the last element compute on numbers.
@@ -44,14 +49,16 @@ __attribute__((noinline)) void forward(const SplineArgs& a, int64_t begin, int64
   int64_t item = begin;
   double sum = 0;
   const auto put_sum = [&](int64_t i, double s) { put(sink(a.log_det), i, s); };
-  for_blocks(items, begin, end, [&](int64_t first, int n) {
+  for_blocks(items, begin, end, [&](int64_t first, int n, int next) {
     read_elements(order, a.x, first, n, x);
     read_vectors<T>(order, a.params, parts, first, n, params);
     if (n < block_rows) {
       fill_tail(x, n);
       fill_tail(params, parts, n);
     }
+    Prefetch ahead(order, a.params, parts, first + n, next);
     for (int i = 0; i < n; i += lanes_v<V>) {
+      ahead.ask<false>(lanes_v<V>, parts, a.params.dtype);
       spline_at<inverse>(at, constants, load<V>(x + i),
                          [&](int m) FK_INLINE_LAMBDA { return load<V>(params[m] + i); });
       store<V>(y + i, at.value.y);
@@ -81,7 +88,7 @@ __attribute__((noinline)) void backward(const SplineArgs& a, int64_t begin, int6
   alignas(line_bytes) T x[block_rows], grad_y[block_rows], grad_log[block_rows];
   alignas(line_bytes) T grad_x[block_rows];
   Splines<V> at;
-  for_blocks(items, begin, end, [&](int64_t first, int n) {
+  for_blocks(items, begin, end, [&](int64_t first, int n, int next) {
     read_elements(order, a.x, first, n, x);
     read_elements(order, a.grad_y, first, n, grad_y);
     read_vectors<T>(order, a.params, parts, first, n, params);
@@ -96,7 +103,11 @@ __attribute__((noinline)) void backward(const SplineArgs& a, int64_t begin, int6
       fill_tail(grad_log, n);
       fill_tail(params, parts, n);
     }
+    Prefetch ahead(order, a.params, parts, first + n, next);
+    Prefetch results(order, a.grad_params, parts, first, n);
     for (int i = 0; i < n; i += lanes_v<V>) {
+      ahead.ask<false>(lanes_v<V>, parts, a.params.dtype);
+      results.ask<true>(lanes_v<V>, parts, a.grad_params.dtype);
       const V grad = spline_pullback<inverse>(
           at, constants, load<V>(x + i), load<V>(grad_y + i), load<V>(grad_log + i),
           [&](int m) FK_INLINE_LAMBDA { return load<V>(params[m] + i); },

@@ -23,13 +23,17 @@ class ElementOrder {
   explicit ElementOrder(const RowShape& s) : shape_(s), row_(s.n[0] * s.n[1] * s.n[2]) {}
 
   int64_t row_elements() const { return row_; }
+  // Whether all elements lie one stride apart.
+  bool is_one_run(const RowOperand& o) const {
+    return shape_.n[0] * shape_.n[1] == 1 &&
+           (o.stride[0] == row_ * o.stride[3] || shape_.rows == 1);
+  }
 
   // Calls body(offset, at, n) for runs of n elements that lie stride[3] apart: the first of a run
   // is element `at` of the block and lies at `offset`.
   template <class Body>
   void for_runs(const RowOperand& o, int64_t first, int n, Body body) const {
-    if (shape_.n[0] * shape_.n[1] == 1 && (o.stride[0] == row_ * o.stride[3] || shape_.rows == 1))
-      return body(first * o.stride[3], 0, n);
+    if (is_one_run(o)) return body(first * o.stride[3], 0, n);
     int64_t row = first / row_, in_row = first % row_;
     for (int at = 0; at < n;) {
       const int64_t line = in_row / shape_.n[2], place = in_row % shape_.n[2];
@@ -69,12 +73,31 @@ void write_elements(const ElementOrder& order, const RowOperand& o, int64_t firs
 
 // ---- vectors of parameters ---------------------------------------------------------------
 
-// Asks for `bytes` bytes from `from` on: the next block's, while this one is computed.
-template <bool for_writing>
-FK_HD void prefetch(const void* from, int64_t bytes) {
-  for (int64_t at = 0; at < bytes; at += static_cast<int64_t>(line_bytes))
-    __builtin_prefetch(static_cast<const char*>(from) + at, for_writing, 3);
-}
+// The memory of a block's vectors, asked for slice by slice while another block is computed: the
+// processor's own prefetching does not keep up with vectors that are read row by row.
+class Prefetch {
+ public:
+  // Of elements [first, first + n) of an operand whose vectors follow each other; of others nothing.
+  template <class Operand>
+  Prefetch(const ElementOrder& order, const Operand& o, int parts, int64_t first, int n) {
+    if (o.part_stride != 1 || o.stride[3] != parts || !order.is_one_run(o)) return;
+    const int64_t bytes = parts * static_cast<int64_t>(size_of(o.dtype));
+    at_ = static_cast<const char*>(o.base) + first * bytes;
+    left_ = n * bytes;
+  }
+  // The next elements.
+  template <bool for_writing>
+  FK_HD void ask(int elements, int parts, DType dtype) {
+    const int64_t bytes = elements * parts * static_cast<int64_t>(size_of(dtype));
+    const char* const end = at_ + (bytes < left_ ? bytes : left_);
+    left_ -= end - at_;
+    for (; at_ < end; at_ += line_bytes) __builtin_prefetch(at_, for_writing, 3);
+  }
+
+ private:
+  const char* at_ = nullptr;
+  int64_t left_ = 0;
+};
 
 // From column `at` on.
 template <class T>
@@ -88,10 +111,6 @@ void read_vectors(const ElementOrder& order, const Operand& o, int parts, int64_
                   Columns<T> to) {
   order.for_runs(o, first, n, [&](int64_t offset, int at, int count) {
     if (o.part_stride == 1) {
-      const int64_t bytes = count * o.stride[3] * static_cast<int64_t>(size_of(o.dtype));
-      prefetch<false>(static_cast<const char*>(o.base) +
-                          offset * static_cast<int64_t>(size_of(o.dtype)) + bytes,
-                      bytes);
       for (int m = 0; m < parts; m += slab)
         load_columns<T>(source(o), offset + m, o.stride[3], 1, count,
                         parts - m < slab ? parts - m : slab, columns_from<T>(to + m, at));
@@ -106,10 +125,6 @@ void write_vectors(const ElementOrder& order, const Operand& o, int parts, int64
                    const Columns<T> from) {
   order.for_runs(o, first, n, [&](int64_t offset, int at, int count) {
     if (o.part_stride == 1) {
-      const int64_t bytes = count * o.stride[3] * static_cast<int64_t>(size_of(o.dtype));
-      prefetch<true>(static_cast<const char*>(o.base) +
-                         offset * static_cast<int64_t>(size_of(o.dtype)) + bytes,
-                     bytes);
       for (int m = 0; m < parts; m += slab)
         store_columns_apart<T>(sink(o), offset + m, o.stride[3], count,
                                parts - m < slab ? parts - m : slab, columns_from<T>(from + m, at));
