@@ -1,8 +1,8 @@
 """python -m benchmarks.splines: rational-quadratic splines beside those of other libraries.
 
 The op at three sizes and a training step of a neural spline flow, against nflows, normflows and
-zuko, eager and through torch.compile (those whose graph it does not break), after the results agree.
-Needs the extra `peers`.
+zuko, eager, and zuko through torch.compile, which breaks the graph of the others; after the results
+agree. Needs the extra `peers`.
 """
 
 from __future__ import annotations

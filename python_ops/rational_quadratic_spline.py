@@ -15,8 +15,9 @@ from .composite import rational_quadratic_spline as formulas
 from .composite.affine_coupling import Transform as Transform
 from .composite.rational_quadratic_spline import Boundary as Boundary
 from .composite.rational_quadratic_spline import Convention as Convention
-from .composite.rational_quadratic_spline import Options, parameter_count
+from .composite.rational_quadratic_spline import Options as Options
 from .composite.rational_quadratic_spline import Reduction as Reduction
+from .composite.rational_quadratic_spline import parameter_count as parameter_count
 
 # The values of the options that have a list of them.
 CHOICES: dict[str, tuple[str, ...]] = {

@@ -77,7 +77,7 @@ void write_elements(const ElementOrder& order, const RowOperand& o, int64_t firs
 // processor's own prefetching does not keep up with vectors that are read row by row.
 class Prefetch {
  public:
-  // Of elements [first, first + n) of an operand whose vectors follow each other; of others nothing.
+  // Of elements [first, first + n) of an operand whose vectors follow each other; else of none.
   template <class Operand>
   Prefetch(const ElementOrder& order, const Operand& o, int parts, int64_t first, int n) {
     if (o.part_stride != 1 || o.stride[3] != parts || !order.is_one_run(o)) return;
