@@ -27,7 +27,13 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "dim": (3, 4, 7, 2),
     "coupled": (2, 3, 4, 1),
     "event_ndim": (1, 2, 0, 1),
+    "min_width": (1e-3, 1e-2, 0.0, 2e-3),
+    "min_height": (1e-3, 1e-2, 0.0, 2e-3),
+    "min_derivative": (1e-3, 1e-2, 0.5, 2e-3),
+    "scale": (2.0, 3.0, 0.25, 1.0),
 }
+# Numbers that go with the shape of a tensor.
+OF_A_SHAPE = {"bins"}
 
 
 def _trials() -> Iterator[Any]:
@@ -35,7 +41,7 @@ def _trials() -> Iterator[Any]:
         for name, parameter in inspect.signature(op.function).parameters.items():
             kind = str(parameter.annotation).strip("'")
             if "float" in kind or kind == "int":
-                if op.random:
+                if op.random or name in OF_A_SHAPE:
                     continue  # each call draws anew; the density has the same argument
                 yield pytest.param(op.name, name, id=f"{op.name}-{name}")
 
