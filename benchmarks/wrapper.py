@@ -25,6 +25,7 @@ from flowkernels.ops.triton.registration import OPS
 
 ROWS, D = 1024, 8
 COUPLING = ("tanh", 2.0, "shift_scale", "scale_then_shift", False, "second")
+SPLINE = (8, 3.0, "linear", 1e-3, 1e-3, 1e-3, "nflows", 1.0, False, "second", "row")
 
 
 def _arguments() -> dict[str, tuple[Any, ...]]:
@@ -36,6 +37,7 @@ def _arguments() -> dict[str, tuple[Any, ...]]:
         "bessel": (kappa, 1.5, "vmf_log_normalizer"),
         "bessel_order": (kappa, kappa, "iv_ratio"),
         "log_det_diagonal": (x, 1),
+        "rational_quadratic_spline": (x, torch.rand(ROWS, 23 * D), *SPLINE),
         "slerp": (x, x, kappa[:4]),
         "stereographic": (x,),
         "stereographic_inverse": (wider,),

@@ -13,8 +13,6 @@ then copy its kept channels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,7 +24,15 @@ from .._extension import _C
 from .elementary import atan, exp, log1p_nonnegative, tanh
 from .engine.calls import Call, planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import TILE, Rows, ceil_div, merged, parts_of, power_of_two, warps
+from .engine.rows import (
+    TILE,
+    Channels,
+    ceil_div,
+    channels_of,
+    parts_of,
+    power_of_two,
+    warps,
+)
 from .engine.tiles import fetch, positions
 from .ranges import (
     COUPLING_ATAN_SLOPE,
@@ -228,34 +234,10 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> None:
 # ---- tiles -----------------------------------------------------------------------
 
 
-@dataclass
-class _Operand:
-    """A tensor (B, C, *S) and its strides of rows, channels and positions in space."""
-
-    rows: Rows
-    row: Any
-    channel: Any
-    step: Any
-
-
-def _operand(shape: Sequence[Any], strides: Sequence[Any] | None, pairs: bool = False) -> _Operand:
-    """An operand with one stride for all of its space; rare layouts are copied.
-
-    With `pairs`, a channel is two of the tensor's: those of interleaved parameters.  Outputs
-    (`strides` is None) are contiguous.
-    """
-    space = math.prod(shape[2:])
-    step = None if strides is None else merged(shape[2:], strides[2:])
-    if strides is None or step is None:
-        rows = Rows(load=None if strides is None else Tensor.contiguous)
-        return _Operand(rows, shape[1] * space, space * 2 if pairs else space, 1)
-    return _Operand(Rows(), strides[0], strides[1] * 2 if pairs else strides[1], step)
-
-
 class _Tiles:
     """How a call is divided into tiles."""
 
-    def __init__(self, x: Tensor, params: Tensor, options: tuple[Any, ...], *operands: _Operand):
+    def __init__(self, x: Tensor, params: Tensor, options: tuple[Any, ...], *operands: Channels):
         scale_fn, bound, _, order, inverse, transform = options
         rows, self.space = x.shape[0], math.prod(x.shape[2:])
         coupled = params.shape[1] // 2
@@ -291,7 +273,7 @@ class _Tiles:
             "num_warps": warps(lines * elements),
         }
 
-    def strides(self, o: _Operand, *, step: bool = True) -> tuple[Any, ...]:
+    def strides(self, o: Channels, *, step: bool = True) -> tuple[Any, ...]:
         """Of an operand: a tile's base row, lines and elements; contiguous ones have no step."""
         if self.planes:
             three = (o.row, o.channel, o.step)
@@ -299,12 +281,12 @@ class _Tiles:
             three = (0, o.row, o.channel if self.space == 1 else o.step)
         return three if step else three[:2]
 
-    def starts(self, o: _Operand) -> tuple[Any, Any]:
+    def starts(self, o: Channels) -> tuple[Any, Any]:
         """Where an operand's coupled and kept channels begin."""
         return self.coupled_channel * o.channel, self.kept_channel * o.channel
 
 
-def _halves(o: _Operand, channels: Any, layout: str) -> tuple[Any, Any]:
+def _halves(o: Channels, channels: Any, layout: str) -> tuple[Any, Any]:
     """Where shift and raw scale begin."""
     if layout == "interleaved":
         return 0, o.channel // 2
@@ -319,9 +301,9 @@ def _halves(o: _Operand, channels: Any, layout: str) -> tuple[Any, Any]:
 def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
     """(y, log_det); the options are those of the dispatcher's schema."""
     _check(x, params, *options)
-    layout, pairs = options[2], options[2] == "interleaved"
-    xs, ys = _operand(x.shape, x.stride()), _operand(x.shape, None)
-    ps = _operand(params.shape, params.stride(), pairs)
+    layout, each = options[2], 2 if options[2] == "interleaved" else 1
+    xs, ys = channels_of(x.shape, x.stride()), channels_of(x.shape, None)
+    ps = channels_of(params.shape, params.stride(), each)
     tiles = _Tiles(x, params, options, xs, ys, ps)
     parts = parts_of(tiles.units, tiles.tiles)
     sums = (x.shape[0],) if parts == 1 else (x.shape[0], parts)
@@ -347,10 +329,10 @@ def affine_coupling_backward(
     _check(x, params, *options)
     outputs = (x.shape, x.dtype), (x.shape[:1], wide_of(x.dtype))
     check_gradients("affine_coupling", (grad_y, grad_log_det), outputs, x, params, *options)
-    layout, pairs = options[2], options[2] == "interleaved"
-    gs, xs = _operand(x.shape, grad_y.stride()), _operand(x.shape, x.stride())
-    ps, gxs = _operand(params.shape, params.stride(), pairs), _operand(x.shape, None)
-    gps = _operand(params.shape, None, pairs)
+    layout, each = options[2], 2 if options[2] == "interleaved" else 1
+    gs, xs = channels_of(x.shape, grad_y.stride()), channels_of(x.shape, x.stride())
+    ps, gxs = channels_of(params.shape, params.stride(), each), channels_of(x.shape, None)
+    gps = channels_of(params.shape, None, each)
     tiles = _Tiles(x, params, options, gs, xs, gxs, ps, gps)
     programs = tiles.tiles + tiles.kept_tiles
     return Call(

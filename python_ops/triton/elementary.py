@@ -71,7 +71,8 @@ def copysign(magnitude, sign):
 
 
 @triton.jit
-def _rint(x):
+def rint(x):
+    """The nearest integer, of two the even one."""
     # Adding 1.5 * 2^(mantissa bits) rounds to an integer.
     if x.dtype == tl.float64:
         return (x + 6755399441055744.0) - 6755399441055744.0
@@ -80,7 +81,8 @@ def _rint(x):
 
 
 @triton.jit
-def _power_of_two(n):
+def power_of_two(n):
+    """2^n for integral n where it is a normal number."""
     # The integer lies in the low bits of n + 1.5 * 2^(mantissa bits).
     if n.dtype == tl.float64:
         bits = ((n + 6755399441055744.0).to(tl.int64, bitcast=True) << 52) + 4607182418800017408
@@ -93,8 +95,8 @@ def _power_of_two(n):
 @triton.jit
 def scale_by_power(p, n):
     """The product p 2^n for integral n, in two factors so that gradual underflow rounds once."""
-    half = _rint(n * 0.5)
-    return p * _power_of_two(half) * _power_of_two(n - half)
+    half = rint(n * 0.5)
+    return p * power_of_two(half) * power_of_two(n - half)
 
 
 @triton.jit
@@ -111,7 +113,7 @@ def exp(x):
         return tl.exp(x)
     else:
         x = clamp(x, EXP_LOWEST[0], EXP_HIGHEST[0])
-        n = _rint(x * 1.44269504088896341)
+        n = rint(x * 1.44269504088896341)
         r = n * -0.693359375 + x
         r = n * 2.12194440e-4 + r
         return scale_by_power(tl.exp2(r * 1.44269504088896341), n)

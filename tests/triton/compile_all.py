@@ -65,7 +65,9 @@ def source_of(launch: Launch) -> ASTSource:
     attributes: dict[tuple[int], list[list[Any]]] = {}
     for i, parameter in enumerate(launch.kernel.params):
         value = values[parameter.name]
-        if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
+        general = parameter.do_not_specialize
+        one = isinstance(value, int) and value == 1 and not general
+        if parameter.is_constexpr or value is None or one:
             signature[parameter.name], constants[parameter.name] = "constexpr", value
         elif parameter.annotation_type:
             signature[parameter.name] = parameter.annotation_type
@@ -75,7 +77,7 @@ def source_of(launch: Launch) -> ASTSource:
         else:
             assert isinstance(value, int), f"{parameter.name} is a {type(value).__name__}"
             signature[parameter.name] = "i32" if value < 2**31 else "i64"
-            if value % 16 == 0:
+            if value % 16 == 0 and not general:
                 attributes[(i,)] = [["tt.divisibility", 16]]
     return ASTSource(launch.kernel, signature, constants, attributes)
 

@@ -4,6 +4,7 @@ ranges: the two copies of the mathematics are the same; run by test_interpreted.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,6 +121,37 @@ def affine_coupling(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
             yield random(*raw.shape, seed=3).to(dtype), params.to(dtype), *options
 
 
+def knots(raw: Tensor, bound: float, convention: str) -> Tensor:
+    """Where the bins of raw widths (*, K) end."""
+    if convention == "zuko":
+        raw, least = raw / (1 + (raw * 2 / math.log(1e-3)).abs()), 0.0
+    else:
+        least = 1e-3
+    widths = least + (1 - least * raw.shape[-1]) * raw.softmax(-1)
+    return bound * (2 * widths.cumsum(-1) - 1)
+
+
+def rational_quadratic_spline(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
+    """The ends of the interval, points outside, inner points and points beside knots."""
+    rows, bins, bound = 12, 5, 3.0
+    inner = random(rows, 4, seed=4).clamp(-1.2, 1.2) * 2.4
+    ends = torch.tensor([bound, -bound, 1.5 * bound, 0.0]).expand(rows, -1)
+    for spread, (boundary, extra) in itertools.product(
+        (1.0, 10.0, 30.0, 1e4, 1e30), (("linear", -1), ("circular", 0), ("none", 1))
+    ):
+        raw = spread * random(rows, 12, 3 * bins + extra)
+        if dtype == torch.float64:  # beside slopes of 1e30 half an ulp of the interval is the whole
+            raw[..., 2 * bins :].clamp_(-1e4, 1e4)
+        params = raw.flatten(1).to(dtype)
+        for convention, inverse in itertools.product(("nflows", "zuko"), (False, True)):
+            searched = raw[:, 8:].to(dtype).double()[..., bins if inverse else 0 :][..., :bins]
+            beside = knots(searched, bound, convention).diagonal(dim1=1, dim2=2)[:, :4].to(dtype)
+            towards = torch.tensor([-bound, bound, -bound, bound], dtype=dtype)
+            x = torch.cat([ends.to(dtype), inner.to(dtype), beside.nextafter(towards)], 1)
+            numbers = (1e-3, 1e-3, 1e-3, convention, 1.0, inverse, "second", "none")
+            yield x, params, bins, bound, boundary, *numbers
+
+
 def tangent_normal(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
     for p in (2, 3, 40):
         loc = random(20, p)
@@ -134,11 +166,49 @@ def vmf_sample_cosine(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
         yield powers(dtype, 0.1, 0.2, 60).to(dtype), torch.tensor(7), p, True
 
 
+def spline_results(args: tuple[Any, ...], gradients: list[Tensor]) -> list[Tensor]:
+    """Outputs and gradients of the compiled spline."""
+    name = "rational_quadratic_spline"
+    backward = compiled(f"{name}_backward")(*gradients, *args)
+    return [t.double() for t in (*compiled(name)(*args), *backward)]
+
+
+def spline_condition(args: tuple[Any, ...], gradients: list[Tensor]) -> list[Tensor]:
+    """How far results move, in ulp, where each number that they are made of moves by one.
+
+    Steep and flat bins amplify a rounding without bound, and gradients jump at a knot: points move
+    both ways, by parts of an ulp and by several.  They stay inside or outside.
+    """
+    x, params, bins, bound, *_ = args
+    clipped = "zuko" in args
+    eps = torch.finfo(x.dtype).eps
+    x, params, gradients = x.double(), params.double(), [g.double() for g in gradients]
+    raw = params.view(*x.shape, -1)
+    # A rounding of e^r or of a derivative, which far out is its raw parameter; zuko's are rounded
+    # themselves.
+    size = raw.abs().clamp_min(1.0)
+    if not clipped:
+        size[..., : 2 * bins] = 1.0
+    size = size.view_as(params)
+    base = spline_results((x, params, *args[2:]), gradients)
+    moved = [torch.zeros_like(t) for t in base]
+    for seed, ulps in enumerate((-8, -1, -1 / 16, 1 / 16, 1, 8)):
+        point = x + ulps * eps * bound
+        point = torch.where(x.abs() <= bound, point.clamp(-bound, bound), x)
+        near = params + eps * size * random(*params.shape, seed=seed + 6).sign()
+        now = spline_results((point, near, *args[2:]), gradients)
+        moved = [m.maximum((a - b).abs() / eps) for m, a, b in zip(moved, now, base, strict=True)]
+    # A softmax's gradients are differences from the gradients of where bins begin.
+    starts = 2 * bound * (base[2].abs() + gradients[0].abs()).repeat_interleave(raw.shape[-1], 1)
+    return [*moved[:3], moved[3].maximum(starts)]
+
+
 OPS = {
     "affine_coupling": affine_coupling,
     "bessel": bessel,
     "bessel_order": bessel_order,
     "log_det_diagonal": log_det_diagonal,
+    "rational_quadratic_spline": rational_quadratic_spline,
     "slerp": slerp,
     "stereographic": stereographic,
     "stereographic_inverse": stereographic_inverse,
@@ -149,16 +219,18 @@ OPS = {
 }
 
 # Ops with a log-det; of a point on the equator it is 0.
-SUMS = ("affine_coupling", "stereographic", "stereographic_inverse")
+SUMS = ("affine_coupling", "rational_quadratic_spline", "stereographic", "stereographic_inverse")
 
 # Ulps of a row's largest element between the two copies, of results and of gradients.  Both sum in
 # an order of their own, and near an end of a range a rounding weighs as much as the condition
-# there: the angles of slerp, A = I_{v+1} / I_v where the series end, a path's second derivative.
+# there: the angles of slerp, A = I_{v+1} / I_v where the series end, a path's second derivative,
+# points beside a spline's knots.
 ALLOWED = {
     "affine_coupling": (24, 48),
     "bessel": (256, 384),
     "bessel_order": (96, 96),
     "log_det_diagonal": (4, 4),
+    "rational_quadratic_spline": (32, 512),
     "slerp": (16, 384),
     "stereographic": (48, 16),
     "stereographic_inverse": (8, 24),
@@ -198,7 +270,10 @@ def errors(name: str, dtype: torch.dtype) -> Iterator[tuple[str, float, Any]]:
                 (f"{label} gradient {i}", a, b)
                 for i, (a, b) in enumerate(zip(mine, theirs, strict=True))
             ]
-        for what, a, b in pairs:
+        conditions: list[Any] = [None] * len(pairs)
+        if name == "rational_quadratic_spline":
+            conditions = spline_condition(args, gradients)
+        for (what, a, b), condition in zip(pairs, conditions, strict=True):
             a, b = a.double(), b.double()
             # Rows whose gradient is beyond the largest number saturate, in one copy at infinity.
             huge = torch.finfo(dtype).max / 4
@@ -215,6 +290,8 @@ def errors(name: str, dtype: torch.dtype) -> Iterator[tuple[str, float, Any]]:
                 scale = scale.maximum(terms if b.ndim else terms.sum())
             elif name in SUMS:  # of logarithms, which may cancel
                 scale = scale.clamp_min(1.0)
+            if condition is not None:
+                scale = scale.maximum(condition)
             tiny = torch.finfo(dtype).tiny
             ulps = (a - b).abs() / (torch.finfo(dtype).eps * scale.clamp_min(tiny))
             ulps = torch.where(same, 0.0, torch.where(ulps.isnan(), float("inf"), ulps))

@@ -116,6 +116,51 @@ def _couplings() -> Iterator[Variant]:
     yield from _coupling("channels last", channels_last=True, dtypes=halves, quick=True, **images)
 
 
+def _spline(
+    label: str,
+    *,
+    quick: bool = False,
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,),
+    shape: tuple[int, ...] = (4096, 784),
+    moved: int | None = None,
+    bins: int = 8,
+    boundary: str = "linear",
+    convention: str = "nflows",
+    inverse: bool = False,
+    reduction: str = "row",
+) -> list[Variant]:
+    moved = shape[1] if moved is None else moved
+    parts = 3 * bins + {"linear": -1, "circular": 0, "none": 1}[boundary]
+    options = (bins, 3.0, boundary, 1e-3, 1e-3, 1e-3, convention, 1.0, inverse, "second", reduction)
+
+    def forward(dtype: torch.dtype) -> tuple[Any, ...]:
+        params = empty(shape[0], parts * moved, *shape[2:], dtype=dtype)
+        return (empty(*shape, dtype=dtype), params, *options)
+
+    def backward(dtype: torch.dtype) -> tuple[Any, ...]:
+        each = (moved, *shape[2:]) if reduction == "none" else ()
+        log_det = empty(shape[0], *each, dtype=wide(dtype))
+        return (empty(*shape, dtype=dtype), log_det, *forward(dtype))
+
+    op = "rational_quadratic_spline"
+    return [
+        Variant(op, op, label, forward, dtypes, quick),
+        Variant(op, f"{op}_backward", label, backward, dtypes, quick),
+    ]
+
+
+def _splines() -> Iterator[Variant]:
+    yield from _spline("8 bins", dtypes=EVERY_DTYPE, quick=True)
+    yield from _spline("8 bins, inverse", dtypes=PRECISIONS, inverse=True)
+    yield from _spline("circular, each", boundary="circular", reduction="none", dtypes=PRECISIONS)
+    yield from _spline("all knots, zuko", boundary="none", convention="zuko", dtypes=PRECISIONS)
+    images: dict[str, Any] = {"shape": (64, 48, 32, 32), "moved": 24}
+    yield from _spline("images", dtypes=(torch.float32, torch.bfloat16), quick=True, **images)
+    yield from _spline("short rows", shape=(65536, 6), moved=3)
+    for bins in (1, 32, 128):
+        yield from _spline(f"{bins} bins", bins=bins, boundary="none", dtypes=PRECISIONS)
+
+
 def _log_dets() -> Iterator[Variant]:
     shapes = {"long rows": (4096, 4096), "short rows": (65536, 8), "few long rows": (2, 1 << 20)}
     for label, shape in shapes.items():
@@ -261,8 +306,8 @@ def _samplers() -> Iterator[Variant]:
 def variants() -> list[Variant]:
     """Every kernel, with every piece of mathematics, dtype and layout that it has."""
     return [
-        *_couplings(), *_log_dets(), *_slerps(), *_stereographics(), *_bessels(), *_densities(),
-        *_samplers(),
+        *_couplings(), *_splines(), *_log_dets(), *_slerps(), *_stereographics(), *_bessels(),
+        *_densities(), *_samplers(),
     ]  # fmt: skip
 
 

@@ -89,7 +89,7 @@ POLYNOMIALS = {
 IN_PAIRS = {"exp"}
 # Polynomials that only Triton or only C++ uses.
 ONLY_TRITON = {"tanh"}
-ONLY_CPP = {"exp", "log"}
+ONLY_CPP = {"log"}
 
 
 def coefficients(name: str) -> list[list[str]]:
