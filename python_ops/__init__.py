@@ -18,7 +18,9 @@ from .log_det import log_det_diagonal as log_det_diagonal
 from .log_det import log_det_triangular as log_det_triangular
 from .mlp import mlp as mlp
 from .rational_quadratic_spline import rational_quadratic_spline as rational_quadratic_spline
-from .rational_quadratic_spline import rational_quadratic_spline_split as rational_quadratic_spline_split
+from .rational_quadratic_spline import (
+    rational_quadratic_spline_split as rational_quadratic_spline_split,
+)
 from .slerp import slerp as slerp
 from .stereographic import stereographic as stereographic
 from .stereographic import stereographic_inverse as stereographic_inverse

@@ -210,7 +210,11 @@ FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c,
   at.derivatives = end_derivatives(c, found.number, at.raw);
   const V slope =
       ratio(at.height, at.width) * ratio(value(at.widths.total), value(at.heights.total));
-  V u = found.u, v = found.v;
+  // The ends of the interval are exact, however steep the curve is there.
+  const V zero = real<V>(0.0), one = real<V>(1.0);
+  const mask_t<V> first = point <= -bound, last = point >= bound;
+  V u = select(first, zero, select(last, one, found.u));
+  V v = select(last, zero, select(first, one, found.v));
   if constexpr (inverse) {
     const Ends<V> root = spline_root(slope, at.derivatives, u, v);
     u = root.left;

@@ -207,6 +207,9 @@ def spline_at(
         raws, at + tl.cast(step, tl.int64) * (2 * K), mask, step, number, BOUNDARY, K, LEAST, CLIP
     )
     s = (height / width) * ((w_total + w_rest) / (h_total + h_rest))
+    # The ends of the interval are exact, however steep the curve is there.
+    u = tl.where(point <= -BOUND, 0.0, tl.where(point >= BOUND, 1.0, u))
+    v = tl.where(point >= BOUND, 0.0, tl.where(point <= -BOUND, 1.0, v))
     if INVERSE:
         u, v = root(s, d0, d1, u, v)
     inverse_d, fraction, e = curve_at(s, d0, d1, u, v)

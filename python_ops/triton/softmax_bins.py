@@ -126,7 +126,7 @@ def bin_position(total_high, total_low, x, INVERSE_HIGH: tl.constexpr, INVERSE_L
         p_high = x_high * INVERSE_HIGH
         p_low = (x - x_high) * INVERSE_HIGH + x * INVERSE_LOW
         t_high, t_low = product(total_high, p_high)
-        t_low += total_high * p_low + total_low * (p_high + 0.5)
+        t_low += total_high * p_low + total_low * (p_high + p_low + 0.5)
         middle = total_high * 0.5
         high = on_grid(middle + t_high)
         return high, ((middle - high) + t_high) + t_low
@@ -152,19 +152,28 @@ def find_bins(width_high, width_low, there, place, high, low):
     chosen = place == number[None, :]
     distance = pick(left, chosen)
     width = pick(width_high + width_low, chosen)
-    inverse = 1.0 / width
     before = tl.where(distance > 0.0, distance, 0.0)
     after = width - distance
-    return number, before * inverse, tl.where(after > 0.0, after, 0.0) * inverse, width
+    return number, before / width, tl.where(after > 0.0, after, 0.0) / width, width
 
 
 @triton.jit
 def bin_point(total_high, total_low, start_high, start_low, width, fraction,
               BOUND: tl.constexpr):  # fmt: skip
     """What lies a fraction of the bin's width beyond its beginning, in [-BOUND, BOUND]."""
+    # B (2 (start + width fraction) - total) / total, and what the quotient lost.
+    inverse = 1.0 / (total_high + total_low)
     beyond = width * 2.0 * fraction + (start_low * 2.0 - total_low)
-    centred = (start_high * 2.0 - total_high) + beyond
-    point = centred / (total_high + total_low) * BOUND
+    knot = start_high * 2.0 - total_high
+    centred = knot + beyond
+    quotient = centred * inverse
+    point = quotient * BOUND
+    if width.dtype != tl.float64:
+        added = centred - knot
+        lost = (knot - (centred - added)) + (beyond - added)
+        back_high, back_low = product(quotient, total_high)
+        rest = ((centred - back_high) - back_low) + (lost - quotient * total_low)
+        point = tl.fma(quotient, tl.zeros_like(quotient) + BOUND, rest * inverse * BOUND)
     point = tl.where(point < -BOUND, -BOUND, point)
     return tl.where(point > BOUND, BOUND, point)
 

@@ -32,11 +32,17 @@ def _maf(recompute: bool = False, layout: str = "", **options: Any) -> Flow:
     return flow
 
 
+def _nsf(layout: str = "", **options: Any) -> Flow:
+    """Without the option that its couplings do not have."""
+    return flows.nsf(DIM, layers=2, hidden=8, **options)
+
+
 # How each flow is built around a base, and its data.
 FLOWS: dict[str, Callable[..., Flow]] = {
     "realnvp": lambda **options: flows.realnvp(DIM, layers=3, hidden=8, **options),
     "glow": lambda **options: flows.glow(IMAGE, levels=2, steps=2, hidden=8, **options),
     "maf": _maf,
+    "nsf": _nsf,
 }
 
 
@@ -358,6 +364,9 @@ BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "Permutation": (lambda: bijections.Permutation([2, 0, 1, 3]), (ROWS, 4)),
     "ScaledStereographic": (lambda: bijections.ScaledStereographic(4), (ROWS, 4)),
+    "SplineCoupling": (
+        lambda: bijections.SplineCoupling(bijections.mlp_conditioner(2, 46)), (ROWS, 4)
+    ),
     "Squeeze": (lambda: bijections.Squeeze(), (ROWS, 1, 4, 4)),
     "Standardize": (
         lambda: bijections.Standardize(torch.zeros(4), torch.ones(4)), (ROWS, 4)
@@ -395,7 +404,7 @@ def test_every_bijection_is_covered() -> None:
         if inspect.isclass(value := getattr(bijections, name))
         and issubclass(value, bijections.Bijection)
     }
-    assert set(BIJECTIONS) == exported - {"Bijection", "SimplexBijection"}
+    assert set(BIJECTIONS) == exported - {"Bijection", "Coupling", "SimplexBijection"}
 
 
 def test_to_device_moves_every_tensor() -> None:
