@@ -11,6 +11,7 @@ from .affine_coupling import affine_coupling_split as affine_coupling_split
 from .affine_coupling import affine_coupling_split_backward as affine_coupling_split_backward
 from .affine_coupling_mlp import affine_coupling_mlp as affine_coupling_mlp
 from .autoregressive import affine_autoregressive_inverse as affine_autoregressive_inverse
+from .autoregressive import spline_autoregressive_inverse as spline_autoregressive_inverse
 from .bessel import iv_ratio as iv_ratio
 from .bessel import log_iv as log_iv
 from .identity_split import identity_split as identity_split

@@ -1,54 +1,48 @@
-"""The inverse of an autoregressive map whose parameters come from a masked ReLU network."""
+"""Inverses of autoregressive maps whose parameters come from a masked ReLU network."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from itertools import chain, pairwise
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from ._broadcast import common_batch
 from ._declaration import Inputs, as_keywords, declare, public
-from ._errors import SUPPORTED, check_floating
 from ._fake import require, require_precision
+from ._masked_network import check_degrees, check_input_order, flat_network
 from ._vmap import batched_first, looping_vmap
 from .affine_coupling import CHOICES, Layout, Order, ScaleFn
 from .composite import autoregressive as formulas
+from .composite.autoregressive import Map
 from .mlp import with_lists
+from .rational_quadratic_spline import (
+    LARGEST_BINS,
+    Boundary,
+    Convention,
+    check_options,
+    parameter_count,
+)
 
-_OP = "affine_autoregressive_inverse"
+_AFFINE, _SPLINE = "affine_autoregressive_inverse", "spline_autoregressive_inverse"
+BOUNDARIES = get_args(Boundary)
 Indices = Sequence[int]
 
 
-def _formula(
-    z: Tensor, offset: Tensor, parameters: Tensor, hidden: Indices, degrees: Indices,
-    input_order: Indices, *options: Any,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    return formulas.affine_autoregressive_inverse(
-        z, offset, parameters, hidden, degrees, input_order, **as_keywords(_OP, options)
-    )
+# ---- what the dispatcher's ops have in common ------------------------------------------------
 
 
-def _backward_formula(
-    grad_x: Tensor, grad_log_det: Tensor, z: Tensor, offset: Tensor, parameters: Tensor,
-    hidden: Indices, degrees: Indices, input_order: Indices, *options: Any,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    return formulas.affine_autoregressive_inverse_backward(
-        grad_x, grad_log_det, z, offset, parameters, hidden, degrees, input_order,
-        **as_keywords(_OP, options),
-    )  # fmt: skip
+def _affine(features: int, options: dict[str, Any]) -> Map:
+    return formulas.affine(features, **options)
 
 
-def _fake(
-    z: Tensor, offset: Tensor, parameters: Tensor, hidden: Indices, degrees: Indices,
-    input_order: Indices, *options: Any,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    given = as_keywords(_OP, options)
+def _spline(features: int, options: dict[str, Any]) -> Map:
+    return formulas.spline(features, **options)
+
+
+def _check_affine(given: dict[str, Any]) -> int:
     for option in ("scale_fn", "layout", "order"):
         names = ", ".join(CHOICES[option])
         require(
@@ -59,30 +53,67 @@ def _fake(
         0 < given["bound"] < math.inf,
         f"`bound` must be a finite number > 0, got {given['bound']:g}",
     )
-    require_precision("offset", offset, z, "z")
-    require_precision("parameters", parameters, z, "z")
-    require(z.ndim >= 1, "`z` must have shape (*batch, features), got a scalar")
-    features = z.shape[-1]
-    require(
-        sorted(input_order) == list(range(features)),
-        f"`input_order` must hold each of 0, ..., {features - 1} once, got {list(input_order)}",
-    )
-    widths = [features, *hidden, 2 * features]
-    require(
-        len(degrees) == sum(hidden),
-        f"`degrees` must hold {sum(hidden)} numbers, one for each hidden unit, got {len(degrees)}",
-    )
-    require(
-        offset.shape == (*z.shape[:-1], widths[1]),
-        f"`offset` must have shape {(*z.shape[:-1], widths[1])}, got {tuple(offset.shape)}",
-    )
-    count = sum(a * b for a, b in pairwise(widths)) + sum(widths[2:])
-    require(
-        parameters.shape == (count,),
-        f"`parameters` must have shape ({count},), got {tuple(parameters.shape)}",
-    )
-    log_det = z.new_empty(z.shape[:-1], dtype=torch.promote_types(z.dtype, torch.float32))
-    return z.new_empty(z.shape), log_det
+    return 2
+
+
+def _check_spline(given: dict[str, Any]) -> int:
+    check_options(given)
+    return parameter_count(given["bins"], given["boundary"])
+
+
+def _declare(
+    name: str,
+    map_of: Callable[[int, dict[str, Any]], Map],
+    check: Callable[[dict[str, Any]], int],
+) -> Callable[..., Any]:
+    """One of the ops: its map, and the check of its options, which returns the outputs a feature.
+
+    The arguments are z, offset, parameters, hidden, degrees, input_order, and the map's options.
+    """
+
+    def formula(z: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+        a_map = map_of(z.shape[-1], as_keywords(name, args[5:]))
+        return formulas.autoregressive_inverse(a_map, z, *args[:5])
+
+    def backward_formula(*args: Any) -> tuple[Tensor, ...]:
+        a_map = map_of(args[2].shape[-1], as_keywords(name, args[8:]))
+        return formulas.autoregressive_inverse_backward(a_map, *args[:8])
+
+    def fake(
+        z: Tensor, offset: Tensor, parameters: Tensor, hidden: Indices, degrees: Indices,
+        input_order: Indices, *options: Any,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        outputs = check(as_keywords(name, options))
+        require_precision("offset", offset, z, "z")
+        require_precision("parameters", parameters, z, "z")
+        require(z.ndim >= 1, "`z` must have shape (*batch, features), got a scalar")
+        features = z.shape[-1]
+        require(
+            sorted(input_order) == list(range(features)),
+            f"`input_order` must hold each of 0, ..., {features - 1} once, got {[*input_order]}",
+        )
+        require(
+            len(degrees) == sum(hidden),
+            f"`degrees` must hold {sum(hidden)} numbers, one for each hidden unit, got "
+            f"{len(degrees)}",
+        )
+        widths = [features, *hidden, outputs * features]
+        require(
+            offset.shape == (*z.shape[:-1], widths[1]),
+            f"`offset` must have shape {(*z.shape[:-1], widths[1])}, got {tuple(offset.shape)}",
+        )
+        count = sum(a * b for a, b in pairwise(widths)) + sum(widths[2:])
+        require(
+            parameters.shape == (count,),
+            f"`parameters` must have shape ({count},), got {tuple(parameters.shape)}",
+        )
+        log_det = z.new_empty(z.shape[:-1], dtype=torch.promote_types(z.dtype, torch.float32))
+        return z.new_empty(z.shape), log_det
+
+    return declare(
+        name, formula=formula, backward_formula=backward_formula, fake=fake, vmap=_vmap,
+        cpu_only=True,
+    )  # fmt: skip
 
 
 def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,157 +131,48 @@ def _vmap(op: Callable[..., Any]) -> Callable[..., Any]:
     return rule
 
 
-_inverse = declare(
-    _OP,
-    formula=_formula,
-    backward_formula=_backward_formula,
-    fake=_fake,
-    vmap=_vmap,
-    cpu_only=True,
-)
+_INVERSES = {
+    _AFFINE: _declare(_AFFINE, _affine, _check_affine),
+    _SPLINE: _declare(_SPLINE, _spline, _check_spline),
+}
 
 
-# ---- the flat parameters of a network ------------------------------------------------------
+def _solve(
+    op: str, outputs: int, z: Any, weights: Any, biases: Any, degrees: Any, context: Any,
+    input_order: Any, options: tuple[Any, ...],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    network = flat_network(op, outputs, z, weights, biases, degrees, context, input_order)
+    try:
+        out: tuple[Tensor, Tensor] = _INVERSES[op](z, *network, *options)
+    except (TypeError, ValueError):
+        # The kernels' errors know these as flat lists.
+        check_degrees(op, degrees, z.shape[-1])
+        if input_order is not None:
+            check_input_order(op, input_order, z.shape[-1])
+        raise
+    return out
 
 
-def _fits(z: Any, weights: Any, biases: Any, degrees: Any) -> bool:
-    """Whether layers are plainly those of `degrees`; what is not is looked at with care."""
-    if type(z) is not Tensor or not z.ndim or torch.compiler.is_compiling():
-        return False
-    if type(weights) is not list or type(biases) is not list or type(degrees) is not tuple:
-        return False
-    if not all(type(layer) is tuple for layer in degrees):
-        return False
-    if not all(isinstance(t, Tensor) for t in (*weights, *biases)):
-        return False
-    before, dtype = z.shape[-1], z.dtype
-    widths = [*map(len, degrees), 2 * before]
-    if not len(weights) == len(biases) == len(widths):
-        return False
-    for weight, bias, width in zip(weights, biases, widths, strict=True):
-        if weight.dtype is not dtype or bias.dtype is not dtype:
-            return False
-        if weight.shape != (width, before) or bias.shape != (width,):
-            return False
-        before = width
-    return True
-
-
-def _check_layers(z: Tensor, weights: Any, biases: Any, degrees: Any, extra: int) -> None:
-    """Raises what is wrong with the layers of a network."""
-    check_floating(_OP, "z", z)
-    if z.ndim == 0:
-        raise ValueError(f"{_OP}: `z` must have shape (*batch, features), got a scalar")
-    for name, value in (("weights", weights), ("biases", biases)):
-        if not isinstance(value, (list, tuple)):
-            kind = type(value).__name__
-            raise TypeError(f"{_OP}: `{name}` must be a sequence of torch.Tensors, got {kind}")
-    _check_degrees(degrees, z.shape[-1])
-    widths = (z.shape[-1], *(len(layer) for layer in degrees), 2 * z.shape[-1])
-    for name, value in (("weights", weights), ("biases", biases)):
-        if len(value) != len(widths) - 1:
-            raise ValueError(
-                f"{_OP}: `{name}` must hold {len(widths) - 1} tensors, one for each of the "
-                f"{len(degrees)} layers of `degrees` and one for the outputs, got {len(value)}"
-            )
-    for i, (width_in, width_out) in enumerate(pairwise(widths)):
-        shape = (width_out, width_in + (0 if i else extra))
-        for name, tensor, wanted in (
-            (f"weights[{i}]", weights[i], shape), (f"biases[{i}]", biases[i], shape[:1]),
-        ):  # fmt: skip
-            _check_like(name, tensor, z)
-            if tensor.shape != wanted:
-                raise ValueError(
-                    f"{_OP}: `{name}` must have shape {wanted}, got {tuple(tensor.shape)}"
-                )
-
-
-def _check_degrees(degrees: Any, features: int) -> None:
-    if not isinstance(degrees, (list, tuple)) or not all(
-        isinstance(layer, (list, tuple)) and all(type(d) is int for d in layer) for layer in degrees
-    ):
-        raise TypeError(
-            f"{_OP}: `degrees` must be a sequence of sequences of integers, one for each hidden "
-            f"layer, got {degrees!r:.60}"
-        )
-    for layer in degrees:
-        if any(a > b for a, b in pairwise((0, *layer, max(features - 1, 0)))):
-            raise ValueError(
-                f"{_OP}: `degrees` must ascend in each layer, from 0 to {features - 1} at "
-                f"most, got {layer!r:.60}"
-            )
-
-
-def _check_input_order(input_order: Any, features: int) -> None:
-    is_ints = isinstance(input_order, (list, tuple, range)) and all(
-        type(d) is int for d in input_order
-    )
-    if not is_ints or sorted(input_order) != list(range(features)):
+def _spline_outputs(bins: Any, boundary: Any) -> int:
+    """How many parameters a feature has, which the shapes of a network depend on."""
+    if boundary not in BOUNDARIES:
         raise ValueError(
-            f"{_OP}: `input_order` must hold each of 0, ..., {features - 1} once, got "
-            f"{input_order!r:.60}"
+            f"{_SPLINE}: `boundary` must be one of {', '.join(BOUNDARIES)}, got {boundary!r:.60}"
         )
+    if isinstance(bins, bool) or not isinstance(bins, int):
+        raise TypeError(f"{_SPLINE}: `bins` must be an integer, got {bins!r:.60}")
+    if not 1 <= bins <= LARGEST_BINS:
+        raise ValueError(f"{_SPLINE}: `bins` must be from 1 to {LARGEST_BINS}, got {bins}")
+    return parameter_count(bins, boundary)
 
 
-def _context_features(z: Any, context: Any) -> int:
-    check_floating(_OP, "context", context)
-    if isinstance(z, Tensor):
-        _check_like("context", context, z)
-    if context.ndim == 0:
-        raise ValueError(f"{_OP}: `context` must have shape (*batch, c), got a scalar")
-    features: int = context.shape[-1]
-    return features
+# ---- the public ops --------------------------------------------------------------------------
 
 
-def _check_like(name: str, tensor: Any, z: Tensor) -> None:
-    if not isinstance(tensor, Tensor) or tensor.dtype not in SUPPORTED:
-        check_floating(_OP, name, tensor)
-    if tensor.layout != torch.strided:
-        check_floating(_OP, name, tensor)
-    if tensor.device != z.device:
-        raise ValueError(
-            f"{_OP}: `{name}` must be on the device of `z` ({z.device}), got {tensor.device}"
-        )
-    if (tensor.dtype == torch.float64) != (z.dtype == torch.float64):
-        raise TypeError(
-            f"{_OP}: `{name}` must have the dtype of `z` ({z.dtype}) or both be of at most "
-            f"float32, got {tensor.dtype}"
-        )
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
-
-
-def _without_autocast(device: str) -> AbstractContextManager[Any]:
-    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()
-
-
-def _offset(z: Tensor, weight: Tensor, bias: Tensor, context: Tensor | None) -> Tensor:
-    """What the first layer adds for each row: its bias, and the context's share."""
-    batch = z.shape[:-1]
-    if context is None:
-        return _wide(bias).expand(*batch, bias.shape[0])
-    own = common_batch(_OP, [("z", batch), ("context", context.shape[:-1])])
-    if own != batch:
-        raise ValueError(
-            f"{_OP}: the batch of `context` {tuple(context.shape[:-1])} must broadcast to that of "
-            f"`z` {tuple(batch)}"
-        )
-    of_context = weight[:, z.shape[-1] :]
-    with _without_autocast(z.device.type):
-        offset = linear(_wide(context), _wide(of_context), _wide(bias))
-    return offset.expand(*batch, bias.shape[0])
-
-
-# ---- the op --------------------------------------------------------------------------------
-
-
-def _network(size: tuple[int, ...]) -> tuple[Tensor, ...]:
+def _network(size: tuple[int, ...], outputs: int = 2) -> tuple[Tensor, ...]:
     rows, hidden = size
     layers = []
-    for width_in, width_out in pairwise((6, hidden, hidden, 12)):
+    for width_in, width_out in pairwise((6, hidden, hidden, 6 * outputs)):
         weight = torch.randn((width_out, width_in), dtype=torch.float64) / max(width_in, 1) ** 0.5
         layers += [weight / 2, torch.randn(width_out, dtype=torch.float64) / 2]
     return torch.randn((rows, 6), dtype=torch.float64), *layers
@@ -263,8 +185,8 @@ def _degrees(size: tuple[int, ...]) -> dict[str, Any]:
 
 
 @public(
-    _OP,
-    usage=f"{_OP}(z, weights, biases, degrees=degrees)",
+    _AFFINE,
+    usage=f"{_AFFINE}(z, weights, biases, degrees=degrees)",
     same=(
         "`for d in range(D): t, r = network(x).chunk(2, 1); "
         "x[:, d] = ((z - t) / torch.exp(2 * torch.tanh(r / 2)))[:, d]`"
@@ -339,27 +261,83 @@ def affine_autoregressive_inverse(
         >>> x.shape, log_det.shape
         (torch.Size([5, 3]), torch.Size([5]))
     """
-    plain = context is None and _fits(z, weights, biases, degrees)
-    if not plain:
-        extra = 0 if context is None else _context_features(z, context)
-        _check_layers(z, weights, biases, degrees, extra)
-    features = z.shape[-1]
-    if input_order is None:
-        input_order = range(features)
-    elif not plain or type(input_order) is not tuple:
-        _check_input_order(input_order, features)
-    first = weights[0][:, :features]
-    pieces = [first.reshape(first.numel())]
-    for weight, bias in zip(weights[1:], biases[1:], strict=True):
-        pieces += [weight.reshape(weight.numel()), bias]
-    try:
-        out: tuple[Tensor, Tensor] = _inverse(
-            z, _offset(z, weights[0], biases[0], context), torch.cat(pieces),
-            [len(layer) for layer in degrees], list(chain.from_iterable(degrees)),
-            list(input_order), scale_fn, bound, layout, order,
-        )  # fmt: skip
-    except (TypeError, ValueError):
-        _check_degrees(degrees, features)  # the kernels' errors know them in one list
-        _check_input_order(input_order, features)
-        raise
-    return out
+    return _solve(
+        _AFFINE, 2, z, weights, biases, degrees, context, input_order,
+        (scale_fn, bound, layout, order),
+    )  # fmt: skip
+
+
+@public(
+    _SPLINE,
+    usage=f"{_SPLINE}(z, weights, biases, degrees=degrees)",
+    same=(
+        "`for d in range(D): x[:, d] = rational_quadratic_spline(z, network(x), "
+        "inverse=True)[0][:, d]`"
+    ),
+    inputs=Inputs(
+        tensors=lambda size: _network(size, parameter_count(8, "linear")), arguments=with_lists,
+        options=_degrees, sizes="networks", dtypes=("float32",),
+    ),
+    on_gpu="torch's matrix products",
+    bijection=True,
+)  # fmt: skip
+def spline_autoregressive_inverse(
+    z: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    *,
+    degrees: Sequence[Sequence[int]],
+    context: Tensor | None = None,
+    input_order: Sequence[int] | None = None,
+    bins: int = 8,
+    bound: float = 3.0,
+    boundary: Boundary = "linear",
+    min_width: float = 1e-3,
+    min_height: float = 1e-3,
+    min_derivative: float = 1e-3,
+    convention: Convention = "nflows",
+    scale: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    r"""Solves an autoregressive map by rational-quadratic splines for its input.
+
+    .. math:: x_d = g_d^{-1}(z_d), \qquad
+        \log|\det \partial x / \partial z| = -\sum \log g_d'(x_d)
+
+    with a spline :math:`g_d` whose M raw parameters a masked ReLU network (MADE) gives of
+    :math:`x_{<d}` and the context; those of a feature lie together, as
+    :func:`rational_quadratic_spline` takes them. Networks, costs and devices are as in
+    :func:`affine_autoregressive_inverse`.
+
+    Args:
+        z: (\*batch, D), float16, bfloat16, float32 or float64.
+        weights: matrices (out, in) of the layers: from D features, and those of the context behind
+            them, to M D outputs.
+        biases: vectors (out,), one for each.
+        degrees, context, input_order: as in `affine_autoregressive_inverse`.
+        bins, bound, boundary, min_width, min_height, min_derivative, convention, scale: as in
+            `rational_quadratic_spline`.
+
+    Returns:
+        x (\*batch, D), contiguous; log_det (\*batch) in nats, float32 for inputs below float64.
+
+    Raises:
+        ValueError, TypeError: as `affine_autoregressive_inverse` and `rational_quadratic_spline`.
+
+    Source: Durkan et al. (arXiv 1906.04032), section 3.2; Germain et al. (arXiv 1502.03509).
+
+    Example:
+        >>> import torch
+        >>> from flowkernels import ops
+        >>> weights = [torch.randn(4, 3), torch.randn(3 * 23, 4)]
+        >>> biases = [torch.randn(4), torch.randn(3 * 23)]
+        >>> x, log_det = ops.spline_autoregressive_inverse(
+        ...     torch.randn(5, 3), weights, biases, degrees=[(1, 1, 2, 2)]
+        ... )
+        >>> x.shape, log_det.shape
+        (torch.Size([5, 3]), torch.Size([5]))
+    """
+    outputs = _spline_outputs(bins, boundary)
+    return _solve(
+        _SPLINE, outputs, z, weights, biases, degrees, context, input_order,
+        (bins, bound, boundary, min_width, min_height, min_derivative, convention, scale),
+    )  # fmt: skip

@@ -50,11 +50,13 @@ def _backward_formula(
     )
 
 
-def _check_options(given: dict[str, Any]) -> None:
+def check_options(given: dict[str, Any]) -> None:
+    """Raises for a value that no kernel takes; what is not given is not looked at."""
     for option, choices in CHOICES.items():
         names = ", ".join(choices)
         require(
-            given[option] in choices, f"`{option}` must be one of {names}, got {given[option]!r}"
+            option not in given or given[option] in choices,
+            f"`{option}` must be one of {names}, got {given.get(option)!r}",
         )
     bins = given["bins"]
     require(1 <= bins <= LARGEST_BINS, f"`bins` must be from 1 to {LARGEST_BINS}, got {bins}")
@@ -74,7 +76,7 @@ def _check_options(given: dict[str, Any]) -> None:
 
 def _fake(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     given = as_keywords(_OP, options)
-    _check_options(given)
+    check_options(given)
     require_precision("params", params, x, "x")
     require(x.ndim >= 2, f"`x` must have shape (B, C, *S), got {tuple(x.shape)}")
     parts = parameter_count(given["bins"], given["boundary"])

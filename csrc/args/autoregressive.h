@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "affine_coupling.h"
+#include "rational_quadratic_spline.h"
 
 namespace fk {
 
@@ -31,7 +32,6 @@ struct AutoregressiveArgs {
   int64_t layers;
   const AutoregressiveLayer* layer;
   const int64_t* order;  // (features): which feature is solved for at each step
-  CouplingOptions coupling;
   // Matrices of dense rows.
   const void* z;       // (rows, features)
   const void* offset;  // (rows, units of the first layer): its biases, `offset_stride` apart
@@ -41,6 +41,14 @@ struct AutoregressiveArgs {
   int64_t chunk;  // blocks of rows whose gradients are summed together
   const void *grad_x, *grad_log_det;
   void *grad_z, *grad_offset;
+};
+
+// What the network's outputs do to a feature.
+struct AffineAutoregressiveArgs : AutoregressiveArgs {
+  CouplingOptions options;
+};
+struct SplineAutoregressiveArgs : AutoregressiveArgs {
+  SplineOptions options;
 };
 
 }  // namespace fk

@@ -1,4 +1,4 @@
-// affine_autoregressive_inverse: CPU dispatch.
+// Inverses of autoregressive maps: CPU dispatch.
 #include "autoregressive.h"
 
 #include <ATen/Parallel.h>
@@ -92,61 +92,76 @@ class OnCpu : public Call {
   std::vector<Tensor> memory_;
 };
 
+template <class Map>
+struct Kernels;
+template <>
+struct Kernels<autoregressive::Affine> {
+  static constexpr auto& forward = cpu::affine_autoregressive_inverse;
+  static constexpr auto& backward = cpu::affine_autoregressive_inverse_backward;
+};
+template <>
+struct Kernels<autoregressive::Spline> {
+  static constexpr auto& forward = cpu::spline_autoregressive_inverse;
+  static constexpr auto& backward = cpu::spline_autoregressive_inverse_backward;
+};
+
 struct Cpu {
-  template <class, class... O>
+  template <class Spec, class... O>
   static std::tuple<Tensor, Tensor> forward(const Tensor& z, const Tensor& offset,
                                             const Tensor& parameters, at::IntArrayRef hidden,
                                             at::IntArrayRef degrees, at::IntArrayRef input_order,
                                             O... options) {
-    OnCpu call(z, offset, parameters, hidden, degrees, input_order,
-               autoregressive::parse(options...));
-    AutoregressiveArgs& a = call.args;
+    using Map = typename autoregressive::MapOf<Spec>::type;
+    const Map map(options...);
+    OnCpu call(Spec::name, z, offset, parameters, hidden, degrees, input_order, map);
     const at::IntArrayRef batch = call.sizes.slice(0, call.sizes.size() - 1);
     Tensor log_det = call.empty(batch);
     if (call.is_empty()) return {at::empty(z.sizes(), z.options()), log_det.zero_()};
     Tensor x = call.empty(z.sizes());
-    a.x = x.data_ptr();
-    a.log_det = log_det.data_ptr();
+    call.args.x = x.data_ptr();
+    call.args.log_det = log_det.data_ptr();
     call.pack(/*backward=*/false);
+    const typename Map::Args a{call.args, map.options};
     at::parallel_for(0, call.blocks(), call.grain(), [&](int64_t begin, int64_t end) {
       const auto scratch = scratch_of(a, /*backward=*/false);
-      cpu::affine_autoregressive_inverse(a, scratch.get(), begin, end);
+      Kernels<Map>::forward(a, scratch.get(), begin, end);
     });
     return {in_dtype(x, z.scalar_type()), std::move(log_det)};
   }
 
-  template <class, class... O>
+  template <class Spec, class... O>
   static std::tuple<Tensor, Tensor, Tensor> backward(const Tensor& grad_x,
                                                      const Tensor& grad_log_det, const Tensor& z,
                                                      const Tensor& offset, const Tensor& parameters,
                                                      at::IntArrayRef hidden,
                                                      at::IntArrayRef degrees,
                                                      at::IntArrayRef input_order, O... options) {
-    OnCpu call(z, offset, parameters, hidden, degrees, input_order,
-               autoregressive::parse(options...));
-    check_gradient(autoregressive::op, "grad_x", grad_x, z.sizes(), z.scalar_type(), z);
-    check_gradient(autoregressive::op, "grad_log_det", grad_log_det,
-                   z.sizes().slice(0, z.dim() - 1), call.compute, z);
-    AutoregressiveArgs& a = call.args;
+    using Map = typename autoregressive::MapOf<Spec>::type;
+    const Map map(options...);
+    OnCpu call(Spec::name, z, offset, parameters, hidden, degrees, input_order, map);
+    check_gradient(Spec::name, "grad_x", grad_x, z.sizes(), z.scalar_type(), z);
+    check_gradient(Spec::name, "grad_log_det", grad_log_det, z.sizes().slice(0, z.dim() - 1),
+                   call.compute, z);
     if (call.is_empty()) {
       const auto zeros = [](const Tensor& t) { return at::zeros(t.sizes(), t.options()); };
       return {zeros(z), zeros(offset), zeros(parameters)};
     }
-    const Tensor gx = call.rows_of(grad_x, a.rows);
+    const Tensor gx = call.rows_of(grad_x, call.args.rows);
     const Tensor gl = grad_log_det.contiguous();
     Tensor grad_z = call.empty(z.sizes()), grad_offset = call.empty(offset.sizes());
     Tensor grad_parameters = call.empty(parameters.sizes());
-    a.grad_x = gx.data_ptr();
-    a.grad_log_det = gl.data_ptr();
-    a.grad_z = grad_z.data_ptr();
-    a.grad_offset = grad_offset.data_ptr();
+    call.args.grad_x = gx.data_ptr();
+    call.args.grad_log_det = gl.data_ptr();
+    call.args.grad_z = grad_z.data_ptr();
+    call.args.grad_offset = grad_offset.data_ptr();
     place_gradients(call, grad_parameters);
     call.pack(/*backward=*/true);
     const int64_t chunks = call.divide();
+    const typename Map::Args a{call.args, map.options};
     at::parallel_for(0, chunks, divide_up(call.grain(), 3 * a.chunk),
                      [&](int64_t begin, int64_t end) {
                        const auto scratch = scratch_of(a, /*backward=*/true);
-                       cpu::affine_autoregressive_inverse_backward(a, scratch.get(), begin, end);
+                       Kernels<Map>::backward(a, scratch.get(), begin, end);
                      });
     cpu::autoregressive_sum(a, chunks);
     return {in_dtype(grad_z, z.scalar_type()), in_dtype(grad_offset, offset.scalar_type()),
@@ -169,6 +184,8 @@ struct Cpu {
 
 FK_DIFFERENTIABLE_OP(AffineAutoregressiveInverse)
 FK_KERNELS(AffineAutoregressiveInverse, CPU, Cpu)
+FK_DIFFERENTIABLE_OP(SplineAutoregressiveInverse)
+FK_KERNELS(SplineAutoregressiveInverse, CPU, Cpu)
 
 }  // namespace bindings
 }  // namespace fk

@@ -1,8 +1,9 @@
-// affine_autoregressive_inverse: argument checks and the kernels' arguments, for every device.
+// Inverses of autoregressive maps: argument checks and the kernels' arguments, for every device.
 #pragma once
 
 #include <ATen/Functions.h>
 
+#include <algorithm>
 #include <string_view>
 #include <tuple>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "../args/autoregressive.h"
 #include "check.h"
 #include "option.h"
+#include "rational_quadratic_spline.h"
 
 namespace fk {
 namespace bindings {
@@ -29,28 +31,101 @@ struct AffineAutoregressiveInverse {
                                                std::string_view);
 };
 
+struct SplineAutoregressiveInverse {
+  static constexpr const char* name = "spline_autoregressive_inverse";
+  static constexpr const char* arguments =
+      "Tensor z, Tensor offset, Tensor parameters, int[] hidden, int[] degrees, "
+      "int[] input_order, int bins, float bound, str boundary, float min_width, "
+      "float min_height, float min_derivative, str convention, float scale";
+  static constexpr const char* gradients = AffineAutoregressiveInverse::gradients;
+  using Signature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&,
+                                               at::IntArrayRef, at::IntArrayRef, at::IntArrayRef,
+                                               int64_t, double, std::string_view, double, double,
+                                               double, std::string_view, double);
+};
+
 namespace autoregressive {
 
 using std::string_view;
-constexpr const char* op = AffineAutoregressiveInverse::name;
 
-struct Options : CouplingOptions {
-  Layout layout;
+// Where the network's outputs for feature d are: at start + d * step.
+struct OutputRows {
+  std::vector<int64_t> starts;
+  int64_t step;
 };
-inline Options parse(string_view scale_fn, double bound, string_view layout, string_view order) {
-  check_positive(op, "bound", bound);
-  return {{parse_option<ScaleFn>(op, "scale_fn", scale_fn), bound,
-           parse_option<Order>(op, "order", order) == Order::shift_then_scale, /*inverse=*/true},
-          parse_option<Layout>(op, "layout", layout)};
-}
+
+// ---- what the outputs do ---------------------------------------------------------
+
+struct Affine {
+  using Args = AffineAutoregressiveArgs;
+  CouplingOptions options;
+  Layout layout;
+
+  Affine(string_view scale_fn, double bound, string_view layout_, string_view order)
+      : options{parse_option<ScaleFn>(op, "scale_fn", scale_fn), bound,
+                parse_option<Order>(op, "order", order) == Order::shift_then_scale,
+                /*inverse=*/true},
+        layout(parse_option<Layout>(op, "layout", layout_)) {
+    check_positive(op, "bound", bound);
+  }
+  OutputRows rows(int64_t features) const {
+    switch (layout) {
+      case Layout::shift_scale:
+        return {{0, features}, 1};
+      case Layout::scale_shift:
+        return {{features, 0}, 1};
+      case Layout::interleaved:
+        return {{0, 1}, 2};
+    }
+    return {};
+  }
+
+ private:
+  static constexpr const char* op = AffineAutoregressiveInverse::name;
+};
+
+struct Spline {
+  using Args = SplineAutoregressiveArgs;
+  SplineOptions options;
+  int64_t parts;
+
+  Spline(int64_t bins, double bound, string_view boundary, double min_width, double min_height,
+         double min_derivative, string_view convention, double scale) {
+    const spline::Options parsed =
+        spline::parse(bins, bound, boundary, min_width, min_height, min_derivative, convention,
+                      scale, /*inverse=*/true, "second", "row");
+    options = parsed;
+    parts = parsed.parts;
+  }
+  // Those of a feature lie together.
+  OutputRows rows(int64_t) const {
+    OutputRows r{std::vector<int64_t>(parts), parts};
+    for (int64_t i = 0; i < parts; ++i) r.starts[i] = i;
+    return r;
+  }
+};
+
+template <class Spec>
+struct MapOf;
+template <>
+struct MapOf<AffineAutoregressiveInverse> {
+  using type = Affine;
+};
+template <>
+struct MapOf<SplineAutoregressiveInverse> {
+  using type = Spline;
+};
+
+// ---- the network -----------------------------------------------------------------
 
 // Which units see what: lists by layer, the network's outputs as the last one.
 class Structure {
  public:
-  Structure(int64_t features, at::IntArrayRef hidden, at::IntArrayRef degrees,
-            at::IntArrayRef input_order, int64_t outputs)
-      : features_(features), outputs_(outputs), order(input_order.vec()) {
+  Structure(const char* name, int64_t features, at::IntArrayRef hidden, at::IntArrayRef degrees,
+            at::IntArrayRef input_order, const OutputRows& rows)
+      : op(name), features_(features), order(input_order.vec()) {
     check_order();
+    const auto outputs = static_cast<int64_t>(rows.starts.size());
     const int64_t* degree = degrees.data();
     int64_t total = 0;
     for (const int64_t width : hidden) {
@@ -67,6 +142,10 @@ class Structure {
     for (size_t i = 0; i < of_outputs.size(); ++i)
       of_outputs[i] = static_cast<int64_t>(i) / outputs;
     add_layer(features * outputs, of_outputs.data());
+    for (const int64_t feature : order)
+      for (const int64_t start : rows.starts) rows_.push_back(start + feature * rows.step);
+    layers.back().row = rows_.data();
+    layers.front().column = order.data();
   }
 
   // Elements of the flat parameters.
@@ -76,14 +155,6 @@ class Structure {
       total += layers[i].units * (layers[i].inputs + (i > 0 ? 1 : 0));
     return total;
   }
-  // Where the source has the outputs of the features, in the order in which they are solved for.
-  void place_outputs(int64_t feature_step, std::initializer_list<int64_t> starts) {
-    for (const int64_t feature : order)
-      for (const int64_t start : starts) rows_.push_back(start + feature * feature_step);
-    layers.back().row = rows_.data();
-    layers.front().column = order.data();
-  }
-
   std::vector<AutoregressiveLayer> layers;
 
  private:
@@ -119,7 +190,8 @@ class Structure {
     layers.push_back(l);
   }
 
-  int64_t features_, outputs_;
+  const char* op;
+  int64_t features_;
   std::vector<std::vector<int64_t>> lists_;
   std::vector<int64_t> rows_;
 
@@ -130,10 +202,12 @@ class Structure {
 // A kernel's arguments with the tensors they point into.  Kernels take dense rows of the compute
 // type: what is stored otherwise is converted, which costs little beside the network.
 struct Call {
-  Call(const Tensor& z_, const Tensor& offset_, const Tensor& parameters_, at::IntArrayRef hidden,
-       at::IntArrayRef degrees, at::IntArrayRef input_order, const Options& options)
-      : structure(check_tensors(z_, offset_, parameters_), hidden, degrees, input_order,
-                  /*outputs=*/2) {
+  template <class Map>
+  Call(const char* name, const Tensor& z_, const Tensor& offset_, const Tensor& parameters_,
+       at::IntArrayRef hidden, at::IntArrayRef degrees, at::IntArrayRef input_order, const Map& map)
+      : op(name),
+        structure(name, check_tensors(name, z_, offset_, parameters_), hidden, degrees, input_order,
+                  map.rows(z_.size(-1))) {
     check_sizes(z_, offset_, parameters_);
     const int64_t features = z_.size(-1);
     compute = wide(z_.scalar_type());
@@ -141,25 +215,13 @@ struct Call {
     const int64_t rows = c10::multiply_integers(sizes.slice(0, sizes.size() - 1));
     z = rows_of(z_, rows);
     parameters = in_dtype(parameters_, compute).contiguous();
-    switch (options.layout) {
-      case Layout::shift_scale:
-        structure.place_outputs(1, {0, features});
-        break;
-      case Layout::scale_shift:
-        structure.place_outputs(1, {features, 0});
-        break;
-      case Layout::interleaved:
-        structure.place_outputs(2, {0, 1});
-        break;
-    }
     args.float64 = compute == at::kDouble;
     args.rows = rows;
     args.features = features;
-    args.outputs = 2;
+    args.outputs = structure.layers.back().units / std::max<int64_t>(features, 1);
     args.layers = static_cast<int64_t>(structure.layers.size());
     args.layer = structure.layers.data();
     args.order = structure.order.data();
-    args.coupling = options;
     args.z = z.data_ptr();
     // The bias of a network without a context is one row for all.
     const bool one_row = is_one_row(offset_);
@@ -186,6 +248,7 @@ struct Call {
     return in_dtype(t.reshape({rows, t.size(-1)}), compute).contiguous();
   }
 
+  const char* op;
   Structure structure;
   AutoregressiveArgs args = {};
   at::ScalarType compute;
@@ -193,7 +256,8 @@ struct Call {
   Tensor z, offset, parameters;
 
  private:
-  static int64_t check_tensors(const Tensor& z, const Tensor& offset, const Tensor& parameters) {
+  static int64_t check_tensors(const char* op, const Tensor& z, const Tensor& offset,
+                               const Tensor& parameters) {
     check_floating(op, "z", z);
     check_floating(op, "offset", offset);
     check_floating(op, "parameters", parameters);

@@ -14,12 +14,15 @@ FK_DECLARE_KERNEL(autoregressive_lanes, int64_t(bool float64));
 FK_DECLARE_KERNEL(autoregressive_scratch, int64_t(const AutoregressiveArgs&, bool backward));
 // Fills the panels of all layers.
 FK_DECLARE_KERNEL(autoregressive_pack, void(const AutoregressiveArgs&, bool backward));
-// Blocks of rows [begin, end).
+// Blocks of rows [begin, end), and chunks of blocks [begin, end) into the sums of each.
 FK_DECLARE_KERNEL(affine_autoregressive_inverse,
-                  void(const AutoregressiveArgs&, void* scratch, int64_t begin, int64_t end));
-// Chunks of blocks [begin, end), into the sums of each.
+                  void(const AffineAutoregressiveArgs&, void* scratch, int64_t begin, int64_t end));
 FK_DECLARE_KERNEL(affine_autoregressive_inverse_backward,
-                  void(const AutoregressiveArgs&, void* scratch, int64_t begin, int64_t end));
+                  void(const AffineAutoregressiveArgs&, void* scratch, int64_t begin, int64_t end));
+FK_DECLARE_KERNEL(spline_autoregressive_inverse,
+                  void(const SplineAutoregressiveArgs&, void* scratch, int64_t begin, int64_t end));
+FK_DECLARE_KERNEL(spline_autoregressive_inverse_backward,
+                  void(const SplineAutoregressiveArgs&, void* scratch, int64_t begin, int64_t end));
 // The gradients out of `chunks` sums.
 FK_DECLARE_KERNEL(autoregressive_sum, void(const AutoregressiveArgs&, int64_t chunks));
 

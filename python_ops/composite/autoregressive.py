@@ -1,8 +1,8 @@
-"""The inverse of an autoregressive map in plain torch, one feature after the other."""
+"""Inverses of autoregressive maps in plain torch, one feature after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -10,7 +10,54 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, pad
 
-from .affine_coupling import scale_of
+from .affine_coupling import affine_coupling, affine_coupling_split_backward
+from .rational_quadratic_spline import (
+    Options,
+    rational_quadratic_spline,
+    rational_quadratic_spline_backward,
+)
+
+
+class Map(NamedTuple):
+    """What a network's outputs do to a feature, by matrices (B, 1) and (B, n).
+
+    solve(z, outputs)                    x and log|dx/dz| (B,)
+    pull(grad_x, grad_log, z, outputs)   the gradients of z and outputs
+    rows                                 where the outputs of each feature are
+    """
+
+    solve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    pull: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    rows: list[tuple[int, ...]]
+
+
+def affine(features: int, *, layout: str, **options: Any) -> Map:
+    """x = (z - t) / s or x = z / s - t."""
+    options |= {"inverse": True}
+    match layout:
+        case "shift_scale":
+            rows = [(d, features + d) for d in range(features)]
+        case "scale_shift":
+            rows = [(features + d, d) for d in range(features)]
+        case "interleaved":
+            rows = [(2 * d, 2 * d + 1) for d in range(features)]
+        case _:
+            raise ValueError(f"unknown layout {layout!r}")
+    return Map(
+        lambda z, outputs: affine_coupling(z, outputs, **options),
+        lambda *tensors: affine_coupling_split_backward(*tensors, **options),
+        rows,  # type: ignore[arg-type]
+    )
+
+
+def spline(features: int, **options: Any) -> Map:
+    """The inverse of a rational-quadratic spline."""
+    o = Options(**options, inverse=True)
+    return Map(
+        lambda z, outputs: rational_quadratic_spline(z, outputs, o, "row"),
+        lambda *tensors: rational_quadratic_spline_backward(*tensors, o, "row"),
+        [tuple(range(d * o.parts, (d + 1) * o.parts)) for d in range(features)],
+    )
 
 
 class Layer(NamedTuple):
@@ -19,18 +66,6 @@ class Layer(NamedTuple):
     weight: Tensor
     bias: Tensor
     degrees: tuple[int, ...]
-
-
-def output_rows(features: int, layout: str) -> list[tuple[int, int]]:
-    """Where the network's output has shift and raw scale of each feature."""
-    match layout:
-        case "shift_scale":
-            return [(d, features + d) for d in range(features)]
-        case "scale_shift":
-            return [(features + d, d) for d in range(features)]
-        case "interleaved":
-            return [(2 * d, 2 * d + 1) for d in range(features)]
-    raise ValueError(f"unknown layout {layout!r}")
 
 
 def layers_of(
@@ -66,72 +101,59 @@ def layers_of(
 
 
 class Solver:
-    """The steps of the inverse, and what they leave behind: a tensor for each degree.
+    """The steps of an inverse, and what they leave behind: a tensor for each degree.
 
-    `known[l]` has what layer l reads; `shift` and `raw` are the network's outputs.
+    `known[l]` has what layer l reads; `outputs` are the network's for each feature.
     """
 
     def __init__(
         self,
+        a_map: Map,
         offset: Tensor,
         parameters: Tensor,
         hidden: Sequence[int],
         degrees: Sequence[int],
         input_order: Sequence[int],
-        *,
-        scale_fn: str,
-        bound: float,
-        layout: str,
-        order: str,
     ) -> None:
-        pairs = output_rows(len(input_order), layout)
-        self.rows = [row for d in input_order for row in pairs[d]]
+        self.map, self.input_order = a_map, input_order
+        self.rows = [row for d in input_order for row in a_map.rows[d]]
         self.layers = layers_of(offset, parameters, hidden, degrees, input_order, self.rows)
-        self.input_order, self.scale, self.bound = input_order, scale_of(scale_fn), bound
-        self.shift_last = order == "scale_then_shift"
         self.known: list[list[Tensor]] = [[] for _ in self.layers]
-        self.shift: list[Tensor] = []
-        self.raw: list[Tensor] = []
+        self.outputs: list[Tensor] = []
 
     def run(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """(x, log_det) of z (*batch, D)."""
+        """(x, log_det) of z (B, D)."""
         log_dets = []
         for position, d in enumerate(self.input_order):
-            shift, raw = self._outputs(z[..., :0], position).split(1, -1)
-            log_s = self.scale.log_s(raw, self.bound)
-            s, z_d = log_s.exp(), z[..., d : d + 1]
-            self.known[0].append((z_d - shift) / s if self.shift_last else z_d / s - shift)
-            self.shift.append(shift)
-            self.raw.append(raw)
-            log_dets.append(log_s)
+            outputs = self._outputs(z[:, :0], position)
+            x_d, log_det = self.map.solve(z[:, d : d + 1], outputs)
+            self.known[0].append(x_d)
+            self.outputs.append(outputs)
+            log_dets.append(log_det)
         x = [self.known[0][position] for position in _inverse_order(self.input_order)]
-        return torch.cat(x, -1), -torch.cat(log_dets, -1).sum(-1)
+        return torch.cat(x, 1), torch.stack(log_dets).sum(0)
 
     def pull(self, grad_x: Tensor, grad_log_det: Tensor, z: Tensor) -> tuple[Tensor, ...]:
         """The gradients of z, of offset and of the flat parameters, after `run`."""
         count = len(self.input_order)
         grads: list[list[Tensor]] = [[] for _ in self.layers]  # from some degree on
         grad_z: list[Tensor] = []
-        row = grad_log_det.unsqueeze(-1)
         for position in reversed(range(count)):
             d = self.input_order[position]
-            g = grad_x[..., d : d + 1]
+            g = grad_x[:, d : d + 1]
             if grads[0]:
                 weight = self.layers[0].weight[self._units(0, position)[1] :]
-                g = g + torch.cat(grads[0], -1) @ weight[:, position : position + 1]
-            shift, raw, z_d = self.shift[position], self.raw[position], z[..., d : d + 1]
-            g_z = g / self.scale.log_s(raw, self.bound).exp()
-            scaled = z_d - shift if self.shift_last else z_d
-            g_raw = -(g_z * scaled + row) * self.scale.slope(raw, self.bound)
-            grads[-1].insert(0, torch.cat([-g_z if self.shift_last else -g, g_raw], -1))
+                g = g + torch.cat(grads[0], 1) @ weight[:, position : position + 1]
+            g_z, g_outputs = self.map.pull(g, grad_log_det, z[:, d : d + 1], self.outputs[position])
+            grads[-1].insert(0, g_outputs)
             grad_z.insert(0, g_z)
             for i in reversed(range(len(self.layers) - 1)):
                 begin, end = self._units(i, position)
                 above = self.layers[i + 1].weight[self._units(i + 1, position)[0] :, begin:end]
-                h, g_h = self.known[i + 1][position], torch.cat(grads[i + 1], -1) @ above
+                h, g_h = self.known[i + 1][position], torch.cat(grads[i + 1], 1) @ above
                 grads[i].insert(0, torch.where(h <= 0, torch.zeros_like(g_h), g_h))
         ordered = [grad_z[position] for position in _inverse_order(self.input_order)]
-        return torch.cat(ordered, -1), *self._of_parameters(grads)
+        return torch.cat(ordered, 1), *self._of_parameters(grads)
 
     def _outputs(self, nothing: Tensor, degree: int) -> Tensor:
         """The outputs of a degree; extends every hidden layer by its units of it."""
@@ -158,7 +180,7 @@ class Solver:
         for i, layer in enumerate(self.layers):
             last = i + 1 == len(self.layers)
             weight = self._of_weight(i, grads[i])
-            bias = torch.cat([_rows(g).sum(0) for g in grads[i]])
+            bias = torch.cat([g.sum(0) for g in grads[i]])
             if last:
                 places = _inverse_order(self.rows)
                 weight = torch.stack([weight[r] for r in places])
@@ -181,12 +203,8 @@ class Solver:
         blocks = []
         for g, seen in zip(grads, of_degree, strict=True):
             inputs = torch.cat([g[..., :0], *self.known[layer][:seen]], -1)
-            blocks.append(pad(_rows(g).mT @ _rows(inputs), (0, wide - inputs.shape[-1])))
+            blocks.append(pad(g.mT @ inputs, (0, wide - inputs.shape[-1])))
         return torch.cat(blocks)
-
-
-def _rows(t: Tensor) -> Tensor:
-    return t.reshape(t.shape[:-1].numel(), t.shape[-1])
 
 
 def _inverse_order(order: Sequence[int]) -> list[int]:
@@ -194,28 +212,33 @@ def _inverse_order(order: Sequence[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-def affine_autoregressive_inverse(
-    z: Tensor, offset: Tensor, parameters: Tensor, *structure: Any, **options: Any
+def _flat(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """(*batch, n) as rows in a dtype."""
+    return t.reshape(t.shape[:-1].numel(), t.shape[-1]).to(dtype)
+
+
+def autoregressive_inverse(
+    a_map: Map, z: Tensor, offset: Tensor, parameters: Tensor, *structure: Any
 ) -> tuple[Tensor, Tensor]:
-    """x_d = (z_d - t(x_<d)) / s(x_<d) and log|det dx/dz| = -sum log s, each step in turn."""
+    """x and log|det dx/dz| of z (*batch, D), each step in turn."""
     compute = torch.promote_types(z.dtype, torch.float32)
     if not z.shape[-1]:
         return z.clone(), z.to(compute).sum(-1)
-    solver = Solver(offset.to(compute), parameters.to(compute), *structure, **options)
-    x, log_det = solver.run(z.to(compute))
-    return x.to(z.dtype), log_det
+    solver = Solver(a_map, _flat(offset, compute), parameters.to(compute), *structure)
+    x, log_det = solver.run(_flat(z, compute))
+    return x.reshape(z.shape).to(z.dtype), log_det.reshape(z.shape[:-1])
 
 
-def affine_autoregressive_inverse_backward(
+def autoregressive_inverse_backward(
+    a_map: Map,
     grad_x: Tensor,
     grad_log_det: Tensor,
     z: Tensor,
     offset: Tensor,
     parameters: Tensor,
     *structure: Any,
-    **options: Any,
 ) -> tuple[Tensor, ...]:
-    """The gradients of `affine_autoregressive_inverse` in z, offset and parameters.
+    """The gradients of `autoregressive_inverse` in z, offset and parameters.
 
     They solve the transposed triangular system, from the last feature to the first.
     """
@@ -223,8 +246,8 @@ def affine_autoregressive_inverse_backward(
     inputs = (z, offset, parameters)
     if not z.shape[-1]:
         return tuple(torch.zeros_like(t) for t in inputs)
-    wide_z = z.to(compute)
-    solver = Solver(offset.to(compute), parameters.to(compute), *structure, **options)
-    solver.run(wide_z)
-    grads = solver.pull(grad_x.to(compute), grad_log_det, wide_z)
-    return tuple(g.to(t.dtype) for g, t in zip(grads, inputs, strict=True))
+    rows = _flat(z, compute)
+    solver = Solver(a_map, _flat(offset, compute), parameters.to(compute), *structure)
+    solver.run(rows)
+    grads = solver.pull(_flat(grad_x, compute), grad_log_det.reshape(len(rows)), rows)
+    return tuple(g.reshape(t.shape).to(t.dtype) for g, t in zip(grads, inputs, strict=True))

@@ -1,9 +1,9 @@
-"""The inverse of an autoregressive map, by definition."""
+"""Inverses of autoregressive maps, by definition."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .affine_coupling import affine_coupling
 from .mlp import mlp
+from .rational_quadratic_spline import rational_quadratic_spline
 
 
 def masks(
@@ -18,18 +19,44 @@ def masks(
     context: int,
     degrees: Sequence[Sequence[int]],
     input_order: Sequence[int],
-    layout: str,
+    of_outputs: Tensor,
 ) -> list[Tensor]:
-    """1 where a unit sees an input, from the first layer to the last (Germain et al., eq. 13)."""
+    """1 where a unit sees an input, from the first layer to the last (Germain et al., eq. 13).
+
+    `of_outputs` has the feature that each output is of.
+    """
     of_inputs = torch.zeros(features + context, dtype=torch.long)
     of_inputs[torch.tensor(input_order, dtype=torch.long)] = torch.arange(1, features + 1)
-    of_features = of_inputs[:features]
-    repeated = (
-        of_features.repeat_interleave(2) if layout == "interleaved" else of_features.repeat(2)
-    )
     levels = [of_inputs, *(torch.tensor(d, dtype=torch.long) for d in degrees)]
     found = [(b[:, None] >= a).double() for a, b in itertools.pairwise(levels)]
-    return [*found, (repeated[:, None] > levels[-1]).double()]
+    return [*found, (of_inputs[of_outputs][:, None] > levels[-1]).double()]
+
+
+def _solved(
+    solve: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    of_outputs: Tensor,
+    z: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    degrees: Sequence[Sequence[int]],
+    context: Tensor | None,
+    input_order: Sequence[int] | None,
+) -> tuple[Tensor, Tensor]:
+    """As many passes of the masked network as features; each makes one more of them right."""
+    features = z.shape[-1]
+    order = list(range(features)) if input_order is None else list(input_order)
+    extra = 0 if context is None else context.shape[-1]
+    found = masks(features, extra, degrees, order, of_outputs)
+    masked = [w * m.to(w) for w, m in zip(weights, found, strict=True)]
+    rows = z.reshape(z.shape[:-1].numel(), features)
+    given = (
+        () if context is None else (context.expand(*z.shape[:-1], extra).reshape(len(rows), extra),)
+    )
+    x, log_det = torch.zeros_like(rows), rows.sum(1) * 0
+    for d in order:
+        y, log_det = solve(rows, mlp(torch.cat([x, *given], 1), masked, biases))
+        x = torch.where(torch.arange(features) == d, y, x)
+    return x.reshape(z.shape), log_det.reshape(z.shape[:-1])
 
 
 def affine_autoregressive_inverse(
@@ -43,21 +70,29 @@ def affine_autoregressive_inverse(
     layout: str = "shift_scale",
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """As many passes of the masked network as features; each makes one more of them right."""
-    features = z.shape[-1]
-    order = list(range(features)) if input_order is None else list(input_order)
-    extra = 0 if context is None else context.shape[-1]
-    masked = [
-        w * m.to(w) for w, m in zip(weights, masks(features, extra, degrees, order, layout),
-                                    strict=True)
-    ]  # fmt: skip
-    rows = z.reshape(z.shape[:-1].numel(), features)
-    given = () if context is None else (
-        context.expand(*z.shape[:-1], extra).reshape(len(rows), extra),
+    """The inverse coupling of each feature, given those before it."""
+    own = torch.arange(z.shape[-1])
+    return _solved(
+        lambda rows, params: affine_coupling(rows, params, layout=layout, inverse=True, **options),
+        own.repeat_interleave(2) if layout == "interleaved" else own.repeat(2),
+        z, weights, biases, degrees, context, input_order,
     )  # fmt: skip
-    x, log_det = torch.zeros_like(rows), rows.sum(1) * 0
-    for d in order:
-        params = mlp(torch.cat([x, *given], 1), masked, biases)
-        y, log_det = affine_coupling(rows, params, layout=layout, inverse=True, **options)
-        x = torch.where(torch.arange(features) == d, y, x)
-    return x.reshape(z.shape), log_det.reshape(z.shape[:-1])
+
+
+def spline_autoregressive_inverse(
+    z: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    *,
+    degrees: Sequence[Sequence[int]],
+    context: Tensor | None = None,
+    input_order: Sequence[int] | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """The inverse spline of each feature, given those before it."""
+    features = z.shape[-1]
+    return _solved(
+        lambda rows, params: rational_quadratic_spline(rows, params, inverse=True, **options),
+        torch.arange(features).repeat_interleave(len(biases[-1]) // features),
+        z, weights, biases, degrees, context, input_order,
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Cases of affine_autoregressive_inverse."""
+"""Cases of affine_autoregressive_inverse and spline_autoregressive_inverse."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from flowkernels import ops
 from flowkernels.ops import reference
+from flowkernels.ops.rational_quadratic_spline import parameter_count
 
 from .case import Bad, Case, Sample
 
@@ -34,8 +35,9 @@ def _spread(width: int, first: int, features: int) -> tuple[int, ...]:
 
 
 def _sample(
-    batch: tuple[int, ...], features: int, *hidden: int, context: int = 0, **options: Any
-) -> Sample:
+    batch: tuple[int, ...], features: int, *hidden: int, context: int = 0, outputs: int = 2,
+    **options: Any,
+) -> Sample:  # fmt: skip
     g = torch.Generator().manual_seed(sum(batch) + features + sum(hidden))
 
     def drawn(*size: int) -> Tensor:
@@ -43,7 +45,7 @@ def _sample(
         return 0.25 + torch.rand(size, dtype=torch.float64, generator=g)
 
     tensors = [drawn(*batch, features)]
-    widths = (features + context, *hidden, 2 * features)
+    widths = (features + context, *hidden, outputs * features)
     for i, (width_in, width_out) in enumerate(itertools.pairwise(widths)):
         last = i + 1 == len(widths) - 1
         off = torch.where(torch.arange(width_out) % 4 == 1, -1.0, 1.0).double()
@@ -142,4 +144,65 @@ AFFINE_AUTOREGRESSIVE_INVERSE = Case(
     bijection=True,
 )
 
-CASES = [AFFINE_AUTOREGRESSIVE_INVERSE]
+
+def _spline_sample(batch: tuple[int, ...], features: int, *hidden: int, **options: Any) -> Sample:
+    bins, boundary = options.get("bins", 8), options.get("boundary", "linear")
+    return _sample(
+        batch, features, *hidden, outputs=parameter_count(bins, boundary), **options
+    )  # fmt: skip
+
+
+def _bad_spline() -> list[Bad]:
+    z = torch.ones(5, 3)
+    w, b = [torch.ones(4, 3), torch.ones(69, 4)], [torch.ones(4), torch.ones(69)]
+    name, d = "spline_autoregressive_inverse", ((1, 1, 2, 2),)
+    f: Any = ops.spline_autoregressive_inverse
+
+    def bad(label: str, error: type[Exception], *mentions: str, **changed: Any) -> Bad:
+        given = {"z": z, "weights": w, "biases": b, "degrees": d, **changed}
+        return Bad(label, lambda: f(**given), error, (name, *mentions))
+
+    return [
+        bad("no tensor", TypeError, "`z`", "list", z=[1.0]),
+        bad("outputs", ValueError, "`weights[1]`", "(72, 4)", boundary="circular"),
+        bad("bias", ValueError, "`biases[1]`", "(69,)", biases=[b[0], b[1][1:]]),
+        bad("plainly high", ValueError, "`degrees`", "from 0 to 2", degrees=((1, 1, 2, 3),)),
+        bad("dtype", TypeError, "`biases[1]`", "float64", biases=[b[0], b[1].double()]),
+        bad("bins", ValueError, "`bins`", "from 1 to 128", "0", bins=0),
+        bad("no integer", TypeError, "`bins`", "8.0", bins=8.0),
+        bad("boundary", ValueError, "`boundary`", "circular", boundary="other"),
+        bad("convention", ValueError, "`convention`", "zuko", convention="other"),
+        bad("bound", ValueError, "`bound`", "-1", bound=-1.0),
+        bad("min_width", ValueError, "`min_width`", "0.2", min_width=0.2),
+        bad("min_derivative", ValueError, "`min_derivative`", min_derivative=0.0),
+        bad("no number", TypeError, "`scale`", "text", scale="text"),
+    ]
+
+
+SPLINE_AUTOREGRESSIVE_INVERSE = Case(
+    op="spline_autoregressive_inverse",
+    call=_with_lists(ops.spline_autoregressive_inverse),
+    reference=_with_lists(reference.spline_autoregressive_inverse),
+    samples=lambda: [
+        _spline_sample((5,), 1, 3),
+        _spline_sample((64,), 3, 5, 7, bins=3),
+        _spline_sample((67,), 5, 16, 9, input_order=(4, 0, 3, 1, 2), boundary="none", bins=4),
+        _spline_sample((33,), 6, input_order=(5, 4, 3, 2, 1, 0), boundary="circular", bound=1.0),
+        _spline_sample((2, 3, 4), 4, 8, context=3, convention="zuko", bound=0.75),
+        _spline_sample((), 4, 6, scale=0.5),
+        _spline_sample((300,), 7, 33, 20, bins=5),
+    ],
+    small=lambda: [
+        _spline_sample((2,), 3, 4, 3, input_order=(2, 0, 1), bins=3),
+        _spline_sample((2, 2), 2, 3, context=2, boundary="circular", bins=2, bound=2.0),
+    ],
+    empty=lambda: [
+        _spline_sample((0,), 3, 4),
+        _spline_sample((2, 0), 3),
+        _spline_sample((0,), 2, 3, context=2),
+    ],
+    bad=_bad_spline,
+    bijection=True,
+)
+
+CASES = [AFFINE_AUTOREGRESSIVE_INVERSE, SPLINE_AUTOREGRESSIVE_INVERSE]
