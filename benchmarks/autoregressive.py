@@ -1,19 +1,23 @@
 """python -m benchmarks.autoregressive: masked autoregressive flows beside those of other libraries.
 
-5 layers with two hidden layers of 64, 1000 points of 16 and of 64 dimensions: sampling, the density
-of data, and a training step by maximum likelihood. Needs the extra `peers`.
+5 layers with two hidden layers of 64, affine or splines of 8 bins, 1000 points of 16 and of 64
+dimensions: sampling, the density of data, and a training step by maximum likelihood. Needs the
+extra `peers`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
-from flowkernels.flows import Flow, maf
+from flowkernels.flows import maf
+from flowkernels.flows.maf import AutoregressiveTransform
 
 from .interleaved import CLOCKS, Block
 from .steps import have, training_step
@@ -34,29 +38,41 @@ def away_from_zero(module: nn.Module) -> nn.Module:
     return module
 
 
-def ours(dim: int) -> Model:
+def ours(dim: int, transform: AutoregressiveTransform) -> Model:
     """Layers without actnorm, as in the other libraries."""
-    flow = maf(dim, layers=LAYERS, hidden=(HIDDEN, HIDDEN), actnorm=False)
+    flow = maf(dim, layers=LAYERS, hidden=(HIDDEN, HIDDEN), transform=transform, actnorm=False)
     away_from_zero(flow)
-    assert isinstance(flow, Flow)
     return flow, lambda: flow.sample(POINTS), flow.log_prob
 
 
-def of_nflows(dim: int) -> Model:
-    """nflows: its masked autoregressive flow, feed-forward, without batch normalisation."""
-    from nflows.flows.autoregressive import MaskedAutoregressiveFlow
+def of_nflows(dim: int, transform: AutoregressiveTransform) -> Model:
+    """nflows: feed-forward masked networks, without batch normalisation."""
+    from nflows.distributions import StandardNormal
+    from nflows.flows import Flow as Peer
+    from nflows.transforms import CompositeTransform, ReversePermutation, autoregressive
 
-    peer = MaskedAutoregressiveFlow(
-        dim, HIDDEN, LAYERS, 2, use_residual_blocks=False, batch_norm_between_layers=False
-    )
+    def layer() -> nn.Module:
+        if transform == "affine":
+            made: nn.Module = autoregressive.MaskedAffineAutoregressiveTransform(
+                dim, HIDDEN, num_blocks=2, use_residual_blocks=False
+            )
+        else:
+            made = autoregressive.MaskedPiecewiseRationalQuadraticAutoregressiveTransform(
+                dim, HIDDEN, num_bins=8, tails="linear", tail_bound=3.0, num_blocks=2,
+                use_residual_blocks=False,
+            )  # fmt: skip
+        return CompositeTransform([ReversePermutation(dim), made])
+
+    peer = Peer(CompositeTransform([layer() for _ in range(LAYERS)]), StandardNormal([dim]))
     return peer, lambda: peer.sample(POINTS), peer.log_prob
 
 
-def of_zuko(dim: int) -> Model:
-    """zuko: MAF."""
+def of_zuko(dim: int, transform: AutoregressiveTransform) -> Model:
+    """zuko: MAF and NSF, which is autoregressive."""
     import zuko
 
-    peer = zuko.flows.MAF(dim, transforms=LAYERS, hidden_features=(HIDDEN, HIDDEN))
+    kind = zuko.flows.MAF if transform == "affine" else zuko.flows.NSF
+    peer = kind(dim, transforms=LAYERS, hidden_features=(HIDDEN, HIDDEN))
     return peer, lambda: peer().sample((POINTS,)), lambda x: peer().log_prob(x)
 
 
@@ -68,12 +84,12 @@ def without_gradients(call: Call) -> Call:
     return torch.no_grad()(call)
 
 
-def tasks(dim: int) -> Iterator[tuple[str, dict[str, Call]]]:
+def tasks(dim: int, transform: AutoregressiveTransform) -> Iterator[tuple[str, dict[str, Call]]]:
     """What is timed, for every implementation."""
     torch.manual_seed(0)
     x = torch.randn(POINTS, dim)
-    models = {"flowkernels": ours(dim)}
-    models |= {name: make(dim) for name, make in PEERS.items() if have(name)}
+    models = {"flowkernels": ours(dim, transform)}
+    models |= {name: make(dim, transform) for name, make in PEERS.items() if have(name)}
     yield "sample", {n: without_gradients(sample) for n, (_, sample, _) in models.items()}
     yield (
         "log_prob",
@@ -106,13 +122,13 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     print(f"{given.threads} thread(s), {POINTS} points, milliseconds (times as long as ours)")
-    for dim in DIMS:
-        for task, calls in tasks(dim):
+    for transform, dim in itertools.product(get_args(AutoregressiveTransform), DIMS):
+        for task, calls in tasks(dim, transform):
             blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
             median = {n: 1e3 * statistics.median(t) for n, t in rounds(blocks, given).items()}
             own = median["flowkernels"]
             shown = (f"{name} {each:.2f} ({each / own:.1f})" for name, each in median.items())
-            print(f"D = {dim}, {task}: " + ", ".join(shown))
+            print(f"{transform}, D = {dim}, {task}: " + ", ".join(shown))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Invertible maps with their log-det-Jacobians; ``forward`` is data to latent."""
 
 from .actnorm import ActNorm
-from .autoregressive import AffineAutoregressive
+from .autoregressive import AffineAutoregressive, SplineAutoregressive
 from .base import Bijection, Compose, Inverse
 from .conditioners import (
     ContextConv2d,
@@ -47,6 +47,7 @@ __all__ = [
     "ReluNetwork",
     "ScaledStereographic",
     "SimplexBijection",
+    "SplineAutoregressive",
     "SplineCoupling",
     "Squeeze",
     "Standardize",

@@ -1,30 +1,90 @@
 """Autoregressive bijections: each feature is mapped given the features before it.
 
 Papamakarios, Pavlakou & Murray, "Masked Autoregressive Flow for Density Estimation" (2017,
-arXiv 1705.07057), section 3.
+arXiv 1705.07057), section 3; with splines Durkan et al., "Neural Spline Flows" (2019, arXiv
+1906.04032), section 3.2.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from torch import Tensor
 
 from flowkernels import arguments, ops
 from flowkernels.ops.affine_coupling import CHOICES, Layout, Order, ScaleFn
+from flowkernels.ops.rational_quadratic_spline import Boundary, Convention, parameter_count
 
 from . import context as contexts
 from .base import Bijection, check_channels
-from .masked_network import MaskedNetwork
+from .masked_network import Layers, MaskedNetwork
+from .spline_coupling import check_spline
 
-__all__ = ["AffineAutoregressive"]
+__all__ = ["AffineAutoregressive", "Autoregressive", "SplineAutoregressive"]
 
 
-class AffineAutoregressive(Bijection):
+class Autoregressive(Bijection):
+    """A map of each feature whose parameters a masked network gives of the features before it.
+
+    ``forward`` evaluates the network once: density estimation is the fast direction, as in a
+    masked autoregressive flow. ``inverse`` solves for one feature after the other, in one op.
+    Subclasses define `_map`, of the network's output, and `_solve`, which takes its layers.
+
+    Args:
+        network: gives the parameters of each feature.
+        outputs: how many parameters a feature has.
+    """
+
+    shares_context = True
+
+    def __init__(self, network: MaskedNetwork, outputs: int) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        if not isinstance(network, MaskedNetwork):
+            raise TypeError(
+                f"{owner}: network must be a MaskedNetwork, got {type(network).__name__}"
+            )
+        if network.outputs != outputs:
+            raise ValueError(
+                f"{owner}: network must have {outputs} outputs for each feature, got "
+                f"{network.outputs}"
+            )
+        self.network = network
+        self.context_features = network.context_features
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_channels(type(self).__name__, x, self.network.features)
+        self._check_context(x, context)
+        return self._map(x, self.network(x, context))
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        network = self.network
+        check_channels(type(self).__name__, z, network.features)
+        self._check_context(z, context)
+        structure: dict[str, Any] = {
+            "degrees": network.degrees, "input_order": network.input_order,
+        }  # fmt: skip
+        if context is None:
+            return self._solve(z, network.plain_layers(), structure)
+        # By their context, so that what the network makes of it is computed once for each.
+        structure["context"] = context.unsqueeze(1)
+        x, log_det = self._solve(contexts.grouped(z, context), network.plain_layers(), structure)
+        return x.flatten(0, 1), log_det.flatten()
+
+    def _map(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        """(z, log_det) of x (B, C) and the network's output."""
+        raise NotImplementedError
+
+    def _solve(self, z: Tensor, layers: Layers, structure: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """(x, log_det) of z (*batch, C), by an op."""
+        raise NotImplementedError
+
+
+class AffineAutoregressive(Autoregressive):
     """Scales and shifts every feature by functions of the features before it.
 
-    z_d = x_d s(x_<d) + t(x_<d) on (B, C); log_det = sum log s. ``forward`` evaluates the network
-    once: density estimation is the fast direction, as in a masked autoregressive flow. ``inverse``
-    solves for one feature after the other, in one op
-    (:func:`flowkernels.ops.affine_autoregressive_inverse`). A new layer is the identity if s is 1
+    z_d = x_d s(x_<d) + t(x_<d) on (B, C); log_det = sum log s. The inverse is
+    :func:`flowkernels.ops.affine_autoregressive_inverse`. A new layer is the identity if s is 1
     for zeros, which holds for ``scale_fn`` exp, tanh, softclip and atan.
 
     Args:
@@ -44,8 +104,6 @@ class AffineAutoregressive(Bijection):
         (torch.Size([5, 4]), torch.Size([5]))
     """
 
-    shares_context = True
-
     def __init__(
         self,
         network: MaskedNetwork,
@@ -54,44 +112,24 @@ class AffineAutoregressive(Bijection):
         bound: float = 7.0,
         order: Order = "scale_then_shift",
     ) -> None:
-        super().__init__()
+        super().__init__(network, 2)
         owner = type(self).__name__
-        if not isinstance(network, MaskedNetwork):
-            raise TypeError(
-                f"{owner}: network must be a MaskedNetwork, got {type(network).__name__}"
-            )
-        if network.outputs != 2:
-            raise ValueError(
-                f"{owner}: network must have 2 outputs for each feature, got {network.outputs}"
-            )
         arguments.choice(owner, "scale_fn", scale_fn, CHOICES["scale_fn"])
         arguments.positive_number(owner, "bound", bound)
         arguments.choice(owner, "order", order, CHOICES["order"])
-        self.network = network
         self.scale_fn, self.bound, self.order = scale_fn, bound, order
-        self.context_features = network.context_features
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        check_channels(type(self).__name__, x, self.network.features)
-        self._check_context(x, context)
+    def _map(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return ops.affine_coupling(
-            x, self.network(x, context), scale_fn=self.scale_fn, bound=self.bound,
+            x, params, scale_fn=self.scale_fn, bound=self.bound, layout=self._layout,
+            order=self.order,
+        )  # fmt: skip
+
+    def _solve(self, z: Tensor, layers: Layers, structure: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        return ops.affine_autoregressive_inverse(
+            z, *layers, **structure, scale_fn=self.scale_fn, bound=self.bound,
             layout=self._layout, order=self.order,
         )  # fmt: skip
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        network = self.network
-        check_channels(type(self).__name__, z, network.features)
-        self._check_context(z, context)
-        # By their context, so that what the network makes of it is computed once for each.
-        given = z if context is None else contexts.grouped(z, context)
-        weights, biases = network.plain_layers()
-        x, log_det = ops.affine_autoregressive_inverse(
-            given, weights, biases, degrees=network.degrees, input_order=network.input_order,
-            context=None if context is None else context.unsqueeze(1),
-            scale_fn=self.scale_fn, bound=self.bound, layout=self._layout, order=self.order,
-        )  # fmt: skip
-        return (x, log_det) if context is None else (x.flatten(0, 1), log_det.flatten())
 
     @property
     def _layout(self) -> Layout:
@@ -99,3 +137,83 @@ class AffineAutoregressive(Bijection):
 
     def extra_repr(self) -> str:
         return f"scale_fn={self.scale_fn!r}, bound={self.bound}, order={self.order!r}"
+
+
+class SplineAutoregressive(Autoregressive):
+    """Maps every feature by a rational-quadratic spline whose parameters the features before give.
+
+    z_d = g_d(x_d; x_<d) on (B, C); log_det = sum log g_d'. The inverse is
+    :func:`flowkernels.ops.spline_autoregressive_inverse`. Outside [-bound, bound] the splines are
+    the identity: standardise the data (:class:`ActNorm`, :class:`Standardize`).
+
+    Args:
+        network: gives the parameters, ``parameters_per_channel`` for each feature, side by side
+            (``grouped=True``).
+        bins, bound, boundary, min_width, min_height, min_derivative, convention, scale: see
+            :func:`flowkernels.ops.rational_quadratic_spline`.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range.
+
+    Example:
+        >>> import torch
+        >>> layer = SplineAutoregressive(MaskedNetwork(4, 23, hidden=(8,), grouped=True), bins=8)
+        >>> z, log_det = layer(torch.randn(5, 4))
+        >>> z.shape, log_det.shape
+        (torch.Size([5, 4]), torch.Size([5]))
+    """
+
+    def __init__(
+        self,
+        network: MaskedNetwork,
+        *,
+        bins: int = 8,
+        bound: float = 3.0,
+        boundary: Boundary = "linear",
+        min_width: float = 1e-3,
+        min_height: float = 1e-3,
+        min_derivative: float = 1e-3,
+        convention: Convention = "nflows",
+        scale: float = 1.0,
+    ) -> None:
+        owner = type(self).__name__
+        check_spline(
+            owner, bins=bins, bound=bound, boundary=boundary, min_width=min_width,
+            min_height=min_height, min_derivative=min_derivative, convention=convention,
+            scale=scale,
+        )  # fmt: skip
+        super().__init__(network, parameter_count(bins, boundary))
+        if not network.grouped:
+            raise ValueError(f"{owner}: network must have grouped=True, got grouped=False")
+        self.bins, self.bound, self.scale = bins, bound, scale
+        self.boundary: Boundary = boundary
+        self.convention: Convention = convention
+        self.min_width, self.min_height = min_width, min_height
+        self.min_derivative = min_derivative
+
+    @property
+    def parameters_per_channel(self) -> int:
+        """M: 3 bins - 1, 3 bins or 3 bins + 1, by the boundary."""
+        return parameter_count(self.bins, self.boundary)
+
+    def _map(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return ops.rational_quadratic_spline(x, params, **self._options)
+
+    def _solve(self, z: Tensor, layers: Layers, structure: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        return ops.spline_autoregressive_inverse(z, *layers, **structure, **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {
+            "bins": self.bins,
+            "bound": self.bound,
+            "boundary": self.boundary,
+            "min_width": self.min_width,
+            "min_height": self.min_height,
+            "min_derivative": self.min_derivative,
+            "convention": self.convention,
+            "scale": self.scale,
+        }
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._options.items())

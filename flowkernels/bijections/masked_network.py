@@ -19,7 +19,7 @@ from . import context as contexts
 from .base import check_channels
 from .conditioners import joined
 
-__all__ = ["MaskedLinear", "MaskedNetwork"]
+__all__ = ["Layers", "MaskedLinear", "MaskedNetwork"]
 
 Layers = tuple[list[Tensor], list[Tensor]]
 

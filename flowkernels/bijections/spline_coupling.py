@@ -6,7 +6,7 @@ Durkan, Bekasov, Murray & Papamakarios, "Neural Spline Flows" (2019, arXiv 1906.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from flowkernels.ops.rational_quadratic_spline import (
 
 from .coupling import Coupling
 
-__all__ = ["SplineCoupling", "start_as_identity"]
+__all__ = ["HasSplines", "SplineCoupling", "check_spline", "start_as_identity"]
 
 
 class SplineCoupling(Coupling):
@@ -73,24 +73,11 @@ class SplineCoupling(Coupling):
         context_features: int | None = None,
     ) -> None:
         super().__init__(conditioner, transform=transform, context_features=context_features)
-        owner = type(self).__name__
-        arguments.integer(owner, "bins", bins)
-        if bins > LARGEST_BINS:
-            raise ValueError(f"{owner}: bins must be at most {LARGEST_BINS}, got {bins}")
-        arguments.positive_number(owner, "bound", bound)
-        arguments.positive_number(owner, "scale", scale)
-        arguments.choice(owner, "boundary", boundary, CHOICES["boundary"])
-        arguments.choice(owner, "convention", convention, CHOICES["convention"])
-        for name, value in (("min_width", min_width), ("min_height", min_height)):
-            if not 0 <= arguments.number(owner, name, value) < 1 / bins:
-                raise ValueError(
-                    f"{owner}: {name} must be from 0 to less than 1 / bins = {1 / bins:g}, "
-                    f"got {value}"
-                )
-        if not 0 < arguments.number(owner, "min_derivative", min_derivative) < 1:
-            raise ValueError(
-                f"{owner}: min_derivative must be between 0 and 1, got {min_derivative}"
-            )
+        check_spline(
+            type(self).__name__, bins=bins, bound=bound, boundary=boundary, min_width=min_width,
+            min_height=min_height, min_derivative=min_derivative, convention=convention,
+            scale=scale,
+        )  # fmt: skip
         self.bins, self.bound, self.scale = bins, bound, scale
         self.boundary: Boundary = boundary
         self.convention: Convention = convention
@@ -125,7 +112,49 @@ class SplineCoupling(Coupling):
         return f"{super().extra_repr()}, {shown}"
 
 
-def start_as_identity(bias: Tensor, spline: SplineCoupling) -> None:
+def check_spline(
+    owner: str,
+    *,
+    bins: int,
+    bound: float,
+    boundary: Boundary,
+    min_width: float,
+    min_height: float,
+    min_derivative: float,
+    convention: Convention,
+    scale: float,
+) -> None:
+    """Raises for an option that :func:`flowkernels.ops.rational_quadratic_spline` cannot take."""
+    arguments.integer(owner, "bins", bins)
+    if bins > LARGEST_BINS:
+        raise ValueError(f"{owner}: bins must be at most {LARGEST_BINS}, got {bins}")
+    arguments.positive_number(owner, "bound", bound)
+    arguments.positive_number(owner, "scale", scale)
+    arguments.choice(owner, "boundary", boundary, CHOICES["boundary"])
+    arguments.choice(owner, "convention", convention, CHOICES["convention"])
+    for name, value in (("min_width", min_width), ("min_height", min_height)):
+        if not 0 <= arguments.number(owner, name, value) < 1 / bins:
+            raise ValueError(
+                f"{owner}: {name} must be from 0 to less than 1 / bins = {1 / bins:g}, got {value}"
+            )
+    if not 0 < arguments.number(owner, "min_derivative", min_derivative) < 1:
+        raise ValueError(f"{owner}: min_derivative must be between 0 and 1, got {min_derivative}")
+
+
+class HasSplines(Protocol):
+    """A bijection by splines whose parameters a network gives."""
+
+    bins: int
+    convention: Convention
+    min_derivative: float
+
+    @property
+    def parameters_per_channel(self) -> int:
+        """M, the raw parameters of a spline."""
+        ...
+
+
+def start_as_identity(bias: Tensor, spline: HasSplines) -> None:
     """Sets the bias of a conditioner's last layer, whose weight is 0, so that splines are lines.
 
     Equal raw widths and heights make bins of one size; all derivatives become 1.

@@ -11,11 +11,20 @@ from torch.distributions import Distribution
 
 from flowkernels import arguments
 from flowkernels.bases import Base, make_base
-from flowkernels.bijections import ActNorm, AffineAutoregressive, Bijection, Compose, MaskedNetwork
+from flowkernels.bijections import (
+    ActNorm,
+    AffineAutoregressive,
+    Bijection,
+    Compose,
+    MaskedNetwork,
+    SplineAutoregressive,
+    start_as_identity,
+)
+from flowkernels.ops.rational_quadratic_spline import CHOICES, parameter_count
 
 from .flow import Flow
 
-AutoregressiveTransform = Literal["affine"]
+AutoregressiveTransform = Literal["affine", "spline"]
 InputOrder = Literal["alternating", "random"]
 
 
@@ -33,7 +42,7 @@ def maf(
     context: int = 0,
     embedding: nn.Module | None = None,
     context_shape: Sequence[int] | None = None,
-    **affine: Any,
+    **options: Any,
 ) -> Flow:
     """A masked autoregressive flow on R^dim (Papamakarios et al. 2017, arXiv 1705.07057).
 
@@ -43,7 +52,9 @@ def maf(
         dim: at least 1.
         layers: number of autoregressive layers.
         hidden: widths of the networks' hidden layers; a number n means (n, n).
-        transform: of each feature given those before it.
+        transform: of each feature given those before it: ``"affine"``, or ``"spline"``, a
+            rational-quadratic spline (Durkan et al. 2019, arXiv 1906.04032). A new flow of either
+            is the identity but for the ActNorm.
         input_order: in which order the layers take the features: ``"alternating"``, first to
             last, then last to first; or ``"random"``, an order of its own for each layer.
         seed: of the random orders.
@@ -55,8 +66,10 @@ def maf(
             first training batch.
         context: features c of a context that every layer reads, 0 for none: p(x | context).
         embedding, context_shape: of raw contexts, see :class:`Flow`.
-        **affine: scale_fn, bound and order, see
-            :class:`flowkernels.bijections.AffineAutoregressive`.
+        **options: of the transform: scale_fn, bound and order, see
+            :class:`flowkernels.bijections.AffineAutoregressive`; or bins, bound, boundary,
+            min_width, min_height, min_derivative, convention and scale, see
+            :class:`flowkernels.bijections.SplineAutoregressive`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -68,7 +81,7 @@ def maf(
         torch.Size([10])
         >>> flow.sample(5).shape
         torch.Size([5, 6])
-        >>> flow = maf(6, layers=3, hidden=16, context=3)
+        >>> flow = maf(6, layers=3, hidden=16, transform="spline", context=3)
         >>> flow.sample(100, torch.randn(10, 3)).shape  # a hundred for each context
         torch.Size([10, 100, 6])
     """
@@ -86,8 +99,7 @@ def maf(
     for _ in range(layers):
         if input_order == "random":
             generator.shuffle(order)
-        network = MaskedNetwork(dim, 2, widths, context=context, input_order=order)
-        chain.append(AffineAutoregressive(network, **affine))
+        chain.append(_layer(dim, widths, context, order, transform, options))
         if input_order == "alternating":
             order.reverse()
     return Flow(
@@ -96,3 +108,24 @@ def maf(
         embedding=embedding,
         context_shape=context_shape,
     )
+
+
+def _layer(
+    dim: int,
+    widths: Sequence[int],
+    context: int,
+    order: Sequence[int],
+    transform: AutoregressiveTransform,
+    options: dict[str, Any],
+) -> Bijection:
+    if transform == "affine":
+        network = MaskedNetwork(dim, 2, widths, context=context, input_order=order)
+        return AffineAutoregressive(network, **options)
+    bins, boundary = options.get("bins", 8), options.get("boundary", "linear")
+    arguments.integer("maf", "bins", bins)
+    arguments.choice("maf", "boundary", boundary, CHOICES["boundary"])
+    parts = parameter_count(bins, boundary)
+    network = MaskedNetwork(dim, parts, widths, context=context, input_order=order, grouped=True)
+    layer = SplineAutoregressive(network, **options)
+    start_as_identity(network.masked_layers()[1][-1], layer)
+    return layer

@@ -359,6 +359,12 @@ BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     ),
     "Permutation": (lambda: bijections.Permutation([2, 0, 1, 3]), (ROWS, 4)),
     "ScaledStereographic": (lambda: bijections.ScaledStereographic(4), (ROWS, 4)),
+    "SplineAutoregressive": (
+        lambda: bijections.SplineAutoregressive(
+            bijections.MaskedNetwork(4, 11, (8,), grouped=True), bins=4
+        ),
+        (ROWS, 4),
+    ),
     "SplineCoupling": (
         lambda: bijections.SplineCoupling(bijections.mlp_conditioner(2, 46)), (ROWS, 4)
     ),

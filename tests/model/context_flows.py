@@ -79,6 +79,9 @@ def own_parts():
 FLOWS = {
     "realnvp": (lambda: realnvp(5, layers=3, hidden=(6, 7), context=FEATURES), (5,)),
     "maf": (lambda: maf(4, layers=2, hidden=(6, 7), context=FEATURES), (4,)),
+    "maf_spline": (
+        lambda: maf(4, layers=2, hidden=6, transform="spline", bins=3, context=FEATURES), (4,),
+    ),
     "wide": (lambda: realnvp(4, layers=2, hidden=6, context=20), (4,)),
     "glow": (
         lambda: glow(

@@ -30,6 +30,7 @@ from flowkernels.bijections import (
     Multiscale,
     Permutation,
     ScaledStereographic,
+    SplineAutoregressive,
     Squeeze,
     Standardize,
     conv_conditioner,
@@ -58,6 +59,10 @@ CASES = {
     "actnorm_conv1x1_vector": (lambda: ActNormConv1x1(4), (4,)),
     "coupling_conv": (lambda: conv_coupling(4), (4, 2, 3)),
     "autoregressive": (lambda: AffineAutoregressive(MaskedNetwork(5, 2, (7, 6))), (5,)),
+    "autoregressive_spline": (
+        lambda: SplineAutoregressive(MaskedNetwork(5, 11, (7, 6), grouped=True), bins=4),
+        (5,),
+    ),
     "squeeze": (Squeeze, (2, 4, 2)),
     "permutation": (lambda: Permutation([2, 0, 3, 1]), (4, 2)),
     "permutation_random": (lambda: Permutation.random(7, seed=3), (7,)),

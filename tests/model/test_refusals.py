@@ -57,6 +57,9 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bijections.LULinear: {"channels": lambda: 3},
     bijections.MaskedLinear: {"mask": lambda: torch.ones(2, 3)},
     bijections.MaskedNetwork: {"features": lambda: 3},
+    bijections.SplineAutoregressive: {
+        "network": lambda: bijections.MaskedNetwork(3, 23, grouped=True),
+    },
     bijections.SplineCoupling: {"conditioner": lambda: mlp_conditioner(2, 46)},
     bijections.Multiscale: {"levels": lambda: [Flip()], "event_shape": lambda: (1, 4, 4)},
     bijections.Permutation: {"permutation": lambda: [1, 0]},
