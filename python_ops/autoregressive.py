@@ -17,13 +17,13 @@ from ._vmap import batched_first, looping_vmap
 from .affine_coupling import CHOICES, Layout, Order, ScaleFn
 from .composite import autoregressive as formulas
 from .composite.autoregressive import Map
+from .composite.rational_quadratic_spline import parameter_count
 from .mlp import with_lists
 from .rational_quadratic_spline import (
     LARGEST_BINS,
     Boundary,
     Convention,
     check_options,
-    parameter_count,
 )
 
 _AFFINE, _SPLINE = "affine_autoregressive_inverse", "spline_autoregressive_inverse"

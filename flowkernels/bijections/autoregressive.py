@@ -200,7 +200,9 @@ class SplineAutoregressive(Autoregressive):
         return ops.rational_quadratic_spline(x, params, **self._options)
 
     def _solve(self, z: Tensor, layers: Layers, structure: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        return ops.spline_autoregressive_inverse(z, *layers, **structure, **self._options)
+        weights, biases = layers
+        options = structure | self._options
+        return ops.spline_autoregressive_inverse(z, weights, biases, **options)
 
     @property
     def _options(self) -> dict[str, Any]:

@@ -55,7 +55,9 @@ def spline(features: int, **options: Any) -> Map:
     o = Options(**options, inverse=True)
     return Map(
         lambda z, outputs: rational_quadratic_spline(z, outputs, o, "row"),
-        lambda *tensors: rational_quadratic_spline_backward(*tensors, o, "row"),
+        lambda grad_x, grad_log, z, outputs: rational_quadratic_spline_backward(
+            grad_x, grad_log, z, outputs, o, "row"
+        ),
         [tuple(range(d * o.parts, (d + 1) * o.parts)) for d in range(features)],
     )
 
