@@ -20,13 +20,18 @@ from torch import Tensor
 
 import flowkernels
 from flowkernels import ops
-from flowkernels.ops._declaration import PUBLIC, PublicOp
+from flowkernels.ops._declaration import OPS, PUBLIC, PublicOp
 
 from ..ops.case import ALL_DTYPES, Case, Sample
 from ..ops.cases import CASES
 from ..ops.derived import options_of
 
-NETWORKS = [op.name for op in PUBLIC.values() if op.inputs.sizes == "networks"]
+# Those without kernels of their own consist of torch's products where a layer is wide.
+NETWORKS = [
+    op.name
+    for op in PUBLIC.values()
+    if op.inputs.sizes == "networks" and not OPS[op.served_by[0]].kernels
+]
 WIDEST = 128  # layer that the kernels serve: `mlp_widest` in csrc
 # Networks whose hidden layers are wider.
 WIDE_NETWORKS = [(2_000, 300), (70, 1030)]
@@ -157,7 +162,7 @@ def wide_networks() -> list[Call]:
     return [
         of_size(op, size, dtype)
         for op in PUBLIC.values()
-        if op.inputs.sizes == "networks"
+        if op.name in NETWORKS
         for size in WIDE_NETWORKS
         for dtype in (torch.float32, torch.float64)
     ]

@@ -67,10 +67,9 @@ def _plain(rng: random.Random, op: PublicOp) -> tuple[dict[str, Any], int]:
         for name, p in signature.parameters.items()
     )
     chosen = {name: rng.choice(listed) for name, listed in options_of(op).items()}
-    if op.family.startswith("affine_coupling"):
-        chosen["transform"] = "second"  # sizes follow from it
-        if "transform" not in signature.parameters:
-            del chosen["transform"]
+    if op.name != "identity_split":  # of the others, sizes follow from these
+        of_sizes = {"transform": "second", "boundary": "linear"}
+        chosen |= {name: v for name, v in of_sizes.items() if name in signature.parameters}
     out = dict(bound)
     for name in signature.parameters:
         if name in chosen and rng.random() < 0.7:
