@@ -45,6 +45,9 @@ BETWEEN_ISAS_OF: dict[str, dict[torch.dtype, float]] = {
     # The gradients of a network's weights: sums over the batch.
     "affine_autoregressive_inverse": {torch.float64: 64.0, torch.float32: 64.0},
     "affine_coupling_mlp": {torch.float64: 64.0, torch.float32: 64.0},
+    # The rounding of a knot, where a bin is narrow or its curve steep.
+    "rational_quadratic_spline": {torch.float64: 64.0, torch.float32: 64.0},
+    "rational_quadratic_spline_split": {torch.float64: 64.0, torch.float32: 64.0},
     "spline_autoregressive_inverse": {torch.float64: 64.0, torch.float32: 64.0},
     # The log-det, d log(rho): the last bit of rho counts d times.
     "stereographic": {torch.float64: 64.0, torch.float32: 32.0},
