@@ -21,6 +21,8 @@ TINY: tuple[Size, ...] = ((64, 8), (16, 32))
 
 ELEMENTWISE: tuple[Size, ...] = ((512,), (100_000_000,), (65536,), (1048576,))
 MATRICES: tuple[Size, ...] = ((64, 8), (65536, 32))
+# Elements with 23 parameters each.
+SPLINES: tuple[Size, ...] = (LAUNCH, (65536, 64), (4096, 16))
 POINTS = 16
 # Forward and backward are timed together only at the LAUNCH size.
 FORWARD, BACKWARD, BOTH = "forward", "backward", "forward+backward"
@@ -36,7 +38,7 @@ def kernels_of(op: str) -> str:
 def subjects() -> list[Subject]:
     """The subjects of the registry, the samplers, and slerp with many points per pair."""
     # On a GPU, networks are torch's matrix products.
-    chosen = [s for s in SUBJECTS if "mlp" not in s.op]
+    chosen = [s for s in SUBJECTS if not PUBLIC[s.op].on_gpu]
     chosen += [subject_of(PUBLIC[op]) for op in SAMPLERS]
     pair = next(s for s in SUBJECTS if s.op == "slerp")
     chosen.append(
@@ -57,6 +59,8 @@ def _sizes(subject: Subject, tiny: bool) -> tuple[Size, ...]:
         return (LAUNCH, (65536, 64))
     if subject.op == "log_det_triangular":
         return MATRICES
+    if kernels_of(subject.op) == "rational_quadratic_spline":
+        return SPLINES
     return ELEMENTWISE if subject.elementwise else SIZES
 
 

@@ -38,6 +38,8 @@ OF_A_SHAPE = {"bins"}
 
 def _trials() -> Iterator[Any]:
     for op in PUBLIC.values():
+        if op.name == "rational_quadratic_spline_split":
+            continue  # the dispatcher's op and its numbers are those of the op before it
         for name, parameter in inspect.signature(op.function).parameters.items():
             kind = str(parameter.annotation).strip("'")
             if "float" in kind or kind == "int":
