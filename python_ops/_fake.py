@@ -6,7 +6,8 @@ that stand for the kernels there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ __all__ = [
     "checked",
     "named_tensors",
     "require",
+    "require_choices",
+    "require_positive",
     "require_precision",
     "require_shape",
 ]
@@ -31,6 +34,21 @@ def require(holds: bool, message: str) -> None:
     """Raises a ValueError unless a condition holds; the op's name is put in front of it."""
     if not holds:
         raise ValueError(message)
+
+
+def require_choices(given: Mapping[str, Any], choices: Mapping[str, Sequence[str]]) -> None:
+    """That options with a list of values, those that are given, have one of them."""
+    for option, values in choices.items():
+        if option in given and given[option] not in values:
+            names = ", ".join(values)
+            raise ValueError(f"`{option}` must be one of {names}, got {given[option]!r}")
+
+
+def require_positive(given: Mapping[str, Any], *options: str) -> None:
+    """That options are finite numbers above 0."""
+    for option in options:
+        value = given[option]
+        require(0 < value < math.inf, f"`{option}` must be a finite number > 0, got {value:g}")
 
 
 def require_shape(argument: str, tensor: Tensor, wanted: Sequence[int], of: str) -> None:

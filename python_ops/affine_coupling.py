@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ._declaration import Inputs, as_keywords, declare, public, under
-from ._fake import require, require_precision
+from ._fake import require, require_choices, require_positive, require_precision
 from ._vmap import folding_vmap
 from .composite import affine_coupling as formulas
 from .composite.affine_coupling import Layout as Layout
@@ -41,13 +40,8 @@ def _backward_formula(
 
 def _fake(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     given = as_keywords("affine_coupling", options)
-    for option, choices in CHOICES.items():
-        names = ", ".join(choices)
-        require(
-            given[option] in choices, f"`{option}` must be one of {names}, got {given[option]!r}"
-        )
-    if not 0 < (bound := given["bound"]) < math.inf:
-        raise ValueError(f"`bound` must be a finite number > 0, got {bound:g}")
+    require_choices(given, CHOICES)
+    require_positive(given, "bound")
     require_precision("params", params, x, "x")
     require(x.ndim >= 2, f"`x` must have shape (B, C, *S), got {tuple(x.shape)}")
     require(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, get_args
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ._declaration import Inputs, as_keywords, declare, public
-from ._fake import require, require_precision
+from ._fake import require, require_choices, require_positive, require_precision
 from ._masked_network import check_degrees, check_input_order, flat_network
 from ._vmap import batched_first, looping_vmap
 from .affine_coupling import CHOICES, Layout, Order, ScaleFn
@@ -43,16 +42,8 @@ def _spline(features: int, options: dict[str, Any]) -> Map:
 
 
 def _check_affine(given: dict[str, Any]) -> int:
-    for option in ("scale_fn", "layout", "order"):
-        names = ", ".join(CHOICES[option])
-        require(
-            given[option] in CHOICES[option],
-            f"`{option}` must be one of {names}, got {given[option]!r}",
-        )
-    require(
-        0 < given["bound"] < math.inf,
-        f"`bound` must be a finite number > 0, got {given['bound']:g}",
-    )
+    require_choices(given, CHOICES)
+    require_positive(given, "bound")
     return 2
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ._declaration import Inputs, as_keywords, declare, public, under
-from ._fake import require, require_precision
+from ._fake import require, require_choices, require_positive, require_precision
 from ._vmap import folding_vmap
 from .composite import rational_quadratic_spline as formulas
 from .composite.affine_coupling import Transform as Transform
@@ -52,17 +51,10 @@ def _backward_formula(
 
 def check_options(given: dict[str, Any]) -> None:
     """Raises for a value that no kernel takes; what is not given is not looked at."""
-    for option, choices in CHOICES.items():
-        names = ", ".join(choices)
-        require(
-            option not in given or given[option] in choices,
-            f"`{option}` must be one of {names}, got {given.get(option)!r}",
-        )
+    require_choices(given, CHOICES)
     bins = given["bins"]
     require(1 <= bins <= LARGEST_BINS, f"`bins` must be from 1 to {LARGEST_BINS}, got {bins}")
-    for option in ("bound", "scale"):
-        value = given[option]
-        require(0 < value < math.inf, f"`{option}` must be a finite number > 0, got {value:g}")
+    require_positive(given, "bound", "scale")
     for option in ("min_width", "min_height"):
         value = given[option]
         require(

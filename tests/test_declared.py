@@ -13,7 +13,7 @@ import torch
 import flowkernels
 from flowkernels import _C, ops
 from flowkernels.ops._declaration import OPS, PUBLIC, arguments_of
-from flowkernels.ops.composite import affine_coupling, bessel
+from flowkernels.ops.composite import affine_coupling, bessel, rational_quadratic_spline
 
 from . import declared
 
@@ -55,6 +55,9 @@ def test_lists_of_options_are_those_of_the_kernels() -> None:
         ("layout", affine_coupling.Layout),
         ("order", affine_coupling.Order),
         ("transform", affine_coupling.Transform),
+        ("boundary", rational_quadratic_spline.Boundary),
+        ("convention", rational_quadratic_spline.Convention),
+        ("reduction", rational_quadratic_spline.Reduction),
     ):
         assert get_args(literal) == lists[option]
     assert tuple(affine_coupling.SCALES) == lists["scale_fn"]

@@ -56,10 +56,7 @@ inline void check(const Tensor& x, const Tensor& params) {
   check_floating(op, "x", x);
   check_floating(op, "params", params);
   check_same_device(op, "params", params, "x", x);
-  TORCH_CHECK_TYPE(params.scalar_type() == x.scalar_type() ||
-                       (x.scalar_type() != at::kDouble && params.scalar_type() != at::kDouble),
-                   op, ": `params` must have the dtype of `x` (", x.scalar_type(),
-                   ") or both be of at most float32, got ", params.scalar_type());
+  check_precision(op, "params", params, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 2, op, ": `x` must have shape (B, C, *S), got ", x.sizes());
   TORCH_CHECK_VALUE(params.dim() == x.dim() && params.size(0) == x.size(0) &&
                         params.sizes().slice(2) == x.sizes().slice(2) && params.size(1) % 2 == 0 &&
@@ -88,15 +85,6 @@ inline ParamHalves halves(const Tensor& params, const Options& o) {
   return h;
 }
 
-struct Halved {
-  int64_t coupled, kept;  // numbers of channels
-  int64_t coupled_at, kept_at;
-};
-inline Halved halve(const Tensor& x, const Tensor& params, const Options& o) {
-  const int64_t coupled = params.size(1) / 2, kept = x.size(1) - coupled;
-  return {coupled, kept, o.transform_first ? 0 : kept, o.transform_first ? coupled : 0};
-}
-
 inline AffineCouplingArgs arguments(const Tensor& x, const Options& o) {
   AffineCouplingArgs a;
   static_cast<CouplingOptions&>(a) = o;
@@ -122,7 +110,7 @@ inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o
   const Tensor& y = call.y = at::empty(x.sizes(), x.options());
   call.log_det = at::empty({x.size(0)}, x.options().dtype(wide(x.scalar_type())));
 
-  const Halved h = halve(x, params, o);
+  const channels::Split h = channels::split(x, params.size(1) / 2, o.transform_first);
   AffineCouplingArgs& a = call.args = arguments(x, o);
   const ParamHalves p = halves(params, o);
   a.x = operand(x, h.coupled_at);
@@ -161,7 +149,7 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det, cons
   const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
   call.grad_log_det = grad_log_det;
 
-  const Halved h = halve(x, params, o);
+  const channels::Split h = channels::split(x, params.size(1) / 2, o.transform_first);
   AffineCouplingArgs& a = call.args = arguments(x, o);
   const ParamHalves p = halves(params, o), gp = halves(grad_params, o);
   a.x = operand(x, h.coupled_at);

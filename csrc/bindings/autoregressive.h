@@ -263,9 +263,7 @@ struct Call {
     check_floating(op, "parameters", parameters);
     for (const auto& [name, t] : {std::pair("offset", &offset), {"parameters", &parameters}}) {
       check_same_device(op, name, *t, "z", z);
-      TORCH_CHECK_TYPE((t->scalar_type() == at::kDouble) == (z.scalar_type() == at::kDouble), op,
-                       ": `", name, "` must have the dtype of `z` (", z.scalar_type(),
-                       ") or both be of at most float32, got ", t->scalar_type());
+      check_precision(op, name, *t, "z", z);
     }
     TORCH_CHECK_VALUE(z.dim() >= 1, op, ": `z` must have shape (*batch, features), got a scalar");
     return z.size(-1);

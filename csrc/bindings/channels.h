@@ -63,6 +63,16 @@ inline RowOperand operand(const Tensor& t, int64_t channel) {
 // At most three merged dimensions fit a kernel's loop nest; rarer layouts are copied.
 inline Tensor loopable(const Tensor& t) { return t.dim() <= 4 ? t : t.contiguous(); }
 
+// Which channels a coupling maps, and which it copies.
+struct Split {
+  int64_t coupled, kept;  // numbers of channels
+  int64_t coupled_at, kept_at;
+};
+inline Split split(const Tensor& x, int64_t coupled, bool transform_first) {
+  const int64_t kept = x.size(1) - coupled;
+  return {coupled, kept, transform_first ? 0 : kept, transform_first ? coupled : 0};
+}
+
 // The shape of channels that are copied from one operand to the other.
 inline RowShape shape_of_kept(const Tensor& x, int64_t kept, RowOperand& from,
                               at::IntArrayRef from_strides, RowOperand& to,

@@ -47,6 +47,14 @@ inline void check_same_dtype(const char* op, const char* argument, const Tensor&
                    t.scalar_type());
 }
 
+// Both float64, or both of at most float32: the kernels compute in one of the two.
+inline void check_precision(const char* op, const char* argument, const Tensor& t,
+                            const char* other, const Tensor& u) {
+  TORCH_CHECK_TYPE((t.scalar_type() == at::kDouble) == (u.scalar_type() == at::kDouble), op, ": `",
+                   argument, "` must have the dtype of `", other, "` (", u.scalar_type(),
+                   ") or both be of at most float32, got ", t.scalar_type());
+}
+
 // What a backward op gets for one of the op's outputs: of that output's shape and dtype, on the
 // device of `like`. Autograd passes nothing else; a direct call may.
 inline void check_gradient(const char* op, const char* argument, const Tensor& grad,

@@ -84,10 +84,7 @@ inline void check(const Tensor& x, const Tensor& params, const Options& o) {
   check_floating(op, "x", x);
   check_floating(op, "params", params);
   check_same_device(op, "params", params, "x", x);
-  TORCH_CHECK_TYPE(params.scalar_type() == x.scalar_type() ||
-                       (x.scalar_type() != at::kDouble && params.scalar_type() != at::kDouble),
-                   op, ": `params` must have the dtype of `x` (", x.scalar_type(),
-                   ") or both be of at most float32, got ", params.scalar_type());
+  check_precision(op, "params", params, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 2, op, ": `x` must have shape (B, C, *S), got ", x.sizes());
   TORCH_CHECK_VALUE(params.dim() == x.dim() && params.size(0) == x.size(0) &&
                         params.sizes().slice(2) == x.sizes().slice(2) &&
@@ -110,15 +107,6 @@ inline VectorOperand vectors(const Tensor& params, int parts, Strides& strides) 
   return o;
 }
 
-// Which channels are transformed, and which are copied.
-struct Halves {
-  int64_t coupled, kept;  // numbers of channels
-  int64_t coupled_at, kept_at;
-};
-inline Halves halves(const Tensor& x, const Tensor& params, const Options& o) {
-  const int64_t coupled = params.size(1) / o.parts, kept = x.size(1) - coupled;
-  return {coupled, kept, o.transform_first ? 0 : kept, o.transform_first ? coupled : 0};
-}
 inline c10::SmallVector<int64_t, 6> coupled_sizes(const Tensor& x, int64_t coupled) {
   c10::SmallVector<int64_t, 6> sizes(x.sizes().begin(), x.sizes().end());
   sizes[1] = coupled;
@@ -159,7 +147,7 @@ inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o
   const Tensor& log_det = call.log_det =
       at::empty(log_det_sizes(x, params, o), x.options().dtype(wide(x.scalar_type())));
 
-  const Halves h = halves(x, params, o);
+  const channels::Split h = channels::split(x, params.size(1) / o.parts, o.transform_first);
   RationalQuadraticSplineArgs& a = call.args = arguments(x, o);
   Strides strides;
   a.x = operand(x, h.coupled_at);
@@ -197,7 +185,7 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det_, con
   const Tensor& grad_x = call.grad_x = at::empty(x.sizes(), x.options());
   const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
 
-  const Halves h = halves(x, params, o);
+  const channels::Split h = channels::split(x, params.size(1) / o.parts, o.transform_first);
   RationalQuadraticSplineArgs& a = call.args = arguments(x, o);
   Strides strides, grad_strides;
   a.x = operand(x, h.coupled_at);

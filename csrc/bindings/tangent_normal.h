@@ -49,8 +49,8 @@ struct Call {
     check_floating(op, "sine", sine);
     check_same_device(op, "cosine", cosine, "loc", loc);
     check_same_device(op, "sine", sine, "loc", loc);
-    check_precision("cosine", cosine, loc);
-    check_precision("sine", sine, loc);
+    bindings::check_precision(op, "cosine", cosine, "loc", loc);
+    bindings::check_precision(op, "sine", sine, "loc", loc);
     TORCH_CHECK_VALUE(loc.dim() >= 1 && loc.size(-1) >= 2, op,
                       ": `loc` must have shape (*batch, p) with p >= 2, got ", loc.sizes());
     TORCH_CHECK_VALUE(sine.sizes() == cosine.sizes(), op,
@@ -63,12 +63,6 @@ struct Call {
              batch[batch.size() - i] == cosine.sizes()[cosine.sizes().size() - i];
     TORCH_CHECK_VALUE(fits, op, ": the batch of `loc` ", batch,
                       " does not broadcast to the shape of `cosine` ", cosine.sizes());
-  }
-
-  static void check_precision(const char* argument, const Tensor& t, const Tensor& loc) {
-    TORCH_CHECK_TYPE(wide(t.scalar_type()) == wide(loc.scalar_type()), op, ": `", argument,
-                     "` must have the dtype of `loc` (", loc.scalar_type(),
-                     ") or both be of at most float32, got ", t.scalar_type());
   }
 
   // loc repeats with the leading dimensions that it lacks, and is expanded in the others.

@@ -105,8 +105,8 @@ struct Call {
     check_floating(op, "concentration", kappa);
     check_same_device(op, "loc", loc, Spec::point, x);
     check_same_device(op, "concentration", kappa, Spec::point, x);
-    check_precision("loc", loc, x);
-    check_precision("concentration", kappa, x);
+    bindings::check_precision(op, "loc", loc, Spec::point, x);
+    bindings::check_precision(op, "concentration", kappa, Spec::point, x);
     const int64_t extra = Spec::stereographic ? 1 : 0;
     TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) + extra >= 2, op, ": `", Spec::point,
                       "` must have shape (*batch, ",
@@ -122,12 +122,6 @@ struct Call {
     TORCH_CHECK_VALUE(broadcastable(both, kappa.sizes()), op, ": `concentration` of shape ",
                       kappa.sizes(), " does not broadcast against the batch ",
                       at::IntArrayRef(both));
-  }
-  static void check_precision(const char* argument, const Tensor& t, const Tensor& x) {
-    TORCH_CHECK_TYPE(t.scalar_type() == x.scalar_type() ||
-                         (x.scalar_type() != at::kDouble && t.scalar_type() != at::kDouble),
-                     op, ": `", argument, "` must have the dtype of `", Spec::point, "` (",
-                     x.scalar_type(), ") or both be of at most float32, got ", t.scalar_type());
   }
   static bool broadcastable(at::IntArrayRef a, at::IntArrayRef b) {
     for (size_t i = 1; i <= std::min(a.size(), b.size()); ++i) {

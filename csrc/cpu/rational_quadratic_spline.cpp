@@ -58,7 +58,7 @@ __attribute__((noinline)) void forward(const SplineArgs& a, int64_t begin, int64
     }
     Prefetch ahead(order, a.params, parts, first + n, next);
     for (int i = 0; i < n; i += lanes_v<V>) {
-      ahead.ask<false>(lanes_v<V>, parts, a.params.dtype);
+      ahead.ask<false>(lanes_v<V>);
       spline_at<inverse>(at, constants, load<V>(x + i),
                          [&](int m) FK_INLINE_LAMBDA { return load<V>(params[m] + i); });
       store<V>(y + i, at.value.y);
@@ -106,8 +106,8 @@ __attribute__((noinline)) void backward(const SplineArgs& a, int64_t begin, int6
     Prefetch ahead(order, a.params, parts, first + n, next);
     Prefetch results(order, a.grad_params, parts, first, n);
     for (int i = 0; i < n; i += lanes_v<V>) {
-      ahead.ask<false>(lanes_v<V>, parts, a.params.dtype);
-      results.ask<true>(lanes_v<V>, parts, a.grad_params.dtype);
+      ahead.ask<false>(lanes_v<V>);
+      results.ask<true>(lanes_v<V>);
       const V grad = spline_pullback<inverse>(
           at, constants, load<V>(x + i), load<V>(grad_y + i), load<V>(grad_log + i),
           [&](int m) FK_INLINE_LAMBDA { return load<V>(params[m] + i); },

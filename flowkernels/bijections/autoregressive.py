@@ -18,7 +18,7 @@ from flowkernels.ops.rational_quadratic_spline import Boundary, Convention, para
 from . import context as contexts
 from .base import Bijection, check_channels
 from .masked_network import Layers, MaskedNetwork
-from .spline_coupling import check_spline
+from .spline_coupling import Splines, check_spline
 
 __all__ = ["AffineAutoregressive", "Autoregressive", "SplineAutoregressive"]
 
@@ -139,7 +139,7 @@ class AffineAutoregressive(Autoregressive):
         return f"scale_fn={self.scale_fn!r}, bound={self.bound}, order={self.order!r}"
 
 
-class SplineAutoregressive(Autoregressive):
+class SplineAutoregressive(Splines, Autoregressive):
     """Maps every feature by a rational-quadratic spline whose parameters the features before give.
 
     z_d = g_d(x_d; x_<d) on (B, C); log_det = sum log g_d'. The inverse is
@@ -177,45 +177,24 @@ class SplineAutoregressive(Autoregressive):
         scale: float = 1.0,
     ) -> None:
         owner = type(self).__name__
-        check_spline(
-            owner, bins=bins, bound=bound, boundary=boundary, min_width=min_width,
-            min_height=min_height, min_derivative=min_derivative, convention=convention,
-            scale=scale,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "bins": bins, "bound": bound, "boundary": boundary, "min_width": min_width,
+            "min_height": min_height, "min_derivative": min_derivative, "convention": convention,
+            "scale": scale,
+        }  # fmt: skip
+        check_spline(owner, **options)
         super().__init__(network, parameter_count(bins, boundary))
+        self._set_splines(**options)
         if not network.grouped:
             raise ValueError(f"{owner}: network must have grouped=True, got grouped=False")
-        self.bins, self.bound, self.scale = bins, bound, scale
-        self.boundary: Boundary = boundary
-        self.convention: Convention = convention
-        self.min_width, self.min_height = min_width, min_height
-        self.min_derivative = min_derivative
-
-    @property
-    def parameters_per_channel(self) -> int:
-        """M: 3 bins - 1, 3 bins or 3 bins + 1, by the boundary."""
-        return parameter_count(self.bins, self.boundary)
 
     def _map(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return ops.rational_quadratic_spline(x, params, **self._options)
+        return ops.rational_quadratic_spline(x, params, **self._splines)
 
     def _solve(self, z: Tensor, layers: Layers, structure: dict[str, Any]) -> tuple[Tensor, Tensor]:
         weights, biases = layers
-        options = structure | self._options
+        options = structure | self._splines
         return ops.spline_autoregressive_inverse(z, weights, biases, **options)
 
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {
-            "bins": self.bins,
-            "bound": self.bound,
-            "boundary": self.boundary,
-            "min_width": self.min_width,
-            "min_height": self.min_height,
-            "min_derivative": self.min_derivative,
-            "convention": self.convention,
-            "scale": self.scale,
-        }
-
     def extra_repr(self) -> str:
-        return ", ".join(f"{name}={value!r}" for name, value in self._options.items())
+        return self._shown_splines()

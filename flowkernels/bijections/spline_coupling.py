@@ -6,7 +6,7 @@ Durkan, Bekasov, Murray & Papamakarios, "Neural Spline Flows" (2019, arXiv 1906.
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,71 @@ from flowkernels.ops.rational_quadratic_spline import (
 
 from .coupling import Coupling
 
-__all__ = ["HasSplines", "SplineCoupling", "check_spline", "start_as_identity"]
+__all__ = ["SplineCoupling", "Splines", "start_as_identity"]
 
 
-class SplineCoupling(Coupling):
+def check_spline(
+    owner: str,
+    *,
+    bins: int,
+    bound: float,
+    boundary: Boundary,
+    min_width: float,
+    min_height: float,
+    min_derivative: float,
+    convention: Convention,
+    scale: float,
+) -> None:
+    """Raises for an option that :func:`flowkernels.ops.rational_quadratic_spline` cannot take."""
+    arguments.integer(owner, "bins", bins)
+    if bins > LARGEST_BINS:
+        raise ValueError(f"{owner}: bins must be at most {LARGEST_BINS}, got {bins}")
+    arguments.positive_number(owner, "bound", bound)
+    arguments.positive_number(owner, "scale", scale)
+    arguments.choice(owner, "boundary", boundary, CHOICES["boundary"])
+    arguments.choice(owner, "convention", convention, CHOICES["convention"])
+    for name, value in (("min_width", min_width), ("min_height", min_height)):
+        if not 0 <= arguments.number(owner, name, value) < 1 / bins:
+            raise ValueError(
+                f"{owner}: {name} must be from 0 to less than 1 / bins = {1 / bins:g}, got {value}"
+            )
+    if not 0 < arguments.number(owner, "min_derivative", min_derivative) < 1:
+        raise ValueError(f"{owner}: min_derivative must be between 0 and 1, got {min_derivative}")
+
+
+class Splines:
+    """The options that bijections by splines share, and how many parameters a spline has."""
+
+    bins: int
+    bound: float
+    boundary: Boundary
+    min_width: float
+    min_height: float
+    min_derivative: float
+    convention: Convention
+    scale: float
+
+    def _set_splines(self, **options: Any) -> None:
+        """Sets all of them; raises for one that the op cannot take."""
+        check_spline(type(self).__name__, **options)
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    @property
+    def _splines(self) -> dict[str, Any]:
+        """All of them, for the op."""
+        return {name: getattr(self, name) for name in Splines.__annotations__}
+
+    def _shown_splines(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._splines.items())
+
+    @property
+    def parameters_per_channel(self) -> int:
+        """M: 3 bins - 1, 3 bins or 3 bins + 1, by the boundary."""
+        return parameter_count(self.bins, self.boundary)
+
+
+class SplineCoupling(Splines, Coupling):
     r"""Maps part of the channels by splines; a network of the others gives their parameters.
 
     With x (B, C, \*S) = (a, b), a the identity channels and b the coupled channels: each element
@@ -73,88 +134,22 @@ class SplineCoupling(Coupling):
         context_features: int | None = None,
     ) -> None:
         super().__init__(conditioner, transform=transform, context_features=context_features)
-        check_spline(
-            type(self).__name__, bins=bins, bound=bound, boundary=boundary, min_width=min_width,
+        self._set_splines(
+            bins=bins, bound=bound, boundary=boundary, min_width=min_width,
             min_height=min_height, min_derivative=min_derivative, convention=convention,
             scale=scale,
         )  # fmt: skip
-        self.bins, self.bound, self.scale = bins, bound, scale
-        self.boundary: Boundary = boundary
-        self.convention: Convention = convention
-        self.min_width, self.min_height = min_width, min_height
-        self.min_derivative = min_derivative
-
-    @property
-    def parameters_per_channel(self) -> int:
-        """M: 3 bins - 1, 3 bins or 3 bins + 1, by the boundary."""
-        return parameter_count(self.bins, self.boundary)
 
     def _map(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         return ops.rational_quadratic_spline_split(
-            x, params, transform=self.transform, inverse=inverse, **self._options
+            x, params, transform=self.transform, inverse=inverse, **self._splines
         )
 
-    @property
-    def _options(self) -> dict[str, Any]:
-        return {
-            "bins": self.bins,
-            "bound": self.bound,
-            "boundary": self.boundary,
-            "min_width": self.min_width,
-            "min_height": self.min_height,
-            "min_derivative": self.min_derivative,
-            "convention": self.convention,
-            "scale": self.scale,
-        }
-
     def extra_repr(self) -> str:
-        shown = ", ".join(f"{name}={value!r}" for name, value in self._options.items())
-        return f"{super().extra_repr()}, {shown}"
+        return f"{super().extra_repr()}, {self._shown_splines()}"
 
 
-def check_spline(
-    owner: str,
-    *,
-    bins: int,
-    bound: float,
-    boundary: Boundary,
-    min_width: float,
-    min_height: float,
-    min_derivative: float,
-    convention: Convention,
-    scale: float,
-) -> None:
-    """Raises for an option that :func:`flowkernels.ops.rational_quadratic_spline` cannot take."""
-    arguments.integer(owner, "bins", bins)
-    if bins > LARGEST_BINS:
-        raise ValueError(f"{owner}: bins must be at most {LARGEST_BINS}, got {bins}")
-    arguments.positive_number(owner, "bound", bound)
-    arguments.positive_number(owner, "scale", scale)
-    arguments.choice(owner, "boundary", boundary, CHOICES["boundary"])
-    arguments.choice(owner, "convention", convention, CHOICES["convention"])
-    for name, value in (("min_width", min_width), ("min_height", min_height)):
-        if not 0 <= arguments.number(owner, name, value) < 1 / bins:
-            raise ValueError(
-                f"{owner}: {name} must be from 0 to less than 1 / bins = {1 / bins:g}, got {value}"
-            )
-    if not 0 < arguments.number(owner, "min_derivative", min_derivative) < 1:
-        raise ValueError(f"{owner}: min_derivative must be between 0 and 1, got {min_derivative}")
-
-
-class HasSplines(Protocol):
-    """A bijection by splines whose parameters a network gives."""
-
-    bins: int
-    convention: Convention
-    min_derivative: float
-
-    @property
-    def parameters_per_channel(self) -> int:
-        """M, the raw parameters of a spline."""
-        ...
-
-
-def start_as_identity(bias: Tensor, spline: HasSplines) -> None:
+def start_as_identity(bias: Tensor, spline: Splines) -> None:
     """Sets the bias of a conditioner's last layer, whose weight is 0, so that splines are lines.
 
     Equal raw widths and heights make bins of one size; all derivatives become 1.

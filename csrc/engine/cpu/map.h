@@ -81,14 +81,14 @@ class Prefetch {
   template <class Operand>
   Prefetch(const ElementOrder& order, const Operand& o, int parts, int64_t first, int n) {
     if (o.part_stride != 1 || o.stride[3] != parts || !order.is_one_run(o)) return;
-    const int64_t bytes = parts * static_cast<int64_t>(size_of(o.dtype));
-    at_ = static_cast<const char*>(o.base) + first * bytes;
-    left_ = n * bytes;
+    vector_bytes_ = parts * static_cast<int64_t>(size_of(o.dtype));
+    at_ = static_cast<const char*>(o.base) + first * vector_bytes_;
+    left_ = n * vector_bytes_;
   }
   // The next elements.
   template <bool for_writing>
-  FK_HD void ask(int elements, int parts, DType dtype) {
-    const int64_t bytes = elements * parts * static_cast<int64_t>(size_of(dtype));
+  FK_HD void ask(int elements) {
+    const int64_t bytes = elements * vector_bytes_;
     const char* const end = at_ + (bytes < left_ ? bytes : left_);
     left_ -= end - at_;
     for (; at_ < end; at_ += line_bytes) __builtin_prefetch(at_, for_writing, 3);
@@ -96,7 +96,7 @@ class Prefetch {
 
  private:
   const char* at_ = nullptr;
-  int64_t left_ = 0;
+  int64_t vector_bytes_ = 0, left_ = 0;
 };
 
 // From column `at` on.
