@@ -31,7 +31,6 @@ test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 bench: $(READY)
-	@$(PIP) nflows normflows zuko
 	$(BIN)/python -m benchmarks
 
 check-gpu: $(READY)

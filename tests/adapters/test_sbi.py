@@ -1,0 +1,536 @@
+"""Flows as density estimators of the library sbi."""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+pytest.importorskip("sbi", reason="sbi is not installed (extra `sbi`)")
+
+from sbi.diagnostics import check_sbc, run_sbc
+from sbi.inference import NLE, NPE
+from sbi.inference.posteriors.posterior_parameters import MCMCPosteriorParameters
+from sbi.neural_nets import posterior_nn as sbi_posterior_nn
+from sbi.neural_nets.embedding_nets import CNNEmbedding
+from sbi.simulators.linear_gaussian import (
+    linear_gaussian,
+    true_posterior_linear_gaussian_mvn_prior,
+)
+from sbi.utils import BoxUniform
+
+from flowkernels.adapters.sbi import FlowEstimator, likelihood_nn, posterior_nn
+from flowkernels.bijections import Standardize
+from flowkernels.flows import realnvp
+
+MODELS = ("maf", "maf_rqs", "nsf", "realnvp")
+SMALL: dict[str, Any] = {"hidden_features": 16, "num_transforms": 2, "num_bins": 5}
+
+
+def simulations(
+    theta_shape: tuple[int, ...] = (3,), x_shape: tuple[int, ...] = (5,), n: int = 50
+) -> tuple[Tensor, Tensor]:
+    return 4 + 2 * torch.randn(n, *theta_shape), -3 + 7 * torch.randn(n, *x_shape)
+
+
+def trained_a_little(estimator: FlowEstimator, theta: Tensor, x: Tensor) -> FlowEstimator:
+    """No longer a new flow, which is nearly the identity and reads no context."""
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=1e-2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        estimator.loss(theta, x).mean().backward()
+        optimizer.step()
+    return estimator.eval()
+
+
+def small(model: str = "nsf", **options: Any) -> tuple[FlowEstimator, Tensor, Tensor]:
+    theta, x = simulations()
+    estimator = posterior_nn(model, **{**SMALL, **options})(theta, x)  # type: ignore[arg-type]
+    return trained_a_little(estimator, theta, x), theta, x
+
+
+# ---- the contract -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_shapes(model: str) -> None:
+    estimator, theta, x = small(model)
+    assert estimator.input_shape == (3,)
+    assert estimator.condition_shape == (5,)
+    assert estimator.loss(theta, x).shape == (50,)
+    assert estimator.log_prob(theta[None], x).shape == (1, 50)
+    assert estimator.log_prob(theta, x).shape == (1, 50)
+    assert estimator.log_prob(torch.randn(7, 50, 3), x).shape == (7, 50)
+    assert estimator.log_prob(torch.randn(7, 1, 3), x[:1]).shape == (7, 1)
+    for shape in ((), (7,), (2, 4)):
+        for count in (1, 6):
+            assert estimator.sample(torch.Size(shape), x[:count]).shape == (*shape, count, 3)
+            drawn, log_prob = estimator.sample_and_log_prob(torch.Size(shape), x[:count])
+            assert drawn.shape == (*shape, count, 3)
+            assert log_prob.shape == (*shape, count)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_batches_broadcast(model: str) -> None:
+    """Each pair of a sample and a condition has the value that it has alone."""
+    estimator, _, x = small(model)
+    theta = 4 + 2 * torch.randn(4, 6, 3)
+
+    def alone(theta: Tensor, x: Tensor) -> float:
+        return estimator.log_prob(theta[None, None], x[None]).item()
+
+    want = torch.tensor([[alone(theta[i, j], x[j]) for j in range(6)] for i in range(4)])
+    torch.testing.assert_close(estimator.log_prob(theta, x[:6]), want)
+    torch.testing.assert_close(estimator.log_prob(theta, x[:6].expand(4, 6, 5)), want)
+    moved = torch.stack([x[i : i + 6] for i in range(4)])
+    want = torch.tensor([[alone(theta[i, j], x[i + j]) for j in range(6)] for i in range(4)])
+    torch.testing.assert_close(estimator.log_prob(theta, moved), want)
+    want = torch.tensor([[alone(theta[i, 0], x[j]) for j in range(6)] for i in range(4)])
+    torch.testing.assert_close(estimator.log_prob(theta[:, :1], x[:6]), want)
+    want = torch.tensor([[alone(theta[i, j], x[2]) for j in range(6)] for i in range(4)])
+    torch.testing.assert_close(estimator.log_prob(theta, x[2:3]), want)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_draws_belong_to_their_condition(model: str) -> None:
+    estimator, _, x = small(model)
+    drawn, log_prob = estimator.sample_and_log_prob(torch.Size((3, 4)), x[:6])
+    again = estimator.log_prob(drawn.flatten(0, 1), x[:6]).unflatten(0, (3, 4))
+    torch.testing.assert_close(log_prob, again, rtol=1e-4, atol=1e-4)
+
+
+def test_draws_have_the_density() -> None:
+    """The mean of q / p over draws of p is 1, for p and q given two conditions."""
+    estimator, _, x = small()
+    torch.manual_seed(1)
+    drawn, log_p = estimator.sample_and_log_prob(torch.Size((20000,)), x[:1])
+    with torch.no_grad():
+        ratio = (estimator.log_prob(drawn, x[1:2]) - log_p).exp()
+    assert abs(ratio.mean() - 1) < 5 * ratio.std() / 20000**0.5
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_gradients_reach_parameters_and_draws(model: str) -> None:
+    estimator, theta, x = small(model)
+    estimator.zero_grad()
+    estimator.log_prob(theta, x).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in estimator.parameters())
+    theta.requires_grad_()
+    (grad,) = torch.autograd.grad(estimator.log_prob(theta[None], x[:1]).sum(), theta)
+    assert grad.shape == theta.shape
+    assert grad.abs().min() > 0
+    drawn, _ = estimator.sample_and_log_prob(torch.Size((5,)), x[:2])
+    assert drawn.requires_grad
+    assert not estimator.sample(torch.Size((5,)), x[:2]).requires_grad
+
+
+def test_latents() -> None:
+    estimator, theta, x = small()
+    z = estimator.inverse_transform(theta, x)
+    assert z.shape == (50, 3)
+    torch.testing.assert_close(estimator.net.inverse(z, x)[0], theta, rtol=1e-4, atol=1e-4)
+    assert estimator.inverse_transform(theta[:, None], x[:4]).shape == (50, 4, 3)
+    torch.testing.assert_close(estimator.inverse_transform(theta[0], x[:4])[2:3],
+                               estimator.inverse_transform(theta[:1], x[2:3]))  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["maf", "maf_rqs", "nsf"])
+def test_one_parameter(model: str) -> None:
+    theta, x = simulations((1,))
+    build = posterior_nn(model, **SMALL)  # type: ignore[arg-type]
+    if model == "maf":
+        with pytest.warns(UserWarning, match="'maf' of one number is a Gaussian"):
+            estimator = build(theta, x)
+    else:
+        estimator = build(theta, x)
+    trained_a_little(estimator, theta, x)
+    assert estimator.sample(torch.Size((7,)), x[:2]).shape == (7, 2, 1)
+    grid = torch.linspace(-60, 60, 40001)[:, None, None]
+    with torch.no_grad():
+        mass = torch.trapezoid(estimator.log_prob(grid, x[:1]).exp()[:, 0], grid[:, 0, 0])
+    assert abs(mass - 1) < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_follows_the_simulations(dtype: torch.dtype) -> None:
+    theta, x = simulations()
+    estimator = posterior_nn("nsf", **SMALL)(theta.to(dtype), x.to(dtype))
+    assert estimator.log_prob(theta.to(dtype), x.to(dtype)).dtype == dtype
+    assert estimator.sample((2,), x.to(dtype)).dtype == dtype
+
+
+# ---- z-scoring and embedding networks ---------------------------------------------------
+
+
+@pytest.mark.parametrize("z_score", ["independent", "structured", "none", None])
+def test_z_scoring_is_sbis(z_score: Any) -> None:
+    """The flow reads of theta and x what sbi's own flow reads of them."""
+    theta, x = simulations()
+    theta, x = theta * torch.tensor([1, 10, 100]), x + 3 * torch.arange(5)
+    options: dict[str, Any] = {"z_score_theta": z_score, "z_score_x": z_score}
+    ours = posterior_nn("nsf", **SMALL, **options)(theta, x)
+    named: dict[str, Any] = {name: value or "none" for name, value in options.items()}
+    theirs = sbi_posterior_nn("nsf", **SMALL, **named)(theta, x)
+    torch.testing.assert_close(ours.embedding_net(x), theirs.embedding_net(x))
+    first = ours.net.bijection.bijections[0]
+    if z_score in (None, "none"):
+        assert not isinstance(first, Standardize)
+        assert isinstance(ours.embedding_net, nn.Identity)
+        return
+    for got, want in zip(first(theta), theirs.net._transform._transforms[0](theta), strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_z_scoring_of_likelihoods() -> None:
+    """The roles are exchanged: the flow is of x, the condition theta."""
+    theta, x = simulations()
+    estimator = likelihood_nn("maf", z_score_theta="none", z_score_x="independent")(theta, x)
+    assert estimator.input_shape == (5,)
+    assert estimator.condition_shape == (3,)
+    assert isinstance(estimator.embedding_net, nn.Identity)
+    z = estimator.net.bijection.bijections[0](x)[0]
+    torch.testing.assert_close(z.std(0), torch.ones(5))
+    estimator = likelihood_nn("maf", z_score_theta="independent", z_score_x="none")(theta, x)
+    torch.testing.assert_close(estimator.embedding_net(theta).std(0), torch.ones(3))
+
+
+def test_z_scoring_ignores_invalid_simulations() -> None:
+    theta, x = simulations()
+    x[3, 2], x[4, 1] = math.nan, math.inf
+    estimator = posterior_nn("nsf", **SMALL)(theta, x)
+    good = torch.tensor([i not in (3, 4) for i in range(50)])
+    torch.testing.assert_close(estimator.embedding_net(x)[good].std(0), torch.ones(5))
+
+
+class Counting(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.rows = network, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.rows += len(x)
+        out: Tensor = self.network(x)
+        return out
+
+
+def test_embedding_runs_once_for_each_condition() -> None:
+    theta, x = simulations()
+    network = Counting(nn.Linear(5, 4))
+    estimator = posterior_nn("nsf", **SMALL, embedding_net=network)(theta, x)
+    network.rows = 0
+    estimator.log_prob(torch.randn(100, 6, 3), x[:6])
+    estimator.sample(torch.Size((100,)), x[:6])
+    assert network.rows == 12
+
+
+def test_embedding_is_trained_with_the_flow() -> None:
+    theta, x = simulations()
+    network = nn.Linear(5, 4)
+    before = network.weight.detach().clone()
+    trained_a_little(posterior_nn("nsf", **SMALL, embedding_net=network)(theta, x), theta, x)
+    assert not torch.equal(network.weight, before)
+
+
+def test_embedding_of_images() -> None:
+    theta, x = simulations(x_shape=(16, 16))
+    network = CNNEmbedding(input_shape=(16, 16), output_dim=6)
+    estimator = posterior_nn("nsf", **SMALL, embedding_net=network, z_score_x="structured")(
+        theta, x
+    )
+    assert estimator.condition_shape == (16, 16)
+    assert estimator.log_prob(torch.randn(4, 50, 3), x).shape == (4, 50)
+    assert estimator.sample(torch.Size((4,)), x[:2]).shape == (4, 2, 3)
+
+
+def test_embedding_with_batch_normalisation() -> None:
+    """Which fails for one condition while it trains."""
+    theta, x = simulations()
+    network = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+    estimator = posterior_nn("nsf", **SMALL, embedding_net=network)(theta, x)
+    assert estimator.loss(theta, x).shape == (50,)
+
+
+def test_conditions_and_inputs_of_several_dimensions_are_flattened() -> None:
+    theta, x = simulations((2, 2), (2, 3))
+    estimator = trained_a_little(posterior_nn("nsf", **SMALL)(theta, x), theta, x)
+    assert estimator.log_prob(theta, x).shape == (1, 50)
+    drawn, log_prob = estimator.sample_and_log_prob(torch.Size((7,)), x[:3])
+    assert drawn.shape == (7, 3, 2, 2)
+    torch.testing.assert_close(estimator.log_prob(drawn, x[:3]), log_prob, rtol=1e-4, atol=1e-4)
+    assert estimator.inverse_transform(theta, x).shape == (50, 4)
+
+
+# ---- copies ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_copies_and_pickles(model: str) -> None:
+    estimator, theta, x = small(model)
+    want = estimator.log_prob(theta, x)
+    file = io.BytesIO()
+    torch.save(estimator, file)
+    file.seek(0)
+    copies = [copy.deepcopy(estimator), pickle.loads(pickle.dumps(estimator))]
+    copies.append(torch.load(file, weights_only=False))
+    fresh = posterior_nn(model, **SMALL)(theta, x)  # type: ignore[arg-type]
+    fresh.load_state_dict(estimator.state_dict())
+    for each in (*copies, fresh):
+        assert torch.equal(each.log_prob(theta, x), want)
+        trained_a_little(each, theta, x)  # on its own
+        assert not torch.equal(each.log_prob(theta, x), want)
+        assert torch.equal(estimator.log_prob(theta, x), want)
+
+
+def test_builders_are_pickled() -> None:
+    builder = pickle.loads(pickle.dumps(posterior_nn("maf", **SMALL)))
+    assert builder(*simulations()).input_shape == (3,)
+
+
+# ---- errors ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "options"),
+    [
+        (ValueError, "posterior_nn: model must be one of maf, .*, got 'mdn'", {"model": "mdn"}),
+        (ValueError, "z_score_theta must be one of .*'transform", {"z_score_theta": "transform"}),
+        (TypeError, "z_score_x must be one of .*True", {"z_score_x": True}),
+        (ValueError, "hidden_features must be at least 1", {"hidden_features": 0}),
+        (TypeError, "hidden_features must be an integer", {"hidden_features": [50, 50]}),
+        (ValueError, "num_transforms must be at least 1", {"num_transforms": 0}),
+        (ValueError, "num_bins must be at least 1", {"num_bins": 0}),
+        (ValueError, "num_blocks must be at least 0", {"num_blocks": -1}),
+        (TypeError, "embedding_net must be a module", {"embedding_net": torch.sin}),
+        (ValueError, "bound must be positive", {"tail_bound": -1.0}),
+        (ValueError, "min_width must be", {"min_bin_width": 1.0}),
+        (TypeError, "options are num_blocks, .*, got dropout_probability",
+         {"dropout_probability": 0.1}),
+    ],
+)  # fmt: skip
+def test_builder_refuses(error: type[Exception], message: str, options: dict[str, Any]) -> None:
+    with pytest.raises(error, match=message):
+        posterior_nn(**({"model": "nsf"} | options))
+
+
+def test_builder_refuses_simulations() -> None:
+    theta, x = simulations()
+    build = posterior_nn("nsf", **SMALL)
+    with pytest.raises(ValueError, match=r"batch_theta must have shape \(n, \*event\), .*\(50,\)"):
+        build(theta[:, 0], x)
+    with pytest.raises(ValueError, match=r"batch_x must have .*\(1, 5\)"):
+        build(theta, x[:1])
+    with pytest.raises(TypeError, match=r"batch_x must be floating point, got torch\.int64"):
+        build(theta, x.long())
+    with pytest.raises(ValueError, match=r"posterior_nn: .* at least 2 .*realnvp"):
+        posterior_nn("realnvp", **SMALL)(theta[:, :1], x)
+
+
+def test_estimator_refuses() -> None:
+    estimator, theta, x = small()
+    with pytest.raises(ValueError, match=r"input must have shape \(batch, 3\) .*\(50, 2\)"):
+        estimator.log_prob(theta[:, :2], x)
+    with pytest.raises(ValueError, match=r"condition must have shape \(batch, 5\) .*\(5,\)"):
+        estimator.log_prob(theta, x[0])
+    with pytest.raises(RuntimeError, match=r"input and condition .*\(1, 50\) and \(1, 6\)"):
+        estimator.log_prob(theta, x[:6])
+    with pytest.raises(RuntimeError, match=r"\(1, 50\) and \(2, 50\)"):
+        estimator.log_prob(theta, x.expand(2, 50, 5))
+    flow = realnvp(3, layers=2, hidden=8, context=2)
+    for net, shapes, message in [
+        (flow, ((4,), (2,)), "net must have event_shape"),
+        (flow, ((3,), (3,)), "condition_shape must be"),
+        (realnvp(3, layers=2, hidden=8), ((3,), (2,)), "reads a context"),
+    ]:
+        with pytest.raises(ValueError, match=f"FlowEstimator: .*{message}"):
+            FlowEstimator(net, *shapes)
+    with pytest.raises(TypeError, match="FlowEstimator: net must be a Flow, got Linear"):
+        FlowEstimator(nn.Linear(2, 2), (3,), (2,))  # type: ignore[arg-type]
+
+
+def test_without_sbi() -> None:
+    """The error names the extra; the package of adapters itself needs nothing."""
+    code = (
+        "import sys; sys.modules['sbi'] = None\n"
+        "import flowkernels.adapters\n"
+        "try: import flowkernels.adapters.sbi\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "needs sbi" in done.stdout
+    assert "flowkernels[sbi]" in done.stdout
+
+
+# ---- with sbi's trainers and posteriors --------------------------------------------------
+
+
+class LinearGaussian:
+    """x = theta + noise with known posterior, as in sbi's own tests."""
+
+    shift = -torch.ones(2)
+    cov = torch.tensor([[0.3, 0.1], [0.1, 0.2]])
+    prior_cov = torch.eye(2)
+
+    def __init__(self) -> None:
+        self.prior = MultivariateNormal(torch.zeros(2), self.prior_cov)
+
+    def simulate(self, theta: Tensor) -> Tensor:
+        return linear_gaussian(theta, self.shift, self.cov)
+
+    def posterior(self, x: Tensor) -> MultivariateNormal:
+        return true_posterior_linear_gaussian_mvn_prior(
+            x, self.shift, self.cov, torch.zeros(2), self.prior_cov
+        )
+
+
+def fit(trainer: Any, theta: Tensor, x: Tensor, **options: Any) -> FlowEstimator:
+    settings: dict[str, Any] = {"training_batch_size": 200, "learning_rate": 5e-3}
+    settings["max_num_epochs"] = options.pop("epochs", 25)
+    appended = trainer.append_simulations(theta, x, **options)
+    with pytest.warns(UserWarning, match="Maximum number of epochs"):
+        estimator: FlowEstimator = appended.train(**settings)
+    return estimator
+
+
+def quiet(kind: Any, prior: Any, builder: Any) -> Any:
+    return kind(prior, density_estimator=builder, show_progress_bars=False)
+
+
+@pytest.fixture(scope="module")
+def gaussian() -> tuple[LinearGaussian, Any]:
+    """The task, and a posterior that was learnt with 4000 simulations."""
+    torch.manual_seed(0)
+    task = LinearGaussian()
+    trainer = quiet(NPE, task.prior, posterior_nn("maf", **SMALL))
+    theta = task.prior.sample((4000,))
+    fit(trainer, theta, task.simulate(theta))
+    return task, trainer.build_posterior()
+
+
+def assert_near(samples: Tensor, exact: MultivariateNormal, tolerance: float) -> None:
+    """Mean and covariance, in units of the exact standard deviations.
+
+    Without the few samples beyond 4.5 of these: where a spline ends, at 3 standard deviations of
+    the base, a flow of two splines jumps to the scale of the prior.
+    """
+    scaled = (samples - exact.mean) / exact.variance.sqrt()
+    inside = scaled.abs().amax(1) < 4.5
+    assert inside.float().mean() > 0.985
+    scaled = scaled[inside]
+    assert scaled.mean(0).abs().max() < tolerance
+    std = exact.variance.sqrt()
+    want = exact.covariance_matrix / (std[:, None] * std)
+    assert (scaled.T.cov() - want).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_posterior_of_a_linear_gaussian(model: str) -> None:
+    """Means within .2 standard deviations, covariances within .2 of the variances."""
+    task = LinearGaussian()
+    trainer = quiet(NPE, task.prior, posterior_nn(model, **SMALL))  # type: ignore[arg-type]
+    theta = task.prior.sample((4000,))
+    fit(trainer, theta, task.simulate(theta))
+    x = torch.tensor([[-1.0, -1.0], [-0.2, -1.8]])
+    samples = trainer.build_posterior().sample_batched((4000,), x, show_progress_bars=False)
+    for i in range(2):
+        assert_near(samples[:, i], task.posterior(x[i : i + 1]), 0.2)
+
+
+def test_several_rounds() -> None:
+    """The second round proposes from the first posterior; its loss corrects for that."""
+    task = LinearGaussian()
+    x_o = torch.tensor([[0.5, -1.5]])
+    trainer = quiet(NPE, task.prior, posterior_nn("maf", **SMALL))
+    proposal = task.prior
+    for _ in range(2):
+        theta = proposal.sample((1500,))
+        fit(trainer, theta, task.simulate(theta), proposal=proposal, epochs=12)
+        proposal = trainer.build_posterior().set_default_x(x_o)
+    assert_near(proposal.sample((4000,), show_progress_bars=False), task.posterior(x_o), 0.2)
+
+
+def test_log_prob_and_map(gaussian: tuple[LinearGaussian, Any]) -> None:
+    task, posterior = gaussian
+    x = torch.tensor([[-0.5, -0.5]])
+    exact = task.posterior(x)
+    posterior = copy.deepcopy(posterior).set_default_x(x)
+    theta = exact.sample((500,))
+    kl = (exact.log_prob(theta) - posterior.log_prob(theta)).mean()
+    assert abs(kl) < 0.05
+    found = posterior.map(num_iter=50, num_to_optimize=10, show_progress_bars=False)
+    assert ((found[0] - exact.mean) / exact.variance.sqrt()).abs().max() < 0.3
+
+
+def test_markov_chains(gaussian: tuple[LinearGaussian, Any]) -> None:
+    """sbi's sampler evaluates the density at many points for one x."""
+    task, direct = gaussian
+    x = torch.tensor([[-0.5, -0.5]])
+    trainer = quiet(NPE, task.prior, posterior_nn("maf"))
+    posterior = trainer.build_posterior(
+        direct.posterior_estimator, sample_with="mcmc",
+        posterior_parameters=MCMCPosteriorParameters(
+            method="slice_np_vectorized", num_chains=50, thin=2, warmup_steps=5
+        ),
+    )  # fmt: skip
+    samples = posterior.sample((500,), x=x, show_progress_bars=False)
+    assert_near(samples, task.posterior(x), 0.25)
+
+
+def test_simulation_based_calibration(gaussian: tuple[LinearGaussian, Any]) -> None:
+    task, posterior = gaussian
+    theta = task.prior.sample((100,))
+    with pytest.warns(UserWarning, match="Capping max_sampling_batch_size"):
+        ranks, _ = run_sbc(theta, task.simulate(theta), posterior, num_posterior_samples=100,
+                           show_progress_bar=False)  # fmt: skip
+    checked = check_sbc(ranks, theta, theta, num_posterior_samples=100)
+    assert (checked["ks_pvals"] > 1e-3).all()
+
+
+def test_bounded_prior() -> None:
+    """Draws outside the prior are rejected, and the density is normalised for that."""
+    prior = BoxUniform(torch.zeros(2), torch.ones(2))
+    trainer = quiet(NPE, prior, posterior_nn("nsf", **SMALL))
+    theta = prior.sample((500,))
+    fit(trainer, theta, theta + 0.3 * torch.randn(500, 2), epochs=5)
+    posterior = trainer.build_posterior().set_default_x(torch.tensor([[0.95, 0.5]]))
+    samples = posterior.sample((1000,), show_progress_bars=False)
+    assert ((samples >= 0) & (samples <= 1)).all()
+    grid = torch.cartesian_prod(*[(torch.arange(60) + 0.5) / 60] * 2)
+    assert abs(posterior.log_prob(grid).exp().mean() - 1) < 0.03
+    assert posterior.log_prob(torch.tensor([[1.1, 0.5]])).item() == -math.inf
+
+
+def test_posteriors_are_pickled(gaussian: tuple[LinearGaussian, Any]) -> None:
+    _, posterior = gaussian
+    x, theta = torch.zeros(1, 2), torch.randn(5, 2)
+    again = pickle.loads(pickle.dumps(posterior))
+    assert torch.equal(again.log_prob(theta, x=x, norm_posterior=False),
+                       posterior.log_prob(theta, x=x, norm_posterior=False))  # fmt: skip
+
+
+def test_likelihood() -> None:
+    """NLE: x has another dimension than theta; the posterior given two observations."""
+    task = LinearGaussian()
+    trainer = quiet(NLE, task.prior, likelihood_nn("maf", **SMALL))
+    theta = task.prior.sample((2000,))
+    estimator = fit(trainer, theta, torch.cat([task.simulate(theta), torch.randn(2000, 1)], 1))
+    with torch.no_grad():
+        drawn = estimator.sample((4000,), torch.tensor([[0.5, -0.5]]))[:, 0]
+    assert_near(drawn[:, :2], MultivariateNormal(torch.tensor([-0.5, -1.5]), task.cov), 0.2)
+    posterior = trainer.build_posterior(
+        sample_with="mcmc",
+        posterior_parameters=MCMCPosteriorParameters(
+            method="slice_np_vectorized", num_chains=50, thin=2, warmup_steps=5
+        ),
+    )
+    x = torch.tensor([[-0.5, -1.0, 0.3], [-0.7, -1.4, -0.2]])
+    samples = posterior.sample((500,), x=x, show_progress_bars=False)
+    assert_near(samples, task.posterior(x[:, :2]), 0.3)
