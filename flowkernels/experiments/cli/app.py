@@ -22,7 +22,8 @@ from flowkernels.experiments.training import ConfigError, RunError
 __all__ = ["app", "run"]
 
 _HELP = """\
-Train normalizing flows on images, score them, and interpolate between images on the sphere.
+Train normalizing flows on images and tables, score them, sample from them, and interpolate between
+images on the sphere.
 
 A run is a folder: `train` creates it, the other commands read it and add files.
 
@@ -30,6 +31,12 @@ A run is a folder: `train` creates it, the other commands read it and add files.
     flowkernels evaluate runs/first
     flowkernels sample runs/first
     flowkernels interpolate runs/first
+
+A table may have a context, columns that are given: p(other columns | context).
+
+    flowkernels train runs/wine --data wine.csv --context alcohol,hue
+    flowkernels evaluate runs/wine
+    flowkernels sample runs/wine --context alcohol=12.5,hue=1
 
 `study` compares many runs: bases, paths, seeds.
 

@@ -111,7 +111,7 @@ def _settings(run: Run, minutes: float) -> RunConfig:
     from flowkernels.experiments.training import data_module
 
     if run.config_file.exists():
-        return run.config()
+        return run.image_config()
     data = data_module(DEMO)
     # More threads are not always faster: on a busy machine they wait for each other.
     choices = sorted({1, torch.get_num_threads()})

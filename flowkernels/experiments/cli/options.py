@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -17,11 +17,11 @@ __all__ = ["with_settings"]
 Command = Callable[..., None]
 
 
-def with_settings(record: type) -> Callable[[Command], Command]:
-    """A decorator of commands: `**given` becomes one option for each setting of `record`.
+def with_settings(*records: type) -> Callable[[Command], Command]:
+    """A decorator of commands: `**given` becomes one option for each setting of the `records`.
 
-    The command gets the options that the user gave. Defaults are shown in the help and filled in
-    by the record.
+    A setting that several records have is one option, with the help of the first. The command gets
+    the options that the user gave. Defaults are shown in the help and filled in by the record.
     """
 
     def decorate(command: Command) -> Command:
@@ -31,7 +31,7 @@ def with_settings(record: type) -> Callable[[Command], Command]:
             for parameter in inspect.signature(command).parameters.values()
             if parameter.kind is not inspect.Parameter.VAR_KEYWORD
         ]
-        options = _options(record)
+        options = _options(records)
 
         @functools.wraps(command)
         def run(**values: Any) -> None:
@@ -49,25 +49,42 @@ def with_settings(record: type) -> Callable[[Command], Command]:
     return decorate
 
 
-def _options(record: type) -> list[inspect.Parameter]:
+def _options(records: Sequence[type]) -> list[inspect.Parameter]:
     """A keyword parameter for each setting, with default None."""
-    hints = get_type_hints(record)
     parameters = []
-    for field in dataclasses.fields(record):
+    for name, fields in _by_name(records).items():
+        record, field = fields[0]
         declared = setting_of(field)
-        default = "" if field.default is None else f" [default: {field.default}]"
         kept = " A resumed run keeps it." if declared.kept else ""
         option = typer.Option(
-            f"--{field.name.replace('_', '-')}",
-            help=declared.help + kept + default,
+            f"--{name.replace('_', '-')}",
+            help=declared.help + kept + _shown_defaults([field.default for _, field in fields]),
             rich_help_panel=declared.panel,
         )
         parameters.append(
             inspect.Parameter(
-                field.name,
+                name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
-                annotation=Annotated[hints[field.name] | None, option],
+                annotation=Annotated[get_type_hints(record)[name] | None, option],
             )
         )
     return parameters
+
+
+def _by_name(records: Sequence[type]) -> dict[str, list[tuple[type, dataclasses.Field[Any]]]]:
+    """The settings by name, each as the records that have it declare it; in order of the panels."""
+    found: dict[str, list[tuple[type, dataclasses.Field[Any]]]] = {}
+    for record in records:
+        for field in dataclasses.fields(record):
+            found.setdefault(field.name, []).append((record, field))
+    panels = list(dict.fromkeys(setting_of(entry[0][1]).panel for entry in found.values()))
+    return dict(
+        sorted(found.items(), key=lambda entry: panels.index(setting_of(entry[1][0][1]).panel))
+    )
+
+
+def _shown_defaults(values: Sequence[Any]) -> str:
+    """The defaults of an option in its help; of several records if they differ."""
+    shown = list(dict.fromkeys(str(value) for value in values if value not in (None, "")))
+    return f" [default: {', of a table '.join(shown)}]" if shown else ""

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flowkernels.experiments.training import ConfigError, Run
+from flowkernels.experiments.cli.tables import draw_rows
+from flowkernels.experiments.training import ConfigError, Run, TableConfig
 
 __all__ = ["draw_interpolation", "draw_samples", "interpolate", "sample"]
 
@@ -17,30 +18,75 @@ _Run = Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN")]
 _Checkpoint = Annotated[
     str, typer.Option(help="`best`, `last`, `previous`, or the path of a checkpoint.")
 ]
-_Seed = Annotated[int, typer.Option(help="Seed of the choice of images.", min=0, max=2**64 - 1)]
+_Seed = Annotated[
+    int, typer.Option(help="Seed of the choice of images, or of the samples.", min=0, max=2**64 - 1)
+]
 _Scale = Annotated[int, typer.Option(help="Picture pixels per image pixel.", min=1, max=64)]
 
 
 def sample(
     run: _Run,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The PNG. [default: RUN/samples.png]")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The PNG, of a table the CSV. [default: RUN/samples.png or .csv]"
+        ),
     ] = None,
-    rows: Annotated[int, typer.Option(help="Rows of the grid.", min=1, max=1000)] = 8,
-    columns: Annotated[int, typer.Option(help="Columns of the grid.", min=1, max=1000)] = 12,
+    rows: Annotated[
+        int | None, typer.Option(help="Rows of the grid. [default: 8]", min=1, max=1000)
+    ] = None,
+    columns: Annotated[
+        int | None, typer.Option(help="Columns of the grid. [default: 12]", min=1, max=1000)
+    ] = None,
     seed: _Seed = 0,
     checkpoint: _Checkpoint = "best",
-    scale: _Scale = 2,
+    scale: Annotated[
+        int | None,
+        typer.Option(help="Picture pixels per image pixel. [default: 2]", min=1, max=64),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(
+            help="Of a table: samples for each context. [default: 1000]", min=1, max=10**8
+        ),
+    ] = None,
+    context: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of a table: a value of each context column, `alcohol=12.5,hue=1`; repeatable."
+        ),
+    ] = None,
 ) -> None:
-    """Draw images from a trained flow as a grid.
+    """Draw images from a trained flow as a grid, or rows of a table as a CSV.
 
     flowkernels sample runs/digits
 
     flowkernels sample runs/digits --rows 4 --columns 4 --seed 1 -o four.png
+
+    flowkernels sample runs/wine --context alcohol=12.5,hue=1 --count 100
     """
     folder = Run(run)
+    config = folder.config()
+    if isinstance(config, TableConfig):
+        _refuse("images", run, rows=rows, columns=columns, scale=scale)
+        target = output or folder.path / "samples.csv"
+        drawn = draw_rows(
+            folder, config, target, count=count or 1000, context=context or (), seed=seed,
+            checkpoint=checkpoint,
+        )  # fmt: skip
+        typer.echo(drawn)
+        return
+    _refuse("a table", run, count=count, context=context or None)
     target = output or folder.path / "samples.png"
-    typer.echo(draw_samples(folder, target, (rows, columns), seed, checkpoint, scale))
+    size = (rows or 8, columns or 12)
+    typer.echo(draw_samples(folder, target, size, seed, checkpoint, scale or 2))
+
+
+def _refuse(subject: str, run: Path, **options: object) -> None:
+    """Raise if options of runs on a subject are given to a run on another."""
+    for name, value in options.items():
+        if value is not None:
+            raise ConfigError(f"{name}: expected with a run on {subject} only, {run} is none")
 
 
 def interpolate(
@@ -109,9 +155,10 @@ def draw_interpolation(
 
     if path is not None and path not in path_names():
         raise ConfigError(f"path: expected one of {', '.join(path_names())}, got {path!r}")
+    config = run.image_config()
     flow, _ = run.load_flow(checkpoint)
     _check_picture(flow.event_shape, size, scale, "pairs, points, scale")
-    test = data_module(run.config()).dataset.test
+    test = data_module(config).dataset.test
     pairs, points = size
     if 2 * pairs > len(test):
         raise ConfigError(f"pairs: expected at most {len(test) // 2} of the test set, got {pairs}")

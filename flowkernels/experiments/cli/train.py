@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from flowkernels.experiments.cli.options import with_settings
-from flowkernels.experiments.training import Run, RunConfig
+from flowkernels.experiments.training import ConfigError, Run, RunConfig, TableConfig
+from flowkernels.experiments.training.table_config import config_kind, is_table, load_config
 
 __all__ = ["run_training", "train"]
 
@@ -21,7 +23,7 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-@with_settings(RunConfig)
+@with_settings(RunConfig, TableConfig)
 def train(
     run: Annotated[
         Path,
@@ -48,7 +50,8 @@ def train(
 ) -> None:
     """Train a flow and write all results to the folder RUN.
 
-    RUN gets `config.json` (the settings), `metrics.csv` (bits per dimension over the steps),
+    RUN gets `config.json` (the settings), `metrics.csv` (the score over the steps: bits per
+    dimension of images, nats a row of a table),
     `checkpoints/last.ckpt` and `checkpoints/best.ckpt`. `--resume` continues interrupted or killed
     training; on the CPU the results are identical to those of an uninterrupted run.
 
@@ -65,18 +68,24 @@ def train(
         flowkernels train runs/kmnist --data idx --data-dir ~/kmnist --base normal
 
         flowkernels train runs/again --config runs/digits/config.json --seed 1
+
+    `--data TABLE.csv` trains on a table: one row a datum, numbers, with or without a header.
+    `--context` names the columns that are given. The best validated checkpoint is the one that
+    `evaluate` and `sample` take.
+
+        flowkernels train runs/wine --data wine.csv --context alcohol,hue --flow maf
     """
-    if given.get("data_dir") is not None:
+    for name in ("data_dir", "data"):
         # The run may later be read from another working directory.
-        given["data_dir"] = str(Path(given["data_dir"]).expanduser().resolve())
+        if given.get(name) is not None and (name == "data_dir" or is_table(given[name])):
+            given[name] = str(Path(given[name]).expanduser().resolve())
     folder = Run(run)
-    if config is not None:
-        start = RunConfig.load(config)
-    elif resume and folder.config_file.exists():
-        start = folder.config()
-    else:
-        start = RunConfig()
-    settings = RunConfig.from_dict({**start.to_dict(), **given})
+    if folder.path.is_file() and is_table(str(folder.path)):
+        raise ConfigError(
+            f"RUN: expected the folder of a new run, got the table {run}; "
+            f"name it with --data: flowkernels train FOLDER --data {run}"
+        )
+    settings = _settings(folder, resume, config, given)
     run_training(settings, folder, resume=resume, tensorboard=tensorboard)
     if int(os.environ.get("LOCAL_RANK", "0")):
         return
@@ -86,7 +95,35 @@ def train(
     )
 
 
-def run_training(config: RunConfig, run: Run, *, resume: bool, tensorboard: bool = False) -> None:
+def _settings(
+    run: Run, resume: bool, config: Path | None, given: dict[str, Any]
+) -> RunConfig | TableConfig:
+    """The settings of a file or of the resumed run, and over them those of the command line."""
+    start: dict[str, Any] = {}
+    if config is not None:
+        start = load_config(config).to_dict()
+    elif resume and run.config_file.exists():
+        start = run.config().to_dict()
+    kind = config_kind({**start, **given})
+    if start and config_kind(start) is not kind:
+        raise ConfigError(
+            f"data: expected {config_kind(start).subject}, as {config or run.config_file} has, "
+            f"got {kind.subject} ({given['data']})"
+        )
+    known = {field.name for field in dataclasses.fields(kind)}
+    if strange := [name for name in given if name not in known]:
+        data = {"data": RunConfig().data, **start, **given}["data"]
+        other = RunConfig if kind is TableConfig else TableConfig
+        raise ConfigError(
+            f"{', '.join(strange)}: expected with --data of {other.subject} only, got it with "
+            f"{kind.subject} ({data})"
+        )
+    return kind.from_dict({**start, **given})
+
+
+def run_training(
+    config: RunConfig | TableConfig, run: Run, *, resume: bool, tensorboard: bool = False
+) -> None:
     """Train; divergence and interruption become a message and an exit status."""
     from flowkernels.experiments.training import NonFiniteError, fit
 

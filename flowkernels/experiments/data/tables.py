@@ -20,13 +20,30 @@ from torch import Tensor
 
 from flowkernels.experiments.data.errors import DataError, short
 
-__all__ = ["Table", "load_table"]
+__all__ = ["SUFFIXES", "Rows", "Table", "load_table", "read_rows"]
 
 Array = npt.NDArray[np.float64]
+SUFFIXES = (".csv", ".npy", ".npz")
 _SPLITS = ("train", "val", "test")
 # Of one array of an archive, which may be packed a thousandfold; of a file, it is the file's size.
 _MOST_BYTES = 1 << 32
 _LONGEST_LINE = 1 << 20
+_MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table as they are in the file.
+
+    Attributes:
+        names: of the columns: those of the header, or "1", "2", ...
+        train, val, test: (n, d) numbers.
+    """
+
+    names: tuple[str, ...]
+    train: Array
+    val: Array
+    test: Array
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,13 @@ def load_table(
         >>> table.train.shape, table.val.shape, table.test.shape
         (torch.Size([80, 2]), torch.Size([10, 2]), torch.Size([10, 2]))
     """
+    return _standardised(Path(path), read_rows(path, val=val, test=test, seed=seed))
+
+
+def read_rows(
+    path: str | os.PathLike[str], *, val: float = 0.1, test: float = 0.1, seed: int = 0
+) -> Rows:
+    """Read and split a table without standardising it; arguments and errors of `load_table`."""
     if not (val >= 0 and test >= 0 and val + test < 1):
         raise ValueError(f"val and test must be from 0 and below 1 together, got {val} and {test}")
     file = Path(path)
@@ -88,32 +112,43 @@ def load_table(
     try:
         if not stat.S_ISREG(file.stat().st_mode):
             raise DataError(f"{file}: expected a file")
-        parts = readers[file.suffix](file)
+        names, parts = readers[file.suffix](file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
     except MemoryError as error:
         raise DataError(f"{file}: needs more memory than there is") from error
     for name, rows in parts.items():
-        _check(file, name, rows)
+        _check(file, name, rows, names)
     if len(parts) == 1:
         (whole,) = parts.values()
         parts = _split(whole, val, test, seed)
-    return _standardised(file, parts)
+    if len({rows.shape[1] for rows in parts.values()}) > 1:
+        shapes = ", ".join(f"{name} {rows.shape}" for name, rows in parts.items())
+        raise DataError(f"{file}: expected as many columns in every split, got {shapes}")
+    if len(parts["train"]) < 2:
+        raise DataError(f"{file}: expected at least 2 training rows, got {len(parts['train'])}")
+    columns = parts["train"].shape[1]
+    numbers = {name: rows.astype(np.float64) for name, rows in parts.items()}
+    return Rows(names or tuple(str(i + 1) for i in range(columns)), **numbers)
 
 
-def _read_npy(file: Path) -> dict[str, Array]:
+# What a reader gives: the names of the columns, if the file has them, and arrays by name.
+Read = tuple[tuple[str, ...], dict[str, Array]]
+
+
+def _read_npy(file: Path) -> Read:
     try:
         with file.open("rb") as stream:
             _check_announced(str(file), stream, os.fstat(stream.fileno()).st_size)
             stream.seek(0)
-            return {"array": np.lib.format.read_array(stream, allow_pickle=False)}
+            return (), {"array": np.lib.format.read_array(stream, allow_pickle=False)}
     except (OSError, DataError, MemoryError):
         raise
     except Exception as error:  # a crafted header can make the reader raise anything
         raise DataError(f"{file}: expected a NumPy array ({short(error)})") from error
 
 
-def _read_npz(file: Path) -> dict[str, Array]:
+def _read_npz(file: Path) -> Read:
     try:
         with zipfile.ZipFile(file) as archive:
             records = {
@@ -124,7 +159,8 @@ def _read_npz(file: Path) -> dict[str, Array]:
                     f"{file}: expected arrays train, val and test, or one array; "
                     f"found {', '.join(list(records)[:10]) or 'none'}"
                 )
-            return {name: _read_member(file, archive, record) for name, record in records.items()}
+            arrays = {n: _read_member(file, archive, record) for n, record in records.items()}
+            return (), arrays
     except (OSError, DataError, MemoryError):
         raise
     except Exception as error:  # a crafted archive can make the readers raise anything
@@ -164,8 +200,9 @@ def _check_announced(name: str, stream: IO[bytes], size: int) -> None:
         )
 
 
-def _read_csv(file: Path) -> dict[str, Array]:
+def _read_csv(file: Path) -> Read:
     values, columns = array("d"), 0
+    names: tuple[str, ...] = ()
     with file.open(newline="", encoding="utf-8-sig") as text:
         reader = csv.reader(_lines(file, text))
         try:
@@ -174,24 +211,39 @@ def _read_csv(file: Path) -> dict[str, Array]:
                     continue
                 numbers = [_number(cell) for cell in cells]
                 if not columns and all(number is None for number in numbers):
-                    continue  # the header line
+                    names = tuple(cell.strip() for cell in cells)  # the header line
+                    continue
                 if None in numbers:
                     column = numbers.index(None)
                     raise DataError(
-                        f"{file}: line {reader.line_num}, column {column + 1}: expected a number, "
-                        f"got {cells[column][:100]!r}"
+                        f"{file}: line {reader.line_num}, {_shown(column, names)}: expected a "
+                        f"number, got {_found(cells[column])}"
                     )
                 columns = columns or len(numbers)
-                if len(numbers) != columns:
+                if len(numbers) != columns or len(names) not in (0, columns):
+                    expected = len(names) or columns
                     raise DataError(
-                        f"{file}: line {reader.line_num}: expected {columns} columns, "
+                        f"{file}: line {reader.line_num}: expected {expected} columns, "
                         f"got {len(numbers)}"
                     )
                 values.extend(number for number in numbers if number is not None)
         except (csv.Error, UnicodeDecodeError) as error:
             raise DataError(f"{file}: expected text with commas ({short(error)})") from error
     table = np.frombuffer(values, np.float64) if values else np.empty(0)
-    return {"table": table.reshape(-1, columns) if columns else table.reshape(0, 0)}
+    return names, {"table": table.reshape(-1, columns) if columns else table.reshape(0, 0)}
+
+
+def _shown(column: int, names: tuple[str, ...]) -> str:
+    """A column in a message: its number, from 1, and its name."""
+    number = f"column {column + 1}"
+    named = column < len(names) and names[column] != str(column + 1)
+    return f"{number} ({names[column]!r})" if named else number
+
+
+def _found(cell: str) -> str:
+    """A cell in a message."""
+    missing = cell.strip().lower() in _MISSING
+    return f"{cell[:100]!r}" + (": the value is missing" if missing else "")
 
 
 def _lines(file: Path, text: IO[str]) -> Iterator[str]:
@@ -211,7 +263,7 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _check(file: Path, name: str, rows: Array) -> None:
+def _check(file: Path, name: str, rows: Array, names: tuple[str, ...]) -> None:
     if rows.ndim != 2 or 0 in rows.shape or rows.dtype.kind not in "fiub":
         raise DataError(
             f"{file}: {name}: expected numbers of shape (n, d), got {rows.dtype} {rows.shape}"
@@ -220,8 +272,8 @@ def _check(file: Path, name: str, rows: Array) -> None:
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise DataError(
-            f"{file}: {name}: row {row + 1}, column {column + 1}: expected a finite number, "
-            f"got {rows[row, column]}"
+            f"{file}: {name}: row {row + 1}, {_shown(column, names)}: expected a finite number, "
+            f"got {_found(str(rows[row, column]))}"
         )
 
 
@@ -236,18 +288,12 @@ def _split(rows: Array, val: float, test: float, seed: int) -> dict[str, Array]:
     }
 
 
-def _standardised(file: Path, parts: dict[str, Array]) -> Table:
-    if len({rows.shape[1] for rows in parts.values()}) > 1:
-        shapes = ", ".join(f"{name} {rows.shape}" for name, rows in parts.items())
-        raise DataError(f"{file}: expected as many columns in every split, got {shapes}")
-    train = parts["train"].astype(np.float64)
-    if len(train) < 2:
-        raise DataError(f"{file}: expected at least 2 training rows, got {len(train)}")
-    mean, scale = train.mean(0), train.std(0)
+def _standardised(file: Path, rows: Rows) -> Table:
+    mean, scale = rows.train.mean(0), rows.train.std(0)
     if len(flat := np.flatnonzero(scale <= 1e-12 * np.abs(mean))):
-        raise DataError(f"{file}: column {flat[0] + 1} is constant and has no density")
+        raise DataError(f"{file}: {_shown(flat[0], rows.names)} is constant and has no density")
     tensors = {
-        name: torch.from_numpy(((rows.astype(np.float64) - mean) / scale).astype(np.float32))
-        for name, rows in parts.items()
+        name: torch.from_numpy(((part - mean) / scale).astype(np.float32))
+        for name, part in zip(_SPLITS, (rows.train, rows.val, rows.test), strict=True)
     }
     return Table(**tensors, mean=torch.from_numpy(mean), scale=torch.from_numpy(scale))

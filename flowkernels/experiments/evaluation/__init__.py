@@ -8,6 +8,7 @@ from flowkernels.experiments.data.extras import lazy
 
 if TYPE_CHECKING:
     from flowkernels.experiments.evaluation.baselines import DiagonalGaussian
+    from flowkernels.experiments.evaluation.calibration import Coverage, calibrate, coverage
     from flowkernels.experiments.evaluation.evaluate import (
         compare,
         round_trip_error,
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
         inception,
         trained_classifier,
     )
-    from flowkernels.experiments.evaluation.metrics import BitsPerDim
+    from flowkernels.experiments.evaluation.metrics import BitsPerDim, MeanScore
     from flowkernels.experiments.evaluation.noise import fixed_noise
-    from flowkernels.experiments.evaluation.pictures import save_curve, save_grid
+    from flowkernels.experiments.evaluation.pictures import (
+        save_calibration,
+        save_curve,
+        save_grid,
+    )
     from flowkernels.experiments.evaluation.quality import ImageQuality
     from flowkernels.experiments.evaluation.walks import (
         NearestImages,
@@ -34,15 +39,20 @@ if TYPE_CHECKING:
 __all__ = [
     "BitsPerDim",
     "Classifier",
+    "Coverage",
     "DiagonalGaussian",
     "Extractor",
     "ImageQuality",
+    "MeanScore",
     "NearestImages",
+    "calibrate",
     "compare",
+    "coverage",
     "fixed_noise",
     "inception",
     "pairs_of",
     "round_trip_error",
+    "save_calibration",
     "save_curve",
     "save_grid",
     "score",
@@ -56,11 +66,12 @@ __getattr__ = lazy(
     __name__,
     {
         "baselines": ("DiagonalGaussian",),
+        "calibration": ("Coverage", "calibrate", "coverage"),
         "evaluate": ("compare", "round_trip_error", "score", "start_flow"),
         "extractor": ("Classifier", "Extractor", "inception", "trained_classifier"),
-        "metrics": ("BitsPerDim",),
+        "metrics": ("BitsPerDim", "MeanScore"),
         "noise": ("fixed_noise",),
-        "pictures": ("save_curve", "save_grid"),
+        "pictures": ("save_calibration", "save_curve", "save_grid"),
         "quality": ("ImageQuality",),
         "walks": ("NearestImages", "pairs_of", "score_walks", "walk_images"),
     },

@@ -6,22 +6,26 @@ import torch
 import torchmetrics
 from torch import Tensor
 
-__all__ = ["BitsPerDim"]
+__all__ = ["BitsPerDim", "MeanScore"]
 
 
-class BitsPerDim(torchmetrics.Metric):
-    """Mean bits per dimension over images, with the standard error of that mean.
+class MeanScore(torchmetrics.Metric):
+    """The mean of a score over data, with the standard error of that mean.
 
-    mean = sum b_i / n, standard error = sqrt(sum (b_i - mean)^2 / (n (n - 1))), which covers the
-    test images and the dequantisation noise. Sums are in float64; torchmetrics adds up the
-    processes.
+    mean = sum b_i / n, standard error = sqrt(sum (b_i - mean)^2 / (n (n - 1))). Sums are in
+    float64; torchmetrics adds up the processes.
+
+    Attributes:
+        score_name: what ``compute`` calls the mean.
 
     Example:
-        >>> metric = BitsPerDim()
+        >>> metric = MeanScore()
         >>> metric.update(torch.tensor([3.0, 5.0]))
         >>> {name: float(value) for name, value in metric.compute().items()}
-        {'bpd': 4.0, 'standard_error': 1.0, 'count': 2.0}
+        {'mean': 4.0, 'standard_error': 1.0, 'count': 2.0}
     """
+
+    score_name = "mean"
 
     full_state_update = False
     higher_is_better = False
@@ -34,22 +38,35 @@ class BitsPerDim(torchmetrics.Metric):
         for name in ("total", "squares", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, bits: Tensor) -> None:
-        """Add images' bits per dimension (B,).
+    def update(self, scores: Tensor) -> None:
+        """Add a batch's scores (B,).
 
         Raises:
-            ValueError: ``bits`` is not one-dimensional.
+            ValueError: ``scores`` is not one-dimensional.
         """
-        if bits.ndim != 1:
-            raise ValueError(f"bits: expected shape (B,), got {tuple(bits.shape)}")
-        values = bits.detach().double()
+        if scores.ndim != 1:
+            raise ValueError(f"scores: expected shape (B,), got {tuple(scores.shape)}")
+        values = scores.detach().double()
         self.total += values.sum()
         self.squares += values.square().sum()
         self.count += len(values)
 
     def compute(self) -> dict[str, Tensor]:
-        """``bpd``, ``standard_error`` (nan for one image) and ``count``, as float64 scalars."""
+        """The mean, ``standard_error`` (nan for one datum) and ``count``, as float64 scalars."""
         mean = self.total / self.count
         deviations = (self.squares - self.count * mean.square()).clamp_min(0)
         error = (deviations / (self.count * (self.count - 1))).sqrt()
-        return {"bpd": mean, "standard_error": error, "count": self.count.clone()}
+        return {self.score_name: mean, "standard_error": error, "count": self.count.clone()}
+
+
+class BitsPerDim(MeanScore):
+    """Mean bits per dimension over images; the error covers images and dequantisation noise.
+
+    Example:
+        >>> metric = BitsPerDim()
+        >>> metric.update(torch.tensor([3.0, 5.0]))
+        >>> {name: float(value) for name, value in metric.compute().items()}
+        {'bpd': 4.0, 'standard_error': 1.0, 'count': 2.0}
+    """
+
+    score_name = "bpd"

@@ -1,8 +1,9 @@
-"""Grids of images and loss curves as PNG files."""
+"""Grids of images, loss curves and calibration as PNG files."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from flowkernels.experiments.data.extras import require
 from flowkernels.experiments.data.files import atomic_write
+from flowkernels.experiments.evaluation.calibration import Coverage, binomial_band
 
-__all__ = ["grid", "save_curve", "save_grid"]
+__all__ = ["grid", "save_calibration", "save_curve", "save_grid"]
 
 
 def grid(images: Tensor, *, scale: int = 2, gap: int = 2) -> Tensor:
@@ -96,6 +98,42 @@ def save_curve(
     axes.set_xlabel("step")
     axes.set_ylabel("bits per dimension")
     axes.legend()
+    axes.grid(alpha=0.3)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+    return Path(path)
+
+
+def save_calibration(coverages: Mapping[str, Coverage], path: str | os.PathLike[str]) -> Path:
+    """Plot empirical against nominal coverage, with the band of the binomial error at 95 %.
+
+    Args:
+        coverages: by label, all of as many data.
+        path: the PNG to write.
+    """
+    require("matplotlib", extra="train", purpose="plotting calibration")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    count = next(iter(coverages.values())).count
+    levels = torch.linspace(0, 1, 101, dtype=torch.float64)
+    low, high = binomial_band(levels, count)
+    axes.fill_between(levels, low, high, color="0.85", label=f"95 % of {count} rows")
+    axes.plot([0, 1], [0, 1], color="0.5", linewidth=1, linestyle="--", label="calibrated")
+    for label, found in coverages.items():
+        axes.plot(
+            [0, *found.nominal.tolist()],
+            [0, *found.empirical.tolist()],
+            label=f"{label} (p = {found.p_value:.2g})",
+            linewidth=1.5,
+        )
+    axes.set_xlabel("nominal coverage")
+    axes.set_ylabel("empirical coverage")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.legend(loc="upper left")
     axes.grid(alpha=0.3)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)

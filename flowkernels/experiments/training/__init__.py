@@ -8,11 +8,13 @@ from flowkernels.experiments.data.extras import lazy
 
 if TYPE_CHECKING:
     from flowkernels.experiments.training.config import RunConfig
+    from flowkernels.experiments.training.data import data_module, table_module
     from flowkernels.experiments.training.errors import RunError
     from flowkernels.experiments.training.history import read_history
     from flowkernels.experiments.training.module import FlowModule, NonFiniteError
     from flowkernels.experiments.training.run import Run, build_flow, on_device
-    from flowkernels.experiments.training.trainer import cpu_threads, data_module, fit, make_trainer
+    from flowkernels.experiments.training.table_config import TableConfig
+    from flowkernels.experiments.training.trainer import cpu_threads, fit, make_trainer
 
 __all__ = [
     "ConfigError",
@@ -21,6 +23,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "RunError",
+    "TableConfig",
     "build_flow",
     "cpu_threads",
     "data_module",
@@ -28,6 +31,7 @@ __all__ = [
     "make_trainer",
     "on_device",
     "read_history",
+    "table_module",
 ]
 
 _LIGHTNING = ("lightning.pytorch", "torchmetrics")
@@ -36,11 +40,13 @@ __getattr__ = lazy(
     {
         "config": ("RunConfig",),
         "settings": ("ConfigError",),
-        "trainer": ("cpu_threads", "data_module", "fit", "make_trainer"),
+        "data": ("data_module", "table_module"),
+        "table_config": ("TableConfig",),
+        "trainer": ("cpu_threads", "fit", "make_trainer"),
         "history": ("read_history",),
         "module": ("FlowModule", "NonFiniteError"),
         "errors": ("RunError",),
         "run": ("Run", "build_flow", "on_device"),
     },
-    {"trainer": _LIGHTNING, "history": _LIGHTNING, "module": _LIGHTNING},
+    {"data": _LIGHTNING, "trainer": _LIGHTNING, "history": _LIGHTNING, "module": _LIGHTNING},
 )

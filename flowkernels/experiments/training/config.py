@@ -1,4 +1,7 @@
-"""The configuration of a run: one flat record, saved in the run's folder."""
+"""The configuration of a run: one flat record, saved in the run's folder.
+
+`RunConfig` is of a run on images, `table_config.TableConfig` of one on a table.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 from flowkernels.bases import base_names
 from flowkernels.experiments.data.files import write_json
@@ -25,73 +28,53 @@ from flowkernels.experiments.training.settings import (
     whole,
 )
 
-__all__ = ["ConfigError", "RunConfig"]
+__all__ = [
+    "ADAMW",
+    "DATA",
+    "FLOW",
+    "TRAINING",
+    "WEIGHTS",
+    "ConfigError",
+    "RunConfig",
+    "TrainingConfig",
+]
 
-_DATA, _FLOW, _TRAINING, _MACHINE = "Data", "Flow", "Training", "Machine and records"
+Config = TypeVar("Config", bound="TrainingConfig")
+
+DATA, FLOW, TRAINING, _MACHINE = "Data", "Flow", "Training", "Machine and records"
 _DATASETS = ", ".join(f"`{known}` ({entry.summary})" for known, entry in DATASETS.items())
 # What no run reaches, and what every counter holds.
 _MANY = 10**9
-_WEIGHTS = "the weights belong to it"
-_ADAMW = "the optimiser's state in the checkpoint was gathered with it"
+WEIGHTS = "the weights belong to it"
+ADAMW = "the optimiser's state in the checkpoint was gathered with it"
 _BASES = ", ".join(f"`{known}`" for known in base_names())
 
 
-@described
 @dataclass(frozen=True)
-class RunConfig:
-    """All settings that determine the results of a training run.
+class TrainingConfig:
+    """The settings of training, which runs on images and on tables share.
 
-    Raises:
-        ConfigError: a value is out of its range.
-
-    Example:
-        >>> RunConfig(data="digits", levels=0)  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        ...
-        flowkernels.experiments...ConfigError: levels: expected a whole number from 1, got 0
+    Attributes:
+        subject: what such a run trains on, for messages.
+        size_settings: the settings that decide how large the flow is.
     """
 
+    subject: ClassVar[str] = "data"
+    size_settings: ClassVar[tuple[str, ...]] = ()
+
     data: str = text(
-        "fashion-mnist",
-        f"Data set: {_DATASETS}.",
-        panel=_DATA,
+        "",
+        "Name or file.",
+        panel=DATA,
         kept="the weights were trained on it",
     )
-    data_dir: str | None = text(None, "Folder of its files, if required.", panel=_DATA)
-    val_size: int = whole(
-        1000,
-        "Training images held out for validation.",
-        least=0,
-        most=_MANY,
-        panel=_DATA,
-        kept="the images held out would change, and some were already trained on",
-    )
-    levels: int = whole(
-        2, "Scales; each halves the image's sides.", least=1, most=16, panel=_FLOW, kept=_WEIGHTS
-    )
-    steps: int = whole(4, "Glow steps per scale.", least=1, most=1000, panel=_FLOW, kept=_WEIGHTS)
-    hidden: int = whole(
-        64,
-        "Channels of the coupling networks.",
-        least=1,
-        most=65_536,
-        panel=_FLOW,
-        kept=_WEIGHTS,
-    )
-    alpha: float = number(
-        0.05,
-        "Margin of the logit that maps levels to reals, 0 < alpha < 1/2.",
-        least=1e-9,
-        most=0.49,
-        panel=_FLOW,
-        kept=_WEIGHTS,
-    )
+    data_dir: str | None = text(None, "Folder of its files, if required.", panel=DATA)
     base: str = name(
         "vmf",
         f"Base distribution: {_BASES}.",
         tuple(base_names()),
-        panel=_FLOW,
-        kept=_WEIGHTS,
+        panel=FLOW,
+        kept=WEIGHTS,
     )
     concentration_scale: float = number(
         1.0,
@@ -99,56 +82,56 @@ class RunConfig:
         " the latent dimension.",
         most=1e6,
         positive=True,
-        panel=_FLOW,
-        kept=_WEIGHTS,
+        panel=FLOW,
+        kept=WEIGHTS,
     )
     epochs: int = whole(
-        20, "Passes over the training images.", least=1, most=1_000_000, panel=_TRAINING
+        20, "Passes over the training data.", least=1, most=1_000_000, panel=TRAINING
     )
     steps_per_epoch: int | None = whole(
         None,
         "Batches per epoch; default: all. With fewer, an epoch is a new random part"
-        " of the images, and validation comes more often.",
+        " of the data, and validation comes more often.",
         least=1,
         most=_MANY,
-        panel=_TRAINING,
+        panel=TRAINING,
     )
     batch_size: int = whole(
         64,
-        "Images per step and device.",
+        "Images or rows per step and device.",
         least=1,
         most=1 << 20,
-        panel=_TRAINING,
+        panel=TRAINING,
         kept="the position within the epoch counts batches of this size",
     )
     learning_rate: float = number(
-        1e-3, "Peak learning rate of AdamW.", most=1e3, positive=True, panel=_TRAINING, kept=_ADAMW
+        1e-3, "Peak learning rate of AdamW.", most=1e3, positive=True, panel=TRAINING, kept=ADAMW
     )
     weight_decay: float = number(
-        0.0, "Decoupled weight decay (AdamW).", most=1e3, panel=_TRAINING, kept=_ADAMW
+        0.0, "Decoupled weight decay (AdamW).", most=1e3, panel=TRAINING, kept=ADAMW
     )
     schedule: str = name(
         "cosine",
         "`cosine` to zero at the last step, or `constant`.",
         ("cosine", "constant"),
-        panel=_TRAINING,
-        kept=_ADAMW,
+        panel=TRAINING,
+        kept=ADAMW,
     )
     warmup_steps: int = whole(
         100,
         "Steps over which the learning rate rises from zero.",
         least=0,
         most=_MANY,
-        panel=_TRAINING,
-        kept=_ADAMW,
+        panel=TRAINING,
+        kept=ADAMW,
     )
     gradient_clip: float = number(
         50.0,
         "Largest Euclidean norm of the gradient.",
         most=1e12,
         positive=True,
-        panel=_TRAINING,
-        kept=_ADAMW,
+        panel=TRAINING,
+        kept=ADAMW,
     )
     precision: str = name(
         "32-true",
@@ -158,11 +141,11 @@ class RunConfig:
     )
     seed: int = whole(
         0,
-        "Seed of the weights, the order of the images and the dequantisation noise.",
+        "Seed of the weights, the order of the data and the dequantisation noise.",
         least=0,
         most=LARGEST_SEED,
-        panel=_TRAINING,
-        kept="the order of the images and the noise depend on it",
+        panel=TRAINING,
+        kept="the order of the data and the noise depend on it",
     )
     checkpoint_every: int = whole(
         500,
@@ -200,7 +183,9 @@ class RunConfig:
         check_settings(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], *, source: str = "configuration") -> RunConfig:
+    def from_dict(
+        cls: type[Config], values: Mapping[str, Any], *, source: str = "configuration"
+    ) -> Config:
         """A configuration from plain values; missing ones take their defaults.
 
         Raises:
@@ -209,7 +194,7 @@ class RunConfig:
         return from_plain(cls, values, source)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> RunConfig:
+    def load(cls: type[Config], path: str | os.PathLike[str]) -> Config:
         """Read a configuration from a JSON file.
 
         Raises:
@@ -232,7 +217,7 @@ class RunConfig:
         """Write the configuration as JSON."""
         write_json(path, self.to_dict())
 
-    def differences(self, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    def differences(self, other: TrainingConfig) -> dict[str, tuple[Any, Any]]:
         """Settings that differ, with both values.
 
         Example:
@@ -241,3 +226,57 @@ class RunConfig:
         """
         mine, theirs = self.to_dict(), other.to_dict()
         return {name: (mine[name], theirs[name]) for name in mine if mine[name] != theirs[name]}
+
+
+@described
+@dataclass(frozen=True)
+class RunConfig(TrainingConfig):
+    """All settings that determine the results of a training run on images.
+
+    Raises:
+        ConfigError: a value is out of its range.
+
+    Example:
+        >>> RunConfig(data="digits", levels=0)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        flowkernels.experiments...ConfigError: levels: expected a whole number from 1, got 0
+    """
+
+    subject = "images"
+    size_settings = ("levels", "steps", "hidden")
+
+    data: str = text(
+        "fashion-mnist",
+        f"Data set: {_DATASETS}; or the path of a table (.csv, .npy, .npz).",
+        panel=DATA,
+        kept="the weights were trained on it",
+    )
+    val_size: int = whole(
+        1000,
+        "Training images held out for validation.",
+        least=0,
+        most=_MANY,
+        panel=DATA,
+        kept="the images held out would change, and some were already trained on",
+    )
+    levels: int = whole(
+        2, "Scales; each halves the image's sides.", least=1, most=16, panel=FLOW, kept=WEIGHTS
+    )
+    steps: int = whole(4, "Glow steps per scale.", least=1, most=1000, panel=FLOW, kept=WEIGHTS)
+    hidden: int = whole(
+        64,
+        "Channels of the coupling networks.",
+        least=1,
+        most=65_536,
+        panel=FLOW,
+        kept=WEIGHTS,
+    )
+    alpha: float = number(
+        0.05,
+        "Margin of the logit that maps levels to reals, 0 < alpha < 1/2.",
+        least=1e-9,
+        most=0.49,
+        panel=FLOW,
+        kept=WEIGHTS,
+    )

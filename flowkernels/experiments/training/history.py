@@ -17,29 +17,32 @@ from flowkernels.experiments.training.checkpoint import of_every_process
 from flowkernels.experiments.training.errors import RunError
 from flowkernels.experiments.training.module import FlowModule
 
-__all__ = ["COLUMNS", "History", "read_history"]
+__all__ = ["History", "read_history"]
 
 log = logging.getLogger(__name__)
-
-COLUMNS = ("step", "epoch", "train_bpd", "gradient_norm", "learning_rate", "val_bpd")
-_HEADER = (",".join(COLUMNS) + "\n").encode()
 
 
 class History(pl.Callback):
     """Appends a row to a CSV file every ``every`` steps and after every validation.
 
-    ``train_bpd`` is the mean over all processes and the steps since the last row. Checkpoints
-    contain the file's text, and resuming restores it, so an interrupted run gives the same file,
+    ``train_bpd`` is the mean over all processes and the steps since the last row; for a score of
+    another name the column has that name. Checkpoints contain the file's text, and resuming
+    restores it, so an interrupted run gives the same file,
     byte for byte, as an uninterrupted one, even if the file was lost or changed. The file contains
     no times. The same values go to the trainer's loggers.
 
     Args:
         path: the file.
         every: optimiser steps between two rows.
+        score: name of the score, see :class:`flowkernels.experiments.training.FlowModule`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], every: int) -> None:
+    def __init__(self, path: str | os.PathLike[str], every: int, score: str = "bpd") -> None:
         self.path = Path(path)
+        self._score = score
+        rates = ("gradient_norm", "learning_rate")
+        self._columns = ("step", "epoch", f"train_{score}", *rates, f"val_{score}")
+        self._header = (",".join(self._columns) + "\n").encode()
         self.every = every
         # The file's content; None before it is created, and in all processes but the first.
         self._text: bytearray | None = None
@@ -76,7 +79,7 @@ class History(pl.Callback):
                     "resumed (it does not know metrics.csv)"
                 )
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._text = bytearray(_HEADER)
+            self._text = bytearray(self._header)
             write_bytes(self.path, self._text)
             return
         found = self._found()
@@ -90,7 +93,7 @@ class History(pl.Callback):
                     self._length,
                 )
                 # Without half a row.
-                found = found[: found.rfind(b"\n") + 1] or bytearray(_HEADER)
+                found = found[: found.rfind(b"\n") + 1] or bytearray(self._header)
                 write_bytes(self.path, found)
             self._text = found
         elif found != self._text:
@@ -135,26 +138,26 @@ class History(pl.Callback):
         mean = trainer.strategy.reduce(self._sum / self._count, reduce_op="mean")
         self._sum, self._count = torch.zeros_like(self._sum), 0
         pl_module.train_score = float(mean)
-        self._write(
-            trainer,
-            train_bpd=pl_module.train_score,
-            gradient_norm=float(pl_module.gradient_norm),
-            learning_rate=pl_module.step_learning_rate,
-        )
+        values = {
+            f"train_{self._score}": pl_module.train_score,
+            "gradient_norm": float(pl_module.gradient_norm),
+            "learning_rate": pl_module.step_learning_rate,
+        }
+        self._write(trainer, values)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the validation score."""
         assert isinstance(pl_module, FlowModule)
-        self._write(trainer, val_bpd=pl_module.val_score)
+        self._write(trainer, {f"val_{self._score}": pl_module.val_score})
 
-    def _write(self, trainer: pl.Trainer, **values: float) -> None:
+    def _write(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         if not trainer.is_global_zero or self._text is None:
             return
         row = {"step": trainer.global_step, "epoch": trainer.current_epoch, **values}
         line = io.StringIO()
-        csv.DictWriter(line, COLUMNS, restval="", lineterminator="\n").writerow(row)
+        csv.DictWriter(line, self._columns, restval="", lineterminator="\n").writerow(row)
         written = line.getvalue().encode()
         try:
             # Not "ab", which would create a file without its first rows.

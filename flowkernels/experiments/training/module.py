@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from flowkernels.experiments.evaluation.metrics import BitsPerDim
+from flowkernels.experiments.evaluation.metrics import BitsPerDim, MeanScore
 from flowkernels.experiments.evaluation.noise import fixed_noise
 from flowkernels.experiments.training.finite import FiniteSteps, NonFiniteError
 from flowkernels.flows import Flow
@@ -47,6 +47,13 @@ class FlowModule(pl.LightningModule):
     GPU, fused AdamW skips it, and the error is raised within ``look_every`` steps; in between,
     there is no host synchronization.
 
+    Subclasses define another score of a datum, whose mean is the loss: `score` and `score_name`.
+
+    Attributes:
+        score_name: of the score, in records of training.
+        score_unit: of the score, for messages.
+        data_name: what a batch holds, for messages.
+
     Args:
         flow: the flow to train; batches go to its ``bits_per_dim``.
         learning_rate: the peak.
@@ -60,6 +67,10 @@ class FlowModule(pl.LightningModule):
     Raises:
         NonFiniteError: while training, see above.
     """
+
+    score_name: ClassVar[str] = "bpd"
+    score_unit: ClassVar[str] = "bits per dimension"
+    data_name: ClassVar[str] = "images"
 
     def __init__(
         self,
@@ -80,7 +91,7 @@ class FlowModule(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
         self.look_every = look_every
-        self.val_bpd = BitsPerDim()
+        self.val_mean: MeanScore = BitsPerDim()
         # Of the step just taken, for the log.
         self.gradient_norm: Tensor = torch.tensor(0.0)
         self.step_learning_rate = 0.0
@@ -93,26 +104,30 @@ class FlowModule(pl.LightningModule):
         self._looked_at = 0
         self._loss: Tensor = torch.tensor(0.0)
 
+    def score(self, batch: Tensor) -> Tensor:
+        """The scores (B,) of a batch: of images (B, C, H, W) their bits per dimension."""
+        return self.flow.bits_per_dim(batch)
+
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """The mean of a batch (B, C, H, W)'s bits per dimension."""
-        loss: Tensor = self.flow.bits_per_dim(batch).mean()
+        """The mean score of a batch."""
+        loss: Tensor = self.score(batch).mean()
         self._loss = loss.detach()
         return loss
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        """Add a batch of held-out images to the validation score."""
+        """Add a batch of held-out data to the validation score."""
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         with fixed_noise(_VALIDATION_SEED + batch_idx * world_size + rank, self.device):
-            self.val_bpd.update(self.flow.bits_per_dim(batch))
+            self.val_mean.update(self.score(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation score over all processes."""
         # Stored too, because Lightning may round logged values to float32.
-        self.val_score = float(self.val_bpd.compute()["bpd"])
-        self.val_bpd.reset()
+        self.val_score = float(self.val_mean.compute()[self.val_mean.score_name])
+        self.val_mean.reset()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the shape of the images, which is needed to build the flow again."""
+        """Add the shape of the data, which is needed to build the flow again."""
         checkpoint["event_shape"] = list(self.flow.event_shape)
 
     def configure_gradient_clipping(
@@ -189,8 +204,8 @@ class FlowModule(pl.LightningModule):
 
     def _stop(self, good_steps: int, loss: float, gradient_norm: float) -> NoReturn:
         raise NonFiniteError(
-            f"step {good_steps + 1} (epoch {self.current_epoch + 1}): the loss is {loss:g} bits "
-            f"per dimension and its gradient's norm {gradient_norm:g}",
+            f"step {good_steps + 1} (epoch {self.current_epoch + 1}): the loss is {loss:g} "
+            f"{self.score_unit} and its gradient's norm {gradient_norm:g}",
             good_steps=good_steps,
         )
 

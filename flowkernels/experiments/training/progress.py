@@ -48,15 +48,15 @@ class LineProgress(pl.Callback):
         self._shown = now
         done = trainer.global_step - self._first_step
         rate = done / (now - self._started)
-        images = rate * len(batch) * trainer.world_size
+        data = rate * len(batch) * trainer.world_size
         left = (total - trainer.global_step) / rate
         assert isinstance(pl_module, FlowModule)
-        score = pl_module.val_score
+        score, name = pl_module.val_score, pl_module.score_name
         print(
             f"step {trainer.global_step}/{total}  "
-            f"bpd {float(outputs['loss']):.3f}  "
-            + ("" if math.isnan(score) else f"val_bpd {score:.3f}  ")
-            + f"{images:.0f} images/s  {left:.0f} s left",
+            f"{name} {float(outputs['loss']):.3f}  "
+            + ("" if math.isnan(score) else f"val_{name} {score:.3f}  ")
+            + f"{data:.0f} {pl_module.data_name}/s  {left:.0f} s left",
             flush=True,
         )
 
@@ -66,7 +66,7 @@ class LineProgress(pl.Callback):
         if trainer.is_global_zero:
             print(
                 f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} validated: "
-                f"val_bpd {pl_module.val_score:.4f}",
+                f"val_{pl_module.score_name} {pl_module.val_score:.4f}",
                 flush=True,
             )
 
@@ -77,12 +77,13 @@ class LiveBar(RichProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """Bits per dimension of training and of the last validation, if available."""
+        """The scores of training and of the last validation, if available."""
         assert isinstance(pl_module, FlowModule)
-        scores = {"bpd": pl_module.train_score, "val_bpd": pl_module.val_score}
+        name = pl_module.score_name
+        scores = {name: pl_module.train_score, f"val_{name}": pl_module.val_score}
         return {name: score for name, score in scores.items() if not math.isnan(score)}
 
 
 def progress_callback() -> pl.Callback:
-    """A live bar with bits per dimension on a terminal, otherwise lines."""
+    """A live bar with the scores on a terminal, otherwise lines."""
     return LiveBar(leave=True) if sys.stdout.isatty() else LineProgress()

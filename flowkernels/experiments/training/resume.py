@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.config import TrainingConfig
 from flowkernels.experiments.training.errors import RunError
 from flowkernels.experiments.training.run import Run
 from flowkernels.experiments.training.settings import ConfigError, setting_of
@@ -13,7 +13,7 @@ from flowkernels.experiments.training.settings import ConfigError, setting_of
 __all__ = ["check_changes", "total_steps"]
 
 
-def check_changes(run: Run, existing: RunConfig, wanted: RunConfig) -> None:
+def check_changes(run: Run, existing: TrainingConfig, wanted: TrainingConfig) -> None:
     """Raise if a resumed run would change a setting that it keeps.
 
     Each setting declares with ``kept`` why it may not change. Epochs, steps per epoch, the
@@ -23,7 +23,12 @@ def check_changes(run: Run, existing: RunConfig, wanted: RunConfig) -> None:
     Raises:
         ConfigError: it would; the message names each setting and the reason.
     """
-    declared = {field.name: setting_of(field) for field in dataclasses.fields(RunConfig)}
+    if type(existing) is not type(wanted):
+        raise ConfigError(
+            f"{run.path}: a resumed run keeps its data, got {existing.data!r} ({existing.subject}) "
+            f"-> {wanted.data!r} ({wanted.subject})"
+        )
+    declared = {field.name: setting_of(field) for field in dataclasses.fields(existing)}
     refused = [
         f"{name} ({old!r} -> {new!r}): {declared[name].kept}"
         for name, (old, new) in existing.differences(wanted).items()
@@ -36,7 +41,7 @@ def check_changes(run: Run, existing: RunConfig, wanted: RunConfig) -> None:
         )
 
 
-def total_steps(config: RunConfig, steps_in_epoch: int, state: dict[str, Any] | None) -> int:
+def total_steps(config: TrainingConfig, steps_in_epoch: int, state: dict[str, Any] | None) -> int:
     """The step at which the schedule ends: the steps done and those to come.
 
     For a new run, and for a resumed one with the same settings, that is epochs times steps. The

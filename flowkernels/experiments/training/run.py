@@ -10,14 +10,21 @@ from typing import Any
 
 import torch
 
-from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.config import RunConfig, TrainingConfig
 from flowkernels.experiments.training.errors import RunError
 from flowkernels.experiments.training.recovery import read_checkpoint, whole_checkpoints
 from flowkernels.experiments.training.settings import ConfigError
-from flowkernels.experiments.training.size import check_memory, check_shape, fewest_parameters
+from flowkernels.experiments.training.size import (
+    check_columns,
+    check_memory,
+    check_shape,
+    fewest_parameters,
+)
+from flowkernels.experiments.training.table_config import TableConfig, load_config
+from flowkernels.experiments.training.table_flow import build_table_flow
 from flowkernels.flows import Flow, glow
 
-__all__ = ["Run", "build_flow", "on_device"]
+__all__ = ["Run", "build_flow", "flow_of", "on_device"]
 
 
 def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
@@ -49,7 +56,15 @@ def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
     return flow
 
 
-def on_device(flow: Flow, config: RunConfig) -> Flow:
+def flow_of(config: TrainingConfig, event_shape: tuple[int, ...]) -> Flow:
+    """A new flow for the data of a run of either kind."""
+    if isinstance(config, TableConfig):
+        return build_table_flow(config, check_columns(event_shape))
+    assert isinstance(config, RunConfig)
+    return build_flow(config, check_shape(event_shape))
+
+
+def on_device(flow: Flow, config: TrainingConfig) -> Flow:
     """The flow on the GPU, if there is one and the run may use it."""
     gpu = torch.cuda.is_available() and config.accelerator != "cpu"
     return flow.cuda() if gpu else flow
@@ -139,7 +154,7 @@ class Run:
                     f"training does not write outside {here}"
                 )
 
-    def config(self) -> RunConfig:
+    def config(self) -> RunConfig | TableConfig:
         """Read the configuration.
 
         Raises:
@@ -151,7 +166,18 @@ class Run:
                 f"{self.path}: expected the folder of a run, found no config.json there; "
                 "'flowkernels train' creates one"
             )
-        return RunConfig.load(self.config_file)
+        return load_config(self.config_file)
+
+    def image_config(self) -> RunConfig:
+        """Read the configuration of a run on images.
+
+        Raises:
+            RunError: the folder contains no run, or one on a table.
+        """
+        config = self.config()
+        if not isinstance(config, RunConfig):
+            raise RunError(f"{self.path}: expected a run on images, found one on {config.subject}")
+        return config
 
     def checkpoint(self, which: str = "best") -> Path:
         """The path of a checkpoint.
@@ -179,7 +205,8 @@ class Run:
             which: see :meth:`checkpoint`.
 
         Returns:
-            The flow, and its origin: ``checkpoint`` (path), ``step`` and ``epoch``.
+            The flow, and its origin: ``checkpoint`` (path), ``step`` and ``epoch``; of a table also
+            ``columns``, the names of all its columns.
 
         Raises:
             RunError: the checkpoint is missing, damaged or of another flow; the message names
@@ -204,25 +231,33 @@ class Run:
                 f"{path}: the weights do not fit {self.config_file} ({error})"
             ) from error
         origin = {"checkpoint": str(path), "step": state["global_step"], "epoch": state["epoch"]}
+        if isinstance(columns := state.get("columns"), list):
+            origin["columns"] = [str(name) for name in columns]
         return flow.eval(), origin
 
     def _empty_flow(
         self, path: Path, event_shape: list[Any], weights: dict[str, torch.Tensor]
     ) -> Flow:
-        """The flow of the configuration, for the images of a checkpoint."""
+        """The flow of the configuration, for the data of a checkpoint."""
         config = self.config()
+        shape: tuple[int, ...]
         try:
-            shape = check_shape(event_shape)
+            if isinstance(config, TableConfig):
+                shape = check_columns(event_shape)
+            else:
+                shape = check_shape(event_shape)
         except ConfigError as error:
             raise RunError(f"{path}: {error}") from error
         # Before it is built: a configuration of another flow may need all memory.
         there = sum(value.numel() for value in weights.values())
         if (fewest := fewest_parameters(config, shape)) > there:
+            names = config.size_settings
             raise RunError(
-                f"{path}: the weights do not fit {self.config_file}: its levels, steps and hidden "
-                f"need at least {fewest:,} parameters, the checkpoint has {there:,}"
+                f"{path}: the weights do not fit {self.config_file}: its {', '.join(names[:-1])} "
+                f"and {names[-1]} need at least {fewest:,} parameters, the checkpoint has "
+                f"{there:,}"
             )
-        flow = build_flow(config, shape)
+        flow = flow_of(config, shape)
         return flow.double() if config.precision == "64-true" else flow
 
     def _others(self, besides: Path | None = None) -> str:

@@ -18,14 +18,14 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from flowkernels.experiments.data import load_dataset
-from flowkernels.experiments.data.module import ImageDataModule
+from flowkernels.experiments.data.module import InMemoryDataModule, TableDataModule
 from flowkernels.experiments.training.checkpoint import (
     AtomicCheckpointIO,
     RandomState,
     RunCheckpoints,
 )
-from flowkernels.experiments.training.config import RunConfig
+from flowkernels.experiments.training.config import RunConfig, TrainingConfig
+from flowkernels.experiments.training.data import data_of
 from flowkernels.experiments.training.errors import RunError
 from flowkernels.experiments.training.history import History
 from flowkernels.experiments.training.lock import training_lock
@@ -37,36 +37,19 @@ from flowkernels.experiments.training.recovery import (
     replace_damaged,
 )
 from flowkernels.experiments.training.resume import check_changes, total_steps
-from flowkernels.experiments.training.run import Run, build_flow
+from flowkernels.experiments.training.run import Run, flow_of
 from flowkernels.experiments.training.settings import ConfigError
 from flowkernels.experiments.training.size import check_memory
+from flowkernels.experiments.training.table_config import TableConfig
+from flowkernels.experiments.training.table_flow import standardize
+from flowkernels.experiments.training.table_training import TableModule
+from flowkernels.flows import Flow
 
-__all__ = ["cpu_threads", "data_module", "fit", "make_trainer"]
-
-
-def data_module(config: RunConfig, *, data_dir: str | None = None) -> ImageDataModule:
-    """The data of a run.
-
-    Args:
-        config: of the run.
-        data_dir: the folder of the files, if it differs from the configuration's.
-
-    Raises:
-        DataError: the data are missing, damaged, or too few for the configuration.
-    """
-    dataset = load_dataset(config.data, data_dir or config.data_dir)
-    return ImageDataModule(
-        dataset,
-        batch_size=config.batch_size,
-        val_size=config.val_size,
-        eval_batch_size=max(config.batch_size, 250),
-        seed=config.seed,
-        steps_per_epoch=config.steps_per_epoch,
-    )
+__all__ = ["cpu_threads", "fit", "make_trainer"]
 
 
 def fit(
-    config: RunConfig,
+    config: RunConfig | TableConfig,
     folder: str | Path,
     *,
     resume: bool = False,
@@ -109,8 +92,8 @@ def fit(
         if first and run.config_file.exists():
             held.enter_context(training_lock(run.path))
         config = _settled(run, config, resume, first)
-        data = data_module(config)
-        flow = build_flow(config, data.dataset.shape)
+        data = data_of(config)
+        flow = flow_of(config, data.event_shape)
         trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
         _check_size(config, data, trainer)
         # After the checks, so that a run that cannot be trained leaves no folder.
@@ -119,8 +102,9 @@ def fit(
             config = _settled(run, config, resume, first)  # another process may have been faster
         run.check_links()
         state = _resumed_state(run, first) if resume else None
-        module = FlowModule(
+        module = _module(
             flow,
+            data,
             learning_rate=config.learning_rate,
             weight_decay=config.weight_decay,
             schedule=config.schedule,
@@ -130,7 +114,7 @@ def fit(
         )
         if first and not (run.config_file.exists() and run.config() == config):
             config.save(run.config_file)
-        if len(data.val_images) == 0:
+        if len(data.val_part) == 0:
             trainer.limit_val_batches = 0
         checkpoint = None if state is None else str(run.last)
         del state  # as large as the weights and the optimiser's state
@@ -138,11 +122,18 @@ def fit(
     return module
 
 
+def _module(flow: Flow, data: InMemoryDataModule, **options: Any) -> FlowModule:
+    """The module that trains a flow on these data."""
+    if isinstance(data, TableDataModule):
+        return TableModule(standardize(flow, data.dataset), data.dataset, **options)
+    return FlowModule(flow, **options)
+
+
 def _fit(
     trainer: pl.Trainer,
     module: FlowModule,
-    data: ImageDataModule,
-    config: RunConfig,
+    data: InMemoryDataModule,
+    config: TrainingConfig,
     run: Run,
     checkpoint: str | None,
 ) -> None:
@@ -188,19 +179,20 @@ def _resumed_state(run: Run, first: bool) -> dict[str, Any] | None:
     return state
 
 
-def _check_size(config: RunConfig, data: ImageDataModule, trainer: pl.Trainer) -> None:
+def _check_size(config: TrainingConfig, data: InMemoryDataModule, trainer: pl.Trainer) -> None:
     """Raise if a training step on the CPU certainly does not fit the memory."""
     if trainer.strategy.root_device.type == "cpu":
-        batch = min(config.batch_size, len(data.train_images))
-        check_memory(config, data.dataset.shape, batch=batch)
+        batch = min(config.batch_size, len(data.train_part))
+        check_memory(config, data.event_shape, batch=batch)
 
 
-def _out_of_memory(config: RunConfig, error: BaseException) -> ConfigError:
+def _out_of_memory(config: TrainingConfig, error: BaseException) -> ConfigError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    names = ("batch_size", *reversed(config.size_settings))
+    *values, last = (str(getattr(config, name)) for name in names)
     return ConfigError(
-        f"batch_size, hidden, steps, levels: a training step with {config.batch_size}, "
-        f"{config.hidden}, {config.steps} and {config.levels} needs more memory than there is "
-        f"({reason})"
+        f"{', '.join(names)}: a training step with {', '.join(values)} and {last} needs more "
+        f"memory than there is ({reason})"
     )
 
 
@@ -231,7 +223,7 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 def make_trainer(
-    config: RunConfig, run: Run, *, tensorboard: bool = False, progress: bool = True
+    config: TrainingConfig, run: Run, *, tensorboard: bool = False, progress: bool = True
 ) -> pl.Trainer:
     """Lightning's trainer with this package's checkpoints and records.
 
@@ -246,7 +238,7 @@ def make_trainer(
         )
     callbacks: list[pl.Callback] = [
         RandomState(config.seed),
-        History(run.history_file, config.log_every),
+        History(run.history_file, config.log_every, _module_kind(config).score_name),
         RunCheckpoints(run, every=config.checkpoint_every),
     ]
     shown = progress_callback() if progress else None
@@ -276,7 +268,13 @@ def make_trainer(
         raise ConfigError(f"devices: {error}") from error
 
 
-def _settled(run: Run, config: RunConfig, resume: bool, first: bool) -> RunConfig:
+def _module_kind(config: TrainingConfig) -> type[FlowModule]:
+    return TableModule if isinstance(config, TableConfig) else FlowModule
+
+
+def _settled(
+    run: Run, config: RunConfig | TableConfig, resume: bool, first: bool
+) -> RunConfig | TableConfig:
     """The configuration with its number of threads: the current one, or that of a resumed run."""
     threads = config.threads or max(1, torch.get_num_threads() // config.devices)
     settled = dataclasses.replace(config, threads=threads)
@@ -295,7 +293,7 @@ def _settled(run: Run, config: RunConfig, resume: bool, first: bool) -> RunConfi
     return settled
 
 
-def _accelerator(config: RunConfig) -> str:
+def _accelerator(config: TrainingConfig) -> str:
     # Lightning's "auto" would use Apple's GPU, for which the ops have no kernels.
     if config.accelerator != "auto":
         if config.accelerator == "gpu" and not torch.cuda.is_available():

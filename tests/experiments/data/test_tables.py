@@ -58,11 +58,21 @@ def test_a_flow_learns_a_table(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", "a,b\n1,2\n3,x\n", "line 3, column 2: expected a number, got 'x'"),
+        ("a.csv", "1,2\n3,x\n", "line 2, column 2: expected a number, got 'x'"),
+        ("a.csv", "a,b\n1,2\n3,x\n", r"line 3, column 2 \('b'\): expected a number, got 'x'"),
+        ("a.csv", "a,b\n1,2\n3,\n", r"line 3, column 2 \('b'\): .*, got '': the value is missing"),
+        ("a.csv", "a,b\n1,2\nNA,3\n", r"line 3, column 1 \('a'\).*'NA': the value is missing"),
+        ("a.csv", "a,b\n1,2,3\n", "line 2: expected 2 columns, got 3"),
         ("a.csv", "1,2\n3\n", "line 2: expected 2 columns, got 1"),
-        ("a.csv", "1,2\n3,nan\n", "row 2, column 2: expected a finite number, got nan"),
+        (
+            "a.csv",
+            "1,2\n3,nan\n",
+            "row 2, column 2: .* finite number, got 'nan': the value is missing",
+        ),
+        ("a.csv", "a,b\n1,2\n3,inf\n", r"row 2, column 2 \('b'\): .* finite number, got 'inf'"),
         ("a.csv", "", r"expected numbers of shape \(n, d\)"),
         ("a.csv", "1,2\n1,3\n1,4\n", "column 1 is constant"),
+        ("a.csv", "a,b\n1,2\n1,3\n1,4\n", r"column 1 \('a'\) is constant"),
         ("a.csv", b"\xff\xfe1,2", "expected text with commas"),
         ("a.npy", "nothing", "expected a NumPy array"),
         ("a.npz", "nothing", "expected an archive of NumPy arrays"),

@@ -41,7 +41,7 @@ def test_mean_and_standard_error_match_numpy():
 
 
 def test_metric_refuses_a_matrix():
-    with pytest.raises(ValueError, match=r"bits: expected shape \(B,\), got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"scores: expected shape \(B,\), got \(2, 3\)"):
         BitsPerDim().update(torch.zeros(2, 3))
 
 

@@ -9,11 +9,18 @@ import pytest
 from flowkernels.experiments.study.densities import DensitiesStudy
 from flowkernels.experiments.study.double_well import DoubleWellStudy
 from flowkernels.experiments.study.image_plan import Evaluation
-from flowkernels.experiments.training import ConfigError, Run, RunConfig, build_flow, fit
+from flowkernels.experiments.training import (
+    ConfigError,
+    Run,
+    RunConfig,
+    TableConfig,
+    build_flow,
+    fit,
+)
 from flowkernels.experiments.training import size as sizes
 from flowkernels.experiments.training.settings import setting_of
 
-RECORDS = (RunConfig, Evaluation, DensitiesStudy, DoubleWellStudy)
+RECORDS = (RunConfig, TableConfig, Evaluation, DensitiesStudy, DoubleWellStudy)
 WILD = (
     10**400,
     -(10**400),
@@ -48,7 +55,9 @@ def test_wild_values_are_refused_by_name(record):
 def test_every_number_has_an_upper_bound(record):
     for field in dataclasses.fields(record):
         default = field.default
-        if isinstance(default, (int, float)) or (default is None and field.name != "data_dir"):
+        if isinstance(default, (int, float)) or (
+            default is None and field.name not in ("data_dir", "context")
+        ):
             with pytest.raises(ConfigError, match=rf"{field.name}: expected .* (to|up to) \d"):
                 setting_of(field).check(field.name, 10**40)
 
