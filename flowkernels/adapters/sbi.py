@@ -1,18 +1,12 @@
-"""Density estimators for simulation-based inference with the library `sbi`.
+"""Density estimators for simulation-based inference with the library sbi (extra ``sbi``).
 
-:func:`posterior_nn` and :func:`likelihood_nn` have the names and defaults of sbi's own functions
-and return what its trainers take as ``density_estimator``:
-
-    from flowkernels.adapters.sbi import posterior_nn
-    trainer = NPE(prior, density_estimator=posterior_nn("nsf"))
-
-Needs the extra ``sbi``.
+:func:`posterior_nn` and :func:`likelihood_nn` have the names and defaults of sbi's own functions;
+its trainers take what they return: ``NPE(prior, density_estimator=posterior_nn("nsf"))``.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -21,149 +15,22 @@ from torch import Tensor, nn
 
 from flowkernels import arguments
 from flowkernels.bases import StandardNormal
-from flowkernels.bijections import Bijection, Compose, Standardize
+from flowkernels.bijections import Bijection, Compose, ReluNetwork, Standardize
 from flowkernels.flows import Flow, maf, nsf, realnvp
 
 try:
-    from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
     from sbi.utils.sbiutils import standardizing_net, z_standardization
 except ImportError as error:
     raise ImportError(
         "flowkernels.adapters.sbi needs sbi 0.27 or newer: pip install 'flowkernels[sbi]'"
     ) from error
 
+from .sbi_estimator import FlowEstimator
+
 __all__ = ["FlowBuilder", "FlowEstimator", "likelihood_nn", "posterior_nn"]
 
 Model = Literal["maf", "maf_rqs", "nsf", "realnvp"]
 ZScore = Literal["independent", "structured", "none"]
-
-
-class FlowEstimator(ConditionalDensityEstimator):  # type: ignore[misc]
-    """A conditional flow as sbi's density estimator: p(input | condition).
-
-    The leading dimensions are sbi's: samples, then batch, each entry of the batch with a condition
-    of its own. What the flow computes from a condition alone, an embedding network in the first
-    place, it computes once for all samples of that condition.
-
-    Args:
-        net: a flow on R^n that reads a context, n the number of elements of an input.
-        input_shape: of one input.
-        condition_shape: of one condition; the flow's ``context_shape``.
-
-    Raises:
-        ValueError: the flow's shapes are others, or an input or a condition has a wrong shape.
-        RuntimeError: the batches of an input and a condition do not broadcast.
-
-    Example:
-        >>> from flowkernels.flows import realnvp
-        >>> flow = realnvp(3, layers=2, hidden=8, context=2)
-        >>> estimator = FlowEstimator(flow, input_shape=(3,), condition_shape=(2,))
-        >>> theta, x = torch.randn(100, 5, 3), torch.randn(5, 2)
-        >>> estimator.log_prob(theta, x).shape, estimator.sample((7,), x).shape
-        (torch.Size([100, 5]), torch.Size([7, 5, 3]))
-    """
-
-    net: Flow
-
-    def __init__(
-        self, net: Flow, input_shape: Sequence[int], condition_shape: Sequence[int]
-    ) -> None:
-        if not isinstance(net, Flow):
-            raise TypeError(f"FlowEstimator: net must be a Flow, got {type(net).__name__}")
-        input_shape = arguments.shape("FlowEstimator", "input_shape", input_shape)
-        condition_shape = arguments.shape("FlowEstimator", "condition_shape", condition_shape)
-        if not net.context_features:
-            raise ValueError("FlowEstimator: net must be a flow that reads a context")
-        if net.event_shape != (input_shape.numel(),):
-            raise ValueError(
-                f"FlowEstimator: net must have event_shape ({input_shape.numel()},), that of an "
-                f"input {tuple(input_shape)} flattened, got {tuple(net.event_shape)}"
-            )
-        if net.context_shape != condition_shape:
-            raise ValueError(
-                f"FlowEstimator: condition_shape must be {tuple(net.context_shape)}, the flow's "
-                f"context_shape, got {tuple(condition_shape)}"
-            )
-        super().__init__(net, input_shape=input_shape, condition_shape=condition_shape)
-
-    @property
-    def embedding_net(self) -> nn.Module:
-        """What maps conditions to the features that the flow reads, z-scoring included."""
-        return nn.Identity() if self.net.embedding is None else self.net.embedding
-
-    def log_prob(self, input: Tensor, condition: Tensor) -> Tensor:
-        """Log densities (sample, batch).
-
-        Args:
-            input: (sample, batch, *input_shape) or (batch, *input_shape).
-            condition: (batch, *condition_shape) or (sample, batch, *condition_shape). Batches
-                broadcast.
-        """
-        rows = self._leading("input", input, self.input_shape)
-        given = self._leading("condition", condition, self.condition_shape)
-        _check_batches(rows.shape[:2], given.shape[:2])
-        # The flow takes the rows of one context together: batch first.
-        rows, given = rows.transpose(0, 1), given.transpose(0, 1)
-        rows = rows.expand(max(len(rows), len(given)), *rows.shape[1:])
-        flat = rows.reshape(*rows.shape[:2], -1)
-        return self.net.log_prob(flat, given).transpose(0, 1)
-
-    def loss(self, input: Tensor, condition: Tensor) -> Tensor:
-        """-log density (batch,) of inputs (batch, *input_shape), one for each condition."""
-        self._check_input_shape(input)
-        return -self.net.log_prob(input.flatten(1), condition)
-
-    def sample(self, sample_shape: Sequence[int], condition: Tensor) -> Tensor:
-        """Draws (*sample_shape, batch, *input_shape) given conditions (batch, *condition_shape)."""
-        return self._as_inputs(self.net.sample(sample_shape, condition), sample_shape)
-
-    def sample_and_log_prob(
-        self, sample_shape: Sequence[int], condition: Tensor, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Draws as those of :meth:`sample`, differentiable, and their log densities."""
-        drawn, log_prob = self.net.rsample_and_log_prob(sample_shape, condition)
-        return self._as_inputs(drawn, sample_shape), log_prob.movedim(0, -1)
-
-    def inverse_transform(self, input: Tensor, condition: Tensor) -> Tensor:
-        """The latents (*batch, n) of inputs (*batch, *input_shape), n elements each.
-
-        They are standard normal if the estimator is exact. Batch shapes broadcast.
-        """
-        self._check_input_shape(input)
-        self._check_condition_shape(condition)
-        events = len(self.input_shape), len(self.condition_shape)
-        batches = (
-            input.shape[: input.ndim - events[0]],
-            condition.shape[: condition.ndim - events[1]],
-        )
-        batch = torch.broadcast_shapes(*batches)
-        rows = input.expand(*batch, *self.input_shape).reshape(*batch, -1)
-        return self.net(rows, condition)[0]
-
-    def _leading(self, name: str, value: Tensor, shape: torch.Size) -> Tensor:
-        """A tensor (sample, batch, *shape) of one that may lack the first dimension."""
-        ndim = value.ndim - len(shape)
-        if ndim not in (1, 2) or value.shape[ndim:] != shape:
-            event = ", ".join(map(str, shape))
-            raise ValueError(
-                f"FlowEstimator: {name} must have shape (batch, {event}) or "
-                f"(sample, batch, {event}), got {tuple(value.shape)}"
-            )
-        return value if ndim == 2 else value.unsqueeze(0)
-
-    def _as_inputs(self, drawn: Tensor, sample_shape: Sequence[int]) -> Tensor:
-        """(*sample_shape, batch, *input_shape) of draws (batch, *sample_shape, n)."""
-        drawn = drawn.movedim(0, -2)
-        return drawn.reshape(*drawn.shape[:-1], *self.input_shape)
-
-
-def _check_batches(rows: torch.Size, given: torch.Size) -> None:
-    samples = given[0] in (1, rows[0])
-    if not samples or (rows[1] != given[1] and 1 not in (rows[1], given[1])):
-        raise RuntimeError(
-            "FlowEstimator: input and condition must have dimensions (sample, batch) that "
-            f"broadcast, got {tuple(rows)} and {tuple(given)}"
-        )
 
 
 def posterior_nn(
@@ -316,7 +183,8 @@ class FlowBuilder:
             embedding=embedding,
             context_shape=conditions.shape[1:],
         )
-        return FlowEstimator(flow.to(inputs), inputs.shape[1:], conditions.shape[1:])
+        shapes = inputs.shape[1:], conditions.shape[1:]
+        return FlowEstimator(flow.to(inputs), *shapes, pack=True)
 
     def _layers(self, dim: int, context: int) -> list[Bijection]:
         common: dict[str, Any] = {
@@ -338,11 +206,25 @@ class FlowBuilder:
             flow = maf(dim, transform="spline", **common, **spline)
         elif self.model == "nsf":
             flow = nsf(dim, **common, **spline)
+            _start_at_random(flow)
         else:
             arguments.integer(self.owner, f"elements of {self.inputs}", dim, 2, "model='realnvp'")
             flow = realnvp(dim, **common)
         assert isinstance(flow.bijection, Compose)
         return list(flow.bijection.bijections)  # type: ignore[arg-type]
+
+
+def _start_at_random(flow: Flow) -> None:
+    """Random last layers, as sbi's networks have, not zero: held-out densities gain by it."""
+    for network in flow.modules():
+        if isinstance(network, ReluNetwork):
+            last = network[-1]
+            assert isinstance(last, nn.Linear)
+            assert last.bias is not None
+            start = last.bias.detach().clone()
+            last.reset_parameters()
+            with torch.no_grad():
+                last.bias.add_(start)
 
 
 def _standardize(batch: Tensor, z_score: ZScore | None) -> list[Bijection]:

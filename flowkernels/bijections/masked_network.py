@@ -33,6 +33,10 @@ class MaskedLinear(nn.Linear):
     Args:
         mask: (out, in), 1 where an output sees an input, else 0.
 
+    Attributes:
+        premasked: whether ``weight`` is such a product already; False, but for a moment where
+            someone puts one in its place.
+
     Example:
         >>> import torch
         >>> layer = MaskedLinear(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
@@ -42,6 +46,7 @@ class MaskedLinear(nn.Linear):
     """
 
     mask: Tensor
+    premasked: bool = False
 
     def __init__(self, mask: Tensor) -> None:
         arguments.tensor("MaskedLinear", "mask", mask)
@@ -55,7 +60,7 @@ class MaskedLinear(nn.Linear):
 
     def masked_weight(self) -> Tensor:
         """W * mask."""
-        return self.weight * self.mask
+        return self.weight if self.premasked else self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (*batch, in) to (*batch, out)."""

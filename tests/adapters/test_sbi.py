@@ -123,7 +123,9 @@ def test_gradients_reach_parameters_and_draws(model: str) -> None:
     estimator, theta, x = small(model)
     estimator.zero_grad()
     estimator.log_prob(theta, x).sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in estimator.parameters())
+    trained = [p for p in estimator.parameters() if p.requires_grad]
+    assert trained
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in trained)
     theta.requires_grad_()
     (grad,) = torch.autograd.grad(estimator.log_prob(theta[None], x[:1]).sum(), theta)
     assert grad.shape == theta.shape
@@ -352,6 +354,9 @@ def test_estimator_refuses() -> None:
     ]:
         with pytest.raises(ValueError, match=f"FlowEstimator: .*{message}"):
             FlowEstimator(net, *shapes)
+    estimator.net.recompute = True
+    with pytest.raises(ValueError, match=r"FlowEstimator: net must have recompute=False"):
+        estimator.loss(theta, x)
     with pytest.raises(TypeError, match="FlowEstimator: net must be a Flow, got Linear"):
         FlowEstimator(nn.Linear(2, 2), (3,), (2,))  # type: ignore[arg-type]
 
