@@ -111,11 +111,29 @@ Task = TwoMoons | LinearGaussian
 # ---- training ---------------------------------------------------------------------------
 
 
+class NoTracker:
+    """Takes what sbi would write to the working directory."""
+
+    log_dir = None
+
+    def log_metric(self, name: str, value: float, step: int | None = None) -> None: ...
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None: ...
+
+    def log_params(self, params: dict[str, Any]) -> None: ...
+
+    def add_figure(self, name: str, figure: Any, step: int | None = None) -> None: ...
+
+    def flush(self) -> None: ...
+
+
 class Trainer(NPE):  # type: ignore[misc]
     """sbi's trainer with a clock around its epochs."""
 
     def __init__(self, task: Task, builder: Any, clock: Callable[[], float]) -> None:
-        super().__init__(task.prior, density_estimator=builder, show_progress_bars=False)
+        super().__init__(
+            task.prior, density_estimator=builder, show_progress_bars=False, tracker=NoTracker()
+        )
         self.clock = clock
         self.seconds: list[float] = []
 

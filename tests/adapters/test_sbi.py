@@ -8,6 +8,7 @@ import math
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,6 +35,14 @@ from flowkernels.flows import realnvp
 
 MODELS = ("maf", "maf_rqs", "nsf", "realnvp")
 SMALL: dict[str, Any] = {"hidden_features": 16, "num_transforms": 2, "num_bins": 5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """sbi's trainers write logs to the working directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("sbi"))
+        yield
 
 
 def simulations(
