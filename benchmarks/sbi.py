@@ -18,7 +18,6 @@ import itertools
 import json
 import math
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -296,6 +295,25 @@ def report(outcomes: list[Outcome], timings: dict[str, dict[str, float]]) -> Non
             )
 
 
+def write(
+    given: argparse.Namespace,
+    timings: dict[str, dict[str, float]],
+    parts: dict[str, dict[str, list[float]]],
+    outcomes: list[Outcome],
+) -> None:
+    """All numbers as JSON, also while some are missing."""
+    if given.output is None:
+        return
+    found = {
+        "machine": machine.facts(),
+        "settings": vars(given) | {"output": given.output.name},
+        "timings": timings,
+        "parts": {"names": PARTS, **parts},
+        "outcomes": [asdict(outcome) for outcome in outcomes],
+    }
+    given.output.write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main() -> None:
     """Trains, times and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -312,7 +330,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore")  # sbi's, of trainings that were cut
     tasks = [task for task in (TwoMoons(), LinearGaussian()) if task.name in given.tasks]
-    timings, parts = {}, {}
+    timings: dict[str, dict[str, float]] = {}
+    parts: dict[str, dict[str, list[float]]] = {}
     for task in tasks if given.rounds else []:
         for model in given.models:
             label = f"{task.name}, {model}"
@@ -326,30 +345,20 @@ def main() -> None:
             for name, each in parts[label].items():
                 shown = (f"{part} {1e3 * t:.2f}" for part, t in zip(PARTS, each, strict=True))
                 print(f"  a step of {name}, ms: {', '.join(shown)}", flush=True)
-    outcomes = []
-    for task in tasks:
-        for model in given.models:
-            for seed in given.seeds:
-                for library in BUILDERS:
-                    start = time.perf_counter()
-                    outcomes.append(trained(task, model, library, seed, given))
-                    print(f"{task.name}, {model}, {library}, seed {seed}: "
-                          f"{time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
+    write(given, timings, parts, [])
+    outcomes: list[Outcome] = []
+    for seed, task, model in itertools.product(given.seeds, tasks, given.models):
+        for library in BUILDERS:
+            outcomes.append(trained(task, model, library, seed, given))
+            own = outcomes[-1]
+            print(
+                f"{task.name}, {model}, {library}, seed {seed}: log-prob {own.log_prob:.3f}, C2ST "
+                f"{own.c2st:.3f}, {own.epochs} epochs, {own.seconds:.1f} s",
+                flush=True,
+            )
+            write(given, timings, parts, outcomes)
     if outcomes:
         report(outcomes, timings)
-    if given.output:
-        given.output.write_text(
-            json.dumps(
-                {
-                    "machine": machine.facts(),
-                    "settings": vars(given) | {"output": str(given.output)},
-                    "timings": timings,
-                    "parts": {"names": PARTS, **parts},
-                    "outcomes": [asdict(outcome) for outcome in outcomes],
-                },
-                indent=1,
-            )
-        )
 
 
 if __name__ == "__main__":

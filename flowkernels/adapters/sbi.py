@@ -6,6 +6,7 @@ its trainers take what they return: ``NPE(prior, density_estimator=posterior_nn(
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -158,7 +159,8 @@ class FlowBuilder:
         arguments.integer(owner, "num_blocks", self.num_blocks, 0)
         if self.embedding_net is not None:
             arguments.module_with(owner, "embedding_net", self.embedding_net)
-        self._layers(2, 1)  # the rest
+        with torch.device("meta"):  # no memory, no random numbers
+            self._layers(2, 1)  # checks the rest
 
     def __call__(self, batch_theta: Tensor, batch_x: Tensor) -> FlowEstimator:
         """A new estimator for simulations theta (n, *theta_shape) and x (n, *x_shape), n > 1.
@@ -206,7 +208,7 @@ class FlowBuilder:
             flow = maf(dim, transform="spline", **common, **spline)
         elif self.model == "nsf":
             flow = nsf(dim, **common, **spline)
-            _start_at_random(flow)
+            _start_near_identity(flow)
         else:
             arguments.integer(self.owner, f"elements of {self.inputs}", dim, 2, "model='realnvp'")
             flow = realnvp(dim, **common)
@@ -214,17 +216,17 @@ class FlowBuilder:
         return list(flow.bijection.bijections)  # type: ignore[arg-type]
 
 
-def _start_at_random(flow: Flow) -> None:
-    """Random last layers, as sbi's networks have, not zero: held-out densities gain by it."""
+def _start_near_identity(flow: Flow) -> None:
+    """Last layers with a tenth of the usual random weights, where `nsf` has zeros.
+
+    Posteriors with narrow features gain by it, and Gaussian ones lose little.
+    """
     for network in flow.modules():
         if isinstance(network, ReluNetwork):
             last = network[-1]
             assert isinstance(last, nn.Linear)
-            assert last.bias is not None
-            start = last.bias.detach().clone()
-            last.reset_parameters()
-            with torch.no_grad():
-                last.bias.add_(start)
+            nn.init.uniform_(last.weight, -0.1, 0.1)
+            last.weight.data.div_(math.sqrt(last.in_features))
 
 
 def _standardize(batch: Tensor, z_score: ZScore | None) -> list[Bijection]:

@@ -332,6 +332,13 @@ def test_builder_refuses(error: type[Exception], message: str, options: dict[str
         posterior_nn(**({"model": "nsf"} | options))
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_builders_draw_no_random_numbers(model: str) -> None:
+    before = torch.get_rng_state()
+    posterior_nn(model)  # type: ignore[arg-type]
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_builder_refuses_simulations() -> None:
     theta, x = simulations()
     build = posterior_nn("nsf", **SMALL)
@@ -432,12 +439,12 @@ def gaussian() -> tuple[LinearGaussian, Any]:
 def assert_near(samples: Tensor, exact: MultivariateNormal, tolerance: float) -> None:
     """Mean and covariance, in units of the exact standard deviations.
 
-    Without the few samples beyond 4.5 of these: where a spline ends, at 3 standard deviations of
-    the base, a flow of two splines jumps to the scale of the prior.
+    Without the samples beyond 4.5 of these, at most 2 %: where a spline ends, at 3 standard
+    deviations of the base, a flow of two splines jumps to the scale of the prior.
     """
     scaled = (samples - exact.mean) / exact.variance.sqrt()
     inside = scaled.abs().amax(1) < 4.5
-    assert inside.float().mean() > 0.985
+    assert inside.float().mean() > 0.98
     scaled = scaled[inside]
     assert scaled.mean(0).abs().max() < tolerance
     std = exact.variance.sqrt()
@@ -447,7 +454,7 @@ def assert_near(samples: Tensor, exact: MultivariateNormal, tolerance: float) ->
 
 @pytest.mark.parametrize("model", MODELS)
 def test_posterior_of_a_linear_gaussian(model: str) -> None:
-    """Means within .2 standard deviations, covariances within .2 of the variances."""
+    """Means within a quarter of the standard deviations, covariances of the variances."""
     task = LinearGaussian()
     trainer = quiet(NPE, task.prior, posterior_nn(model, **SMALL))  # type: ignore[arg-type]
     theta = task.prior.sample((4000,))
@@ -455,7 +462,7 @@ def test_posterior_of_a_linear_gaussian(model: str) -> None:
     x = torch.tensor([[-1.0, -1.0], [-0.2, -1.8]])
     samples = trainer.build_posterior().sample_batched((4000,), x, show_progress_bars=False)
     for i in range(2):
-        assert_near(samples[:, i], task.posterior(x[i : i + 1]), 0.2)
+        assert_near(samples[:, i], task.posterior(x[i : i + 1]), 0.25)
 
 
 def test_several_rounds() -> None:
