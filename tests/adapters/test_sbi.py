@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 pytest.importorskip("sbi", reason="sbi is not installed (extra `sbi`)")
 
-from sbi.diagnostics import check_sbc, run_sbc
+from sbi.diagnostics import run_sbc
 from sbi.inference import NLE, NPE
 from sbi.inference.posteriors.posterior_parameters import MCMCPosteriorParameters
 from sbi.neural_nets import posterior_nn as sbi_posterior_nn
@@ -498,7 +499,7 @@ def test_markov_chains(gaussian: tuple[LinearGaussian, Any]) -> None:
     posterior = trainer.build_posterior(
         direct.posterior_estimator, sample_with="mcmc",
         posterior_parameters=MCMCPosteriorParameters(
-            method="slice_np_vectorized", num_chains=50, thin=2, warmup_steps=5
+            method="slice_np_vectorized", num_chains=50, thin=1, warmup_steps=5
         ),
     )  # fmt: skip
     samples = posterior.sample((500,), x=x, show_progress_bars=False)
@@ -511,8 +512,9 @@ def test_simulation_based_calibration(gaussian: tuple[LinearGaussian, Any]) -> N
     with pytest.warns(UserWarning, match="Capping max_sampling_batch_size"):
         ranks, _ = run_sbc(theta, task.simulate(theta), posterior, num_posterior_samples=100,
                            show_progress_bar=False)  # fmt: skip
-    checked = check_sbc(ranks, theta, theta, num_posterior_samples=100)
-    assert (checked["ks_pvals"] > 1e-3).all()
+    # Ranks among 100 draws are uniform; sbi's own check also trains classifiers.
+    for each in (ranks.numpy() + 0.5).T / 101:
+        assert kstest(each, "uniform").pvalue > 1e-3
 
 
 def test_bounded_prior() -> None:
@@ -549,7 +551,7 @@ def test_likelihood() -> None:
     posterior = trainer.build_posterior(
         sample_with="mcmc",
         posterior_parameters=MCMCPosteriorParameters(
-            method="slice_np_vectorized", num_chains=50, thin=2, warmup_steps=5
+            method="slice_np_vectorized", num_chains=50, thin=1, warmup_steps=5
         ),
     )
     x = torch.tensor([[-0.5, -1.0, 0.3], [-0.7, -1.4, -0.2]])
