@@ -216,7 +216,12 @@ def draw_rows(
             f"'{','.join(f'{name}=1' for name in names)}', got none"
         )
     flow, origin = run.load_flow(checkpoint)
-    columns = origin["columns"]
+    columns = origin.get("columns", [])
+    if len(columns) != flow.event_shape.numel() + len(names):
+        raise RunError(
+            f"{origin['checkpoint']}: expected the names of "
+            f"{flow.event_shape.numel() + len(names)} columns, found {len(columns)}"
+        )
     if count * max(1, len(contexts)) * len(columns) > _MOST_VALUES:
         raise ConfigError(f"count: expected at most {_MOST_VALUES} values in all, got {count} rows")
     given = torch.tensor(contexts, dtype=flow.dtype)
