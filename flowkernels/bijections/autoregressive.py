@@ -83,7 +83,8 @@ class Autoregressive(Bijection):
 class AffineAutoregressive(Autoregressive):
     """Scales and shifts every feature by functions of the features before it.
 
-    z_d = x_d s(x_<d) + t(x_<d) on (B, C); log_det = sum log s. The inverse is
+    z_d = (x_d + t(x_<d)) s(x_<d) on (B, C), the form of the paper, where t is minus the
+    conditional mean and s the inverse of the deviation; log_det = sum log s. The inverse is
     :func:`flowkernels.ops.affine_autoregressive_inverse`. A new layer is the identity if s is 1
     for zeros, which holds for ``scale_fn`` exp, tanh, softclip and atan.
 
@@ -91,7 +92,9 @@ class AffineAutoregressive(Autoregressive):
         network: gives shift and raw scale, two outputs for each feature.
         scale_fn, bound, order: how these become scale and shift, see
             :func:`flowkernels.ops.affine_coupling`. The default allows scales from about 1e-3
-            to 1e3: one layer may have to fit a whole conditional distribution.
+            to 1e3: one layer may have to fit a whole conditional distribution. With the other
+            order, x s + t, the mean that a network has to learn changes with every change of the
+            scale, and on correlated data the likelihood rises more slowly.
 
     Raises:
         ValueError: the network does not have two outputs for each feature.
@@ -110,7 +113,7 @@ class AffineAutoregressive(Autoregressive):
         *,
         scale_fn: ScaleFn = "softclip",
         bound: float = 7.0,
-        order: Order = "scale_then_shift",
+        order: Order = "shift_then_scale",
     ) -> None:
         super().__init__(network, 2)
         owner = type(self).__name__

@@ -133,15 +133,20 @@ def plain_made(network: MaskedNetwork, x: Tensor, context: Tensor | None) -> Ten
 
 @each_network
 @each_grouped
-def test_a_layer_equals_a_plain_made(name: str, grouped: bool) -> None:
+@pytest.mark.parametrize("order", [None, "scale_then_shift", "shift_then_scale"])
+def test_a_layer_equals_a_plain_made(name: str, grouped: bool, order: str | None) -> None:
+    """By default, the shift comes first."""
     network = network_of(name, grouped=grouped)
-    layer = AffineAutoregressive(network, scale_fn="tanh", bound=1.5)
+    options = {} if order is None else {"order": order}
+    layer = AffineAutoregressive(network, scale_fn="tanh", bound=1.5, **options)
     x, context = data_of(network)
     params = plain_made(network, x, context)
     split = (params[:, ::2], params[:, 1::2]) if grouped else params.chunk(2, 1)
     log_s = 1.5 * torch.tanh(split[1] / 1.5)
     z, log_det = layer(x, context)
-    assert_close(z, x * log_s.exp() + split[0], rtol=1e-12, atol=1e-12)
+    scale_first = x * log_s.exp() + split[0]
+    want = scale_first if order == "scale_then_shift" else (x + split[0]) * log_s.exp()
+    assert_close(z, want, rtol=1e-12, atol=1e-12)
     assert_close(log_det, log_s.sum(1), rtol=1e-12, atol=1e-12)
 
 
