@@ -1,11 +1,10 @@
-"""Runs every example in a public docstring and every Python block of the README."""
+"""Runs every example in a public docstring; test_documents.py runs those of the README and docs."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import pkgutil
-import re
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import torch
 import flowkernels
 import flowkernels.ops
 
-ROOT = Path(__file__).parents[1]
 WITHOUT_SBI = "sbi is not installed (extra `sbi`)"
 
 
@@ -43,27 +41,3 @@ def test_every_public_op_has_an_example() -> None:
         function = getattr(flowkernels.ops, name)
         for heading in ("Args:", "Returns:", "Raises:", "Example:", ">>>"):
             assert heading in (function.__doc__ or ""), f"{name} has no {heading!r} section"
-
-
-def _blocks() -> list[str]:
-    text = (ROOT / "README.md").read_text()
-    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-
-
-def test_readme_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = _blocks()
-    assert blocks, "the README has no Python block"
-    scope: dict[str, object] = {}
-    for block in blocks:
-        if "sbi" not in block:
-            exec(compile(block, "README.md", "exec"), scope)
-
-
-def test_readme_snippets_with_sbi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("sbi", reason=WITHOUT_SBI)
-    monkeypatch.chdir(tmp_path)
-    blocks = [block for block in _blocks() if "sbi" in block]
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {"torch": torch})

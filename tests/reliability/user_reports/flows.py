@@ -45,8 +45,8 @@ def moons(count: int) -> torch.Tensor:
     "rosinality/glow-pytorch/issues/6",
     "a loaded model starts its actnorms again from the first batch",
     "the first batch after loading changes nothing, nor after copying the state in another way, as "
-    "averages of models do (the second was mended)",
-    outcome="mended",
+    "averages of models do (the second was fixed)",
+    outcome="fixed",
 )
 def _() -> None:
     x = torch.randn(64, 6)

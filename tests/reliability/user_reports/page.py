@@ -10,9 +10,10 @@ PAGE = Path(__file__).parents[3] / "docs" / "user_reports.md"
 HEAD = """# Users' reports
 
 Faults that users of other packages for normalizing flows, spheres and kernels reported in public,
-tried on this package. Outcome: `held` where the package was right when first tried, `mended` where
-it had the fault too. Each has its case in `tests/reliability/test_user_reports.py`, by the name
-in the first column. `python -m tests.reliability.user_reports` writes this page.
+and what this package does in the same case. Outcome: `held` if the package was right when the case
+was first tried, `fixed` if it had the same fault. `tests/reliability/test_user_reports.py` tests
+each case under the name in the first column. `python -m tests.reliability.user_reports` writes this
+page.
 
 """
 

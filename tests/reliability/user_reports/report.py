@@ -14,7 +14,7 @@ class Report:
         url: where the report can be read.
         said: the fault, in our words.
         here: what this package does.
-        outcome: "held" if it did so when first tried, "mended" if it had the fault too.
+        outcome: "held" if it did so when first tried, "fixed" if it had the fault too.
         check: fails where the fault is back.
     """
 

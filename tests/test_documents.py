@@ -1,0 +1,84 @@
+"""Runs the Python examples of the README and of docs/, and the commands of docs/flows.md."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+WITHOUT_SBI = "sbi is not installed (extra `sbi`)"
+README, FLOWS = ROOT / "README.md", ROOT / "docs" / "flows.md"
+
+
+def blocks(page: Path) -> list[str]:
+    """The Python examples of a page, in order."""
+    return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """The indented lines of a page that call the command line."""
+    return re.findall(r"^    (flowkernels .*)$", page.read_text(), flags=re.MULTILINE)
+
+
+def run(page: Path, examples: list[str], scope: dict[str, object]) -> dict[str, object]:
+    """The names that examples define when they run one after the other."""
+    for example in examples:
+        exec(compile(example, page.name, "exec"), scope)
+    return scope
+
+
+PAGES = [README, *sorted(page for page in (ROOT / "docs").rglob("*.md") if blocks(page))]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples(page: Path) -> None:
+    scope: dict[str, object] = {}
+    first, *rest = [example for example in blocks(page) if "sbi" not in example]
+    run(page, [first], scope)
+    if page == README:
+        samples = scope["samples"]
+        assert isinstance(samples, torch.Tensor)
+        # The circles have these radii, and the noise a deviation of .05.
+        median = samples.norm(dim=-1).median(-1).values
+        torch.testing.assert_close(median, torch.tensor([1.2, 1.8]), rtol=0, atol=0.05)
+    run(page, rest, scope)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_with_sbi(page: Path) -> None:
+    examples = [example for example in blocks(page) if "sbi" in example]
+    if not examples:
+        assert page not in (README, FLOWS), "the page has no example with sbi"
+        return
+    pytest.importorskip("sbi", reason=WITHOUT_SBI)
+    run(page, examples, {"torch": torch})
+
+
+def test_commands(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """On fewer rows than the page writes; the README has no others."""
+    pytest.importorskip("typer", reason="the command line is not installed (extra `train`)")
+    from flowkernels.experiments.cli import app
+
+    lines = commands(FLOWS)
+    assert set(commands(README)) <= set(lines)
+    assert {line.split()[1] for line in lines} == {"train", "evaluate", "sample"}
+    (table,) = (example for example in blocks(FLOWS) if "throws.csv" in example)
+    run(FLOWS, [table.replace("4000", "1500")], {})
+    for line in lines:
+        monkeypatch.setattr(sys, "argv", shlex.split(line))
+        assert app.run() == 0, (line, capfd.readouterr().err)
+    scores = json.loads(Path("runs/throws/metrics.json").read_text())
+    assert scores["context"] == ["speed", "angle"]
+    assert scores["log_likelihood"]["mean"] > scores["gaussian"]["mean"]
+    assert len(Path("runs/throws/samples.csv").read_text().splitlines()) == 1001
