@@ -7,10 +7,13 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from ._channels import over_channels, require_channels
+from ._channels import Reduction as Reduction
 from ._declaration import Inputs, as_keywords, declare, public, under
 from ._fake import require, require_choices, require_positive, require_precision
 from ._vmap import folding_vmap
 from .composite import affine_coupling as formulas
+from .composite.affine_coupling import KernelReduction as KernelReduction
 from .composite.affine_coupling import Layout as Layout
 from .composite.affine_coupling import Order as Order
 from .composite.affine_coupling import ScaleFn as ScaleFn
@@ -23,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "layout": get_args(Layout),
     "order": get_args(Order),
     "transform": get_args(Transform),
+    "reduction": get_args(KernelReduction),
 }
 
 
@@ -52,7 +56,9 @@ def _fake(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
         f"`params` must have shape (B, 2 C, *S) for `x` of shape (B, C, *S) = {tuple(x.shape)}, "
         f"got {tuple(params.shape)}",
     )
-    log_det = x.new_empty(x.shape[0], dtype=torch.promote_types(x.dtype, torch.float32))
+    each = given["reduction"] == "none"
+    shape = (x.shape[0], params.shape[1] // 2, *x.shape[2:]) if each else x.shape[:1]
+    log_det = x.new_empty(shape, dtype=torch.promote_types(x.dtype, torch.float32))
     return x.new_empty(x.shape), log_det
 
 
@@ -102,6 +108,8 @@ def affine_coupling(
     layout: Layout = "shift_scale",
     order: Order = "scale_then_shift",
     inverse: bool = False,
+    dim: int = 1,
+    reduction: Reduction = "row",
 ) -> tuple[Tensor, Tensor]:
     r"""Couples `x` with a conditioner's raw output.
 
@@ -118,14 +126,18 @@ def affine_coupling(
             or any mixture of float32 and the half precisions (as autocast makes them).
         scale_fn: how the raw scale becomes a positive one.
         bound: of the log scale, for tanh, softclip and atan; > 0.
-        layout: where shift and raw scale lie along dim 1: in halves (`shift_scale`,
+        layout: where shift and raw scale lie along `dim`: in halves (`shift_scale`,
             `scale_shift`) or alternating (`interleaved`: 0::2 shift, 1::2 scale).
         order: ``scale_then_shift`` (x s + t) or ``shift_then_scale`` ((x + t) s).
         inverse: undo the coupling; `log_det` is then the inverse map's.
+        dim: of the channels; any but the first. With ``dim=-1`` `x` is (B, \*S, C), as the tokens
+            of a transformer; contiguous tensors are then not copied.
+        reduction: what of the elements' log s `log_det` is: ``row`` sums over each row, ``dim``
+            over `dim`, so that each position (token) has one, ``none`` leaves them.
 
     Returns:
-        y, shaped and typed as `x`, contiguous; log_det (B,) in nats, float32 for inputs
-        below float64.
+        y, shaped and typed as `x`, contiguous; log_det in nats, float32 for inputs below float64:
+        (B,), the shape of `x` without `dim`, or that of `x`, as `reduction` says.
 
     Raises:
         ValueError: for shapes, options or a bound that do not fit; it names the argument.
@@ -141,18 +153,23 @@ def affine_coupling(
         >>> back, _ = ops.affine_coupling(y, params, inverse=True)
         >>> torch.allclose(back, x, atol=1e-5), log_det.shape
         (True, torch.Size([4]))
+
+        Tokens, with a log-det for each:
+
+        >>> x, params = torch.randn(4, 49, 16), torch.randn(4, 49, 32)
+        >>> y, log_det = ops.affine_coupling(x, params, dim=-1, reduction="dim")
+        >>> y.shape, log_det.shape
+        (torch.Size([4, 49, 16]), torch.Size([4, 49]))
     """
-    # The op itself allows fewer (see affine_coupling_split); the rest it checks.
-    tensors = isinstance(x, Tensor) and isinstance(params, Tensor)
-    if tensors and x.ndim >= 2 <= params.ndim and params.shape[1] != 2 * x.shape[1]:
-        raise ValueError(
-            f"affine_coupling: `params` must have 2 x {x.shape[1]} channels for `x` of shape "
-            f"{tuple(x.shape)}, got shape {tuple(params.shape)}"
+    require_channels("affine_coupling", x, params, 2, dim)
+
+    def kernel(x: Tensor, params: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = _affine_coupling(
+            x, params, scale_fn, bound, layout, order, inverse, "second", reduction
         )
-    out: tuple[Tensor, Tensor] = _affine_coupling(
-        x, params, scale_fn, bound, layout, order, inverse, "second"
-    )
-    return out
+        return out
+
+    return over_channels("affine_coupling", kernel, x, params, dim, reduction)
 
 
 # One list of the scale functions, beside their formulas.
@@ -180,6 +197,8 @@ def affine_coupling_split(
     layout: Layout = "shift_scale",
     order: Order = "scale_then_shift",
     inverse: bool = False,
+    dim: int = 1,
+    reduction: Reduction = "row",
 ) -> tuple[Tensor, Tensor]:
     r"""`affine_coupling` of a part of the channels; the others are copied in the same pass.
 
@@ -190,10 +209,11 @@ def affine_coupling_split(
         x: the whole input, (B, C, \*S).
         params: (B, 2 k, \*S) with k <= C, computed from the C - k other channels.
         transform: which end of the channels is coupled.
-        scale_fn, bound, layout, order, inverse: as in `affine_coupling`.
+        scale_fn, bound, layout, order, inverse, dim, reduction: as in `affine_coupling`; with
+            ``reduction="none"`` log-dets are those of the k channels that are coupled.
 
     Returns:
-        y (B, C, \*S), contiguous; log_det (B,) in nats.
+        y, shaped and typed as `x`, contiguous; log_det in nats, (B,) unless `reduction` says else.
 
     Raises:
         ValueError, TypeError: as `affine_coupling`.
@@ -208,10 +228,14 @@ def affine_coupling_split(
         >>> torch.equal(y[:, :3], x[:, :3])
         True
     """
-    out: tuple[Tensor, Tensor] = _split_coupling(
-        x, params, scale_fn, bound, layout, order, inverse, transform
-    )
-    return out
+
+    def kernel(x: Tensor, params: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = _split_coupling(
+            x, params, scale_fn, bound, layout, order, inverse, transform, reduction
+        )
+        return out
+
+    return over_channels("affine_coupling_split", kernel, x, params, dim, reduction)
 
 
 @public(
@@ -235,6 +259,7 @@ def affine_coupling_split_backward(
     layout: Layout = "shift_scale",
     order: Order = "scale_then_shift",
     inverse: bool = False,
+    reduction: KernelReduction = "row",
 ) -> tuple[Tensor, Tensor]:
     r"""The gradients of `affine_coupling_split`, without its forward.
 
@@ -242,8 +267,9 @@ def affine_coupling_split_backward(
 
     Args:
         grad_y: of the shape and dtype of y.
-        grad_log_det: (B,), of the dtype of log_det.
-        x, params, transform, scale_fn, bound, layout, order, inverse: of the forward.
+        grad_log_det: of the shape and dtype of log_det.
+        x, params, transform, scale_fn, bound, layout, order, inverse, reduction: of the forward,
+            whose channels are along dim 1 and whose log-dets are those of rows or elements.
 
     Returns:
         The gradients of `x` and of `params`, in their shapes and dtypes.
@@ -262,6 +288,6 @@ def affine_coupling_split_backward(
         (True, torch.Size([4, 6]))
     """
     out: tuple[Tensor, Tensor] = _split_backward(
-        grad_y, grad_log_det, x, params, scale_fn, bound, layout, order, inverse, transform
+        grad_y, grad_log_det, x, params, scale_fn, bound, layout, order, inverse, transform, reduction,
     )
     return out

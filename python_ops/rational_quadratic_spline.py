@@ -7,15 +7,17 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from ._channels import Reduction as Reduction
+from ._channels import over_channels, require_channels
 from ._declaration import Inputs, as_keywords, declare, public, under
 from ._fake import require, require_choices, require_positive, require_precision
 from ._vmap import folding_vmap
 from .composite import rational_quadratic_spline as formulas
+from .composite.affine_coupling import KernelReduction
 from .composite.affine_coupling import Transform as Transform
 from .composite.rational_quadratic_spline import Boundary as Boundary
 from .composite.rational_quadratic_spline import Convention as Convention
 from .composite.rational_quadratic_spline import Options as Options
-from .composite.rational_quadratic_spline import Reduction as Reduction
 from .composite.rational_quadratic_spline import parameter_count as parameter_count
 
 # The values of the options that have a list of them.
@@ -23,7 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "boundary": get_args(Boundary),
     "convention": get_args(Convention),
     "transform": get_args(Transform),
-    "reduction": get_args(Reduction),
+    "reduction": get_args(KernelReduction),
 }
 LARGEST_BINS = 128
 
@@ -132,6 +134,7 @@ def rational_quadratic_spline(
     convention: Convention = "nflows",
     scale: float = 1.0,
     inverse: bool = False,
+    dim: int = 1,
     reduction: Reduction = "row",
 ) -> tuple[Tensor, Tensor]:
     r"""A monotonic rational-quadratic spline of each element, from a network's raw output.
@@ -171,11 +174,14 @@ def rational_quadratic_spline(
         scale: of raw widths and heights; nflows' and normflows' layers divide them by the square
             root of the width of their network.
         inverse: solve for x; `log_det` is then the inverse map's.
-        reduction: ``row`` sums the log-det over each row; ``none`` leaves that of each element.
+        dim: of the channels; any but the first. With ``dim=-1`` `x` is (B, \*S, C).
+        reduction: ``row`` sums the elements' log-dets over each row, ``dim`` over `dim`, ``none``
+            leaves them.
 
     Returns:
-        y, shaped and typed as `x`, contiguous; log_det in nats, (B,) or shaped as `x`, float32
-        for inputs below float64. Where x is outside the interval y is x and its log-det 0.
+        y, shaped and typed as `x`, contiguous; log_det in nats, float32 for inputs below float64:
+        (B,), the shape of `x` without `dim`, or that of `x`, as `reduction` says. Where x is
+        outside the interval y is x and its log-det 0.
 
     Raises:
         ValueError: for shapes or options that do not fit; it names the argument.
@@ -193,21 +199,20 @@ def rational_quadratic_spline(
         >>> torch.allclose(back, x, atol=1e-3), log_det.shape
         (True, torch.Size([4]))
     """
-    tensors = isinstance(x, Tensor) and isinstance(params, Tensor)
     known = boundary in CHOICES["boundary"] and isinstance(bins, int) and 0 < bins <= LARGEST_BINS
-    if tensors and known and x.ndim >= 2 <= params.ndim:
+    if known:
         parts = parameter_count(bins, boundary)
-        if params.shape[1] != parts * x.shape[1]:
-            raise ValueError(
-                f"{_OP}: `params` must have {parts} x {x.shape[1]} channels for `x` of shape "
-                f"{tuple(x.shape)}, {bins} bins and boundary={boundary!r}, got shape "
-                f"{tuple(params.shape)}"
-            )
-    out: tuple[Tensor, Tensor] = _spline(
-        x, params, bins, bound, boundary, min_width, min_height, min_derivative, convention, scale,
-        inverse, "second", reduction,
-    )  # fmt: skip
-    return out
+        of = f", {bins} bins and boundary={boundary!r}"
+        require_channels(_OP, x, params, parts, dim, of)
+
+    def kernel(x: Tensor, params: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = _spline(
+            x, params, bins, bound, boundary, min_width, min_height, min_derivative, convention,
+            scale, inverse, "second", reduction,
+        )  # fmt: skip
+        return out
+
+    return over_channels(_OP, kernel, x, params, dim, reduction)
 
 
 @public(
@@ -234,6 +239,7 @@ def rational_quadratic_spline_split(
     convention: Convention = "nflows",
     scale: float = 1.0,
     inverse: bool = False,
+    dim: int = 1,
     reduction: Reduction = "row",
 ) -> tuple[Tensor, Tensor]:
     r"""`rational_quadratic_spline` of a part of the channels; the others are copied in one pass.
@@ -246,10 +252,11 @@ def rational_quadratic_spline_split(
         params: (B, k M, \*S) with k <= C, computed from the C - k other channels.
         transform: which end of the channels is transformed.
         bins, bound, boundary, min_width, min_height, min_derivative, convention, scale, inverse,
-            reduction: as in `rational_quadratic_spline`.
+            dim, reduction: as in `rational_quadratic_spline`; with ``reduction="none"`` log-dets
+            are those of the k channels that are transformed.
 
     Returns:
-        y (B, C, \*S), contiguous; log_det in nats, (B,), or (B, k, \*S) with ``reduction="none"``.
+        y, shaped and typed as `x`, contiguous; log_det in nats, (B,) unless `reduction` says else.
 
     Raises:
         ValueError, TypeError: as `rational_quadratic_spline`.
@@ -264,8 +271,12 @@ def rational_quadratic_spline_split(
         >>> torch.equal(y[:, :3], x[:, :3])
         True
     """
-    out: tuple[Tensor, Tensor] = _split_spline(
-        x, params, bins, bound, boundary, min_width, min_height, min_derivative, convention, scale,
-        inverse, transform, reduction,
-    )  # fmt: skip
-    return out
+
+    def kernel(x: Tensor, params: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = _split_spline(
+            x, params, bins, bound, boundary, min_width, min_height, min_derivative, convention,
+            scale, inverse, transform, reduction,
+        )  # fmt: skip
+        return out
+
+    return over_channels("rational_quadratic_spline_split", kernel, x, params, dim, reduction)

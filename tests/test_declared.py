@@ -57,7 +57,7 @@ def test_lists_of_options_are_those_of_the_kernels() -> None:
         ("transform", affine_coupling.Transform),
         ("boundary", rational_quadratic_spline.Boundary),
         ("convention", rational_quadratic_spline.Convention),
-        ("reduction", rational_quadratic_spline.Reduction),
+        ("reduction", affine_coupling.KernelReduction),
     ):
         assert get_args(literal) == lists[option]
     assert tuple(affine_coupling.SCALES) == lists["scale_fn"]

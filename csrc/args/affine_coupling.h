@@ -18,22 +18,23 @@ struct CouplingOptions {
 using CouplingShape = RowShape;
 using CouplingOperand = RowOperand;
 
-// One pass forward: y and, for each row and part, the sum of log s.
+// One pass forward: y and log s, summed for each row and part or left for each element.
 // One pass backward: grad_x, grad_shift, grad_raw from grad_y and grad_log_det.
 // The row's elements are divided into `parts`, so that few long rows use every core.
 struct AffineCouplingArgs : CouplingOptions {
   CouplingShape coupled;
   CouplingShape kept;
   int64_t parts = 1;
-  bool float64 = false;  // computes in float64, else in float32
+  bool float64 = false;   // computes in float64, else in float32
+  bool sums_rows = true;  // one log-det a row and part, else one an element
   CouplingOperand x, shift, raw;
   // forward
   CouplingOperand y;
-  CouplingOperand log_det;  // (rows, parts), contiguous
+  CouplingOperand log_det;  // (rows, parts), contiguous; or as the elements
   CouplingOperand kept_x, kept_y;
   // backward
   CouplingOperand grad_y, grad_x, grad_shift, grad_raw;
-  CouplingOperand grad_log_det;  // stride[0] only
+  CouplingOperand grad_log_det;  // stride[0] only, or as the elements
 };
 
 }  // namespace fk

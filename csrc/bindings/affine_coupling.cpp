@@ -31,7 +31,7 @@ struct Cpu {
     coupling::Forward call = coupling::forward(x, params, coupling::parse(options...));
     AffineCouplingArgs& a = call.args;
     divide_rows(a);
-    if (a.parts == 1) {
+    if (a.parts == 1 || !a.sums_rows) {
       run(a, x, cpu::affine_coupling_forward);
     } else {
       const Tensor sums = at::empty({x.size(0), a.parts}, x.options().dtype(at::kDouble));

@@ -19,11 +19,11 @@ struct AffineCoupling {
   static constexpr const char* name = "affine_coupling";
   static constexpr const char* arguments =
       "Tensor x, Tensor params, str scale_fn, float bound, str layout, str order, bool inverse, "
-      "str transform";
+      "str transform, str reduction";
   static constexpr const char* gradients = "Tensor grad_y, Tensor grad_log_det";
   using Signature = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, std::string_view,
                                                double, std::string_view, std::string_view, bool,
-                                               std::string_view);
+                                               std::string_view, std::string_view);
 };
 
 namespace coupling {
@@ -40,16 +40,18 @@ constexpr const char* op = AffineCoupling::name;
 struct Options : CouplingOptions {
   Layout layout;
   bool transform_first;
+  bool sums_rows;
 };
 
 // As the dispatcher's schema has them.
 inline Options parse(string_view scale_fn, double bound, string_view layout, string_view order,
-                     bool inverse, string_view transform) {
+                     bool inverse, string_view transform, string_view reduction) {
   check_positive(op, "bound", bound);
   return {{parse_option<ScaleFn>(op, "scale_fn", scale_fn), bound,
            parse_option<Order>(op, "order", order) == Order::shift_then_scale, inverse},
           parse_option<Layout>(op, "layout", layout),
-          parse_option<Transform>(op, "transform", transform) == Transform::first};
+          parse_option<Transform>(op, "transform", transform) == Transform::first,
+          parse_option<Reduction>(op, "reduction", reduction) == Reduction::row};
 }
 
 inline void check(const Tensor& x, const Tensor& params) {
@@ -89,6 +91,7 @@ inline AffineCouplingArgs arguments(const Tensor& x, const Options& o) {
   AffineCouplingArgs a;
   static_cast<CouplingOptions&>(a) = o;
   a.float64 = x.scalar_type() == at::kDouble;
+  a.sums_rows = o.sums_rows;
   return a;
 }
 
@@ -108,24 +111,26 @@ inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o
   const Tensor& x = call.x = loopable(x_);
   const Tensor& params = call.params = loopable(params_);
   const Tensor& y = call.y = at::empty(x.sizes(), x.options());
-  call.log_det = at::empty({x.size(0)}, x.options().dtype(wide(x.scalar_type())));
-
   const channels::Split h = channels::split(x, params.size(1) / 2, o.transform_first);
+  const Tensor& log_det = call.log_det = at::empty(channels::log_det_sizes(x, h.coupled, o.sums_rows),
+                                                   x.options().dtype(wide(x.scalar_type())));
+
   AffineCouplingArgs& a = call.args = arguments(x, o);
   const ParamHalves p = halves(params, o);
   a.x = operand(x, h.coupled_at);
   a.y = operand(y, h.coupled_at);
   a.shift = p.shift;
   a.raw = p.raw;
-  auto sizes = x.sizes().vec();
-  sizes[1] = h.coupled;
-  a.coupled = merge(sizes, {&a.x, &a.y, &a.shift, &a.raw},
-                    {x.strides(), y.strides(), p.strides, p.strides});
+  a.log_det = operand(log_det);
+  const auto sizes = channels::sizes_of(x, h.coupled);
+  a.coupled = o.sums_rows
+                  ? merge(sizes, {&a.x, &a.y, &a.shift, &a.raw},
+                          {x.strides(), y.strides(), p.strides, p.strides})
+                  : merge(sizes, {&a.x, &a.y, &a.shift, &a.raw, &a.log_det},
+                          {x.strides(), y.strides(), p.strides, p.strides, log_det.strides()});
   a.kept_x = operand(x, h.kept_at);
   a.kept_y = operand(y, h.kept_at);
   a.kept = shape_of_kept(x, h.kept, a.kept_x, x.strides(), a.kept_y, y.strides());
-  a.log_det.base = call.log_det.data_ptr();
-  a.log_det.dtype = cpu_dtype(call.log_det.scalar_type());
   return call;
 }
 
@@ -135,19 +140,20 @@ struct Backward {
   Tensor x, params, grad_y, grad_log_det;
 };
 
-inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det, const Tensor& x_,
+inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det_, const Tensor& x_,
                          const Tensor& params_, const Options& o) {
   check(x_, params_);
   check_gradient(op, "grad_y", grad_y_, x_.sizes(), x_.scalar_type(), x_);
-  check_gradient(op, "grad_log_det", grad_log_det, x_.sizes().slice(0, 1), wide(x_.scalar_type()),
-                 x_);
+  check_gradient(op, "grad_log_det", grad_log_det_,
+                 channels::log_det_sizes(x_, params_.size(1) / 2, o.sums_rows),
+                 wide(x_.scalar_type()), x_);
   Backward call;
   const Tensor& x = call.x = loopable(x_);
   const Tensor& params = call.params = loopable(params_);
   const Tensor& grad_y = call.grad_y = loopable(grad_y_);
   const Tensor& grad_x = call.grad_x = at::empty(x.sizes(), x.options());
   const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
-  call.grad_log_det = grad_log_det;
+  const Tensor& grad_log_det = call.grad_log_det = loopable(grad_log_det_);
 
   const channels::Split h = channels::split(x, params.size(1) / 2, o.transform_first);
   AffineCouplingArgs& a = call.args = arguments(x, o);
@@ -159,18 +165,24 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det, cons
   a.raw = p.raw;
   a.grad_shift = gp.shift;
   a.grad_raw = gp.raw;
-  auto sizes = x.sizes().vec();
-  sizes[1] = h.coupled;
-  a.coupled =
-      merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.shift, &a.raw, &a.grad_shift, &a.grad_raw},
-            {x.strides(), grad_y.strides(), grad_x.strides(), p.strides, p.strides, gp.strides,
-             gp.strides});
+  a.grad_log_det = operand(grad_log_det);
+  const auto sizes = channels::sizes_of(x, h.coupled);
+  if (o.sums_rows) {
+    a.coupled =
+        merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.shift, &a.raw, &a.grad_shift, &a.grad_raw},
+              {x.strides(), grad_y.strides(), grad_x.strides(), p.strides, p.strides, gp.strides,
+               gp.strides});
+    a.grad_log_det.stride[0] = grad_log_det.stride(0);
+  } else {
+    a.coupled = merge(sizes,
+                      {&a.x, &a.grad_y, &a.grad_x, &a.shift, &a.raw, &a.grad_shift, &a.grad_raw,
+                       &a.grad_log_det},
+                      {x.strides(), grad_y.strides(), grad_x.strides(), p.strides, p.strides,
+                       gp.strides, gp.strides, grad_log_det.strides()});
+  }
   a.kept_x = operand(grad_y, h.kept_at);
   a.kept_y = operand(grad_x, h.kept_at);
   a.kept = shape_of_kept(x, h.kept, a.kept_x, grad_y.strides(), a.kept_y, grad_x.strides());
-  a.grad_log_det.base = call.grad_log_det.data_ptr();
-  a.grad_log_det.dtype = cpu_dtype(call.grad_log_det.scalar_type());
-  a.grad_log_det.stride[0] = call.grad_log_det.stride(0);
   return call;
 }
 

@@ -26,7 +26,7 @@ struct Options {
 
   template <class Function>
   auto pass_to(Function function) const {
-    return function(scale_fn, bound, layout, order, inverse, transform);
+    return function(scale_fn, bound, layout, order, inverse, transform, "row");
   }
   std::tuple<Tensor, Tensor> couple(const Tensor& x, const Tensor& params) const {
     return pass_to([&](auto&&... o) { return Coupling::call(x, params, o...); });

@@ -73,13 +73,25 @@ inline Split split(const Tensor& x, int64_t coupled, bool transform_first) {
   return {coupled, kept, transform_first ? 0 : kept, transform_first ? coupled : 0};
 }
 
+// The sizes of some of the channels.
+inline c10::SmallVector<int64_t, 6> sizes_of(const Tensor& x, int64_t channels) {
+  c10::SmallVector<int64_t, 6> sizes(x.sizes().begin(), x.sizes().end());
+  sizes[1] = channels;
+  return sizes;
+}
+
+// A log-det has a number a row, or one for each mapped element.
+inline c10::SmallVector<int64_t, 6> log_det_sizes(const Tensor& x, int64_t coupled,
+                                                  bool sums_rows) {
+  if (sums_rows) return {x.size(0)};
+  return sizes_of(x, coupled);
+}
+
 // The shape of channels that are copied from one operand to the other.
 inline RowShape shape_of_kept(const Tensor& x, int64_t kept, RowOperand& from,
                               at::IntArrayRef from_strides, RowOperand& to,
                               at::IntArrayRef to_strides) {
-  auto sizes = x.sizes().vec();
-  sizes[1] = kept;
-  return merge(sizes, {&from, &to}, {from_strides, to_strides});
+  return merge(sizes_of(x, kept), {&from, &to}, {from_strides, to_strides});
 }
 
 }  // namespace channels

@@ -107,12 +107,6 @@ inline VectorOperand vectors(const Tensor& params, int parts, Strides& strides) 
   return o;
 }
 
-inline c10::SmallVector<int64_t, 6> coupled_sizes(const Tensor& x, int64_t coupled) {
-  c10::SmallVector<int64_t, 6> sizes(x.sizes().begin(), x.sizes().end());
-  sizes[1] = coupled;
-  return sizes;
-}
-
 inline RationalQuadraticSplineArgs arguments(const Tensor& x, const Options& o) {
   RationalQuadraticSplineArgs a;
   static_cast<SplineOptions&>(a) = o;
@@ -131,11 +125,9 @@ struct Forward {
   Tensor x, params;
 };
 
-// log_det has a number a row, or one for each transformed element.
 inline c10::SmallVector<int64_t, 6> log_det_sizes(const Tensor& x, const Tensor& params,
                                                   const Options& o) {
-  if (o.sums_rows) return {x.size(0)};
-  return coupled_sizes(x, params.size(1) / o.parts);
+  return channels::log_det_sizes(x, params.size(1) / o.parts, o.sums_rows);
 }
 
 inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o) {
@@ -154,7 +146,7 @@ inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o
   a.y = operand(y, h.coupled_at);
   a.params = vectors(params, o.parts, strides);
   a.log_det = operand(log_det);
-  const auto sizes = coupled_sizes(x, h.coupled);
+  const auto sizes = channels::sizes_of(x, h.coupled);
   a.coupled = o.sums_rows
                   ? merge(sizes, {&a.x, &a.y, &a.params}, {x.strides(), y.strides(), strides})
                   : merge(sizes, {&a.x, &a.y, &a.params, &a.log_det},
@@ -194,7 +186,7 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det_, con
   a.params = vectors(params, o.parts, strides);
   a.grad_params = vectors(grad_params, o.parts, grad_strides);
   a.grad_log_det = operand(grad_log_det);
-  const auto sizes = coupled_sizes(x, h.coupled);
+  const auto sizes = channels::sizes_of(x, h.coupled);
   if (o.sums_rows) {
     a.coupled = merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params},
                       {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides});

@@ -113,6 +113,7 @@ void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   using T = compute_t<E>;
   const auto tile_function = tile_functions<E>(a).forward;
   E bx[chunk_size], bt[chunk_size], br[chunk_size], by[chunk_size];
+  T bl[chunk_size];
   for (int64_t item = begin; item < end; ++item) {
     double log_det = 0;
     for_tiles(a.coupled, a.parts, item,
@@ -125,13 +126,17 @@ void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
                 tile.shift = fetch<E>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt);
                 tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
                 tile.y = target<E>(sink(a.y), at(a.y), a.y.stride[3], by);
-                tile.log_s = nullptr;
+                tile.log_s = a.sums_rows ? nullptr
+                                         : target<T>(sink(a.log_det), at(a.log_det),
+                                                     a.log_det.stride[3], bl);
                 tile.n = n;
                 tile.bound = static_cast<T>(a.bound);
                 log_det += tile_function(tile);
                 flush<E>(sink(a.y), at(a.y), a.y.stride[3], n, by);
+                if (!a.sums_rows)
+                  flush<T>(sink(a.log_det), at(a.log_det), a.log_det.stride[3], n, bl);
               });
-    put(sink(a.log_det), item, log_det);
+    if (a.sums_rows) put(sink(a.log_det), item, log_det);
   }
   KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
 }
@@ -143,10 +148,12 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   const bool needs_shift = coupling_pullback_needs_shift(a.shift_first, a.inverse);
   E bx[chunk_size], bt[chunk_size], br[chunk_size], bg[chunk_size];
   E gx[chunk_size], gt[chunk_size], gr[chunk_size];
+  T bl[chunk_size];
   for (int64_t item = begin; item < end; ++item) {
-    T grad_log_det;
-    fetch<T>(source(a.grad_log_det), item / a.parts * a.grad_log_det.stride[0], 0, 1,
-             &grad_log_det);
+    T grad_log_det = 0;
+    if (a.sums_rows)
+      fetch<T>(source(a.grad_log_det), item / a.parts * a.grad_log_det.stride[0], 0, 1,
+               &grad_log_det);
     for_tiles(
         a.coupled, a.parts, item, [&](int64_t row, int64_t i, int64_t j, int64_t first, int n) {
           const auto at = [&](const CouplingOperand& o) {
@@ -159,7 +166,9 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
                            : nullptr;
           tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
           tile.grad_y = fetch<E>(source(a.grad_y), at(a.grad_y), a.grad_y.stride[3], n, bg);
-          tile.grad_log_det = nullptr;
+          tile.grad_log_det = a.sums_rows ? nullptr
+                                          : fetch<T>(source(a.grad_log_det), at(a.grad_log_det),
+                                                     a.grad_log_det.stride[3], n, bl);
           tile.grad_log_det_value = grad_log_det;
           tile.grad_x = target<E>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], gx);
           tile.grad_shift =
@@ -182,7 +191,8 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
 int row_width(const AffineCouplingArgs& a) {
   const int64_t width = a.coupled.n[0] * a.coupled.n[1] * a.coupled.n[2];
   if (width > short_row || a.parts != 1) return 0;
-  const CouplingOperand* operands[] = {&a.x, &a.shift, &a.raw, &a.y, &a.grad_y};
+  const CouplingOperand* operands[] = {&a.x, &a.shift,  &a.raw,     &a.y,
+                                       &a.grad_y, &a.log_det, &a.grad_log_det};
   for (const CouplingOperand* o : operands)
     for (const int64_t stride : o->stride)
       if (stride > (int64_t(1) << 31) / (4 * chunk_size)) return 0;
@@ -200,12 +210,17 @@ void forward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t
   const int block = rows_a_block(width, end - begin);
   Block<E> x(a.coupled, a.x, block, width), shift(a.coupled, a.shift, block, width),
       raw(a.coupled, a.raw, block, width), y(a.coupled, a.y, block, width);
+  Block<T> each(a.coupled, a.log_det, a.sums_rows ? 0 : block, width);
   T log_s[chunk_size], sums[chunk_size];
   for (int64_t row = begin; row < end; row += block) {
     const int rows = end - row < block ? static_cast<int>(end - row) : block;
     tile_function({x.read(row, rows), shift.read(row, rows), raw.read(row, rows), y.place(row),
-                   log_s, rows * width, static_cast<T>(a.bound)});
+                   a.sums_rows ? log_s : each.place(row), rows * width, static_cast<T>(a.bound)});
     y.written(row, rows);
+    if (!a.sums_rows) {
+      each.written(row, rows);
+      continue;
+    }
     T* const log_det = target<T>(sink(a.log_det), row, 1, sums);
     sum_segments(log_s, width, rows, log_det);
     flush<T>(sink(a.log_det), row, 1, rows, log_det);
@@ -223,12 +238,15 @@ void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_
       raw(a.coupled, a.raw, block, width), grad_y(a.coupled, a.grad_y, block, width),
       grad_x(a.coupled, a.grad_x, block, width), grad_shift(a.coupled, a.grad_shift, block, width),
       grad_raw(a.coupled, a.grad_raw, block, width);
-  T per_row[chunk_size], grad_log_det[chunk_size];
+  Block<T> each(a.coupled, a.grad_log_det, a.sums_rows ? 0 : block, width);
+  T per_row[chunk_size], spread[chunk_size];
   for (int64_t row = begin; row < end; row += block) {
     const int rows = end - row < block ? static_cast<int>(end - row) : block;
     const int64_t stride = a.grad_log_det.stride[0];
-    spread_segments(fetch<T>(source(a.grad_log_det), row * stride, stride, rows, per_row), width,
-                    rows, grad_log_det);
+    if (a.sums_rows)
+      spread_segments(fetch<T>(source(a.grad_log_det), row * stride, stride, rows, per_row), width,
+                      rows, spread);
+    const T* const grad_log_det = a.sums_rows ? spread : each.read(row, rows);
     tile_function({x.read(row, rows), needs_shift ? shift.read(row, rows) : nullptr,
                    raw.read(row, rows), grad_y.read(row, rows), grad_log_det, T(0),
                    grad_x.place(row), grad_shift.place(row), grad_raw.place(row), rows * width,

@@ -46,6 +46,7 @@ bool all_fit_packs(const AffineCouplingArgs& a, bool backward) {
 template <bool Backward>
 void run(const AffineCouplingArgs& a, const LaunchContext& context) {
   if (a.coupled.rows == 0) return;
+  if (!a.sums_rows) return launch_strided<EachAccess, Backward>(a, context);
   const bool packs = all_fit_packs(a, Backward);
   // Runs too short for packs do better in tiles.
   const bool long_runs = packs && a.coupled.n[2] * size_of(a.x.dtype) >= 128;
@@ -74,11 +75,7 @@ void run(const AffineCouplingArgs& a, const LaunchContext& context) {
         return true;
       }))
     return;
-  if (a.float64) {
-    launch_strided<double, Backward>(a, context);
-  } else {
-    launch_strided<float, Backward>(a, context);
-  }
+  launch_strided<StridedAccess, Backward>(a, context);
 }
 
 }  // namespace
@@ -90,7 +87,7 @@ int64_t affine_coupling_parts(const AffineCouplingArgs& a, const LaunchContext& 
 void affine_coupling_forward(const AffineCouplingArgs& a, void* log_det,
                              const LaunchContext& context) {
   run<false>(a, context);
-  if (a.parts == 1) return;
+  if (a.parts == 1 || !a.sums_rows) return;
   launch_sum_parts(context, a.float64 ? DType::f64 : DType::f32, a.log_det.base, a.coupled.rows,
                    a.parts, log_det);
 }

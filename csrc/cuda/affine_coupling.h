@@ -10,7 +10,8 @@ namespace cuda {
 // In how many parts to divide each row, so that few long rows fill the device.
 int64_t affine_coupling_parts(const AffineCouplingArgs& a, const LaunchContext& context);
 
-// With a.parts > 1 a.log_det is a scratch of (rows, parts) elements, summed into `log_det`.
+// Where rows are summed and a.parts > 1, a.log_det is a scratch of (rows, parts) elements, whose
+// sums go to `log_det`.
 void affine_coupling_forward(const AffineCouplingArgs& a, void* log_det,
                              const LaunchContext& context);
 void affine_coupling_backward(const AffineCouplingArgs& a, const LaunchContext& context);

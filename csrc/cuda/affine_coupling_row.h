@@ -40,16 +40,40 @@ FK_DEVICE void scales(const Coupling<T>& c, const T (&raw)[N], CouplingScale<T> 
   }
 }
 
-// Writes this thread's share of y and returns its share of the log-det.
-template <class A, class T, class X, class P>
+// Log-dets that are wanted as a sum only, and the gradient of such a sum.
+struct SummedLogDet {
+  struct Loaded {
+    template <class T, int G>
+    FK_DEVICE void put(int, const T (&)[G]) {}
+  };
+  template <class Place>
+  FK_DEVICE void store(const Place&, const Loaded&) const {}
+};
+template <class T>
+struct SharedGradient {
+  T value;
+  template <int G>
+  FK_DEVICE void get(int, T (&v)[G]) const {
+#pragma unroll
+    for (int m = 0; m < G; ++m) v[m] = value;
+  }
+  template <class Place>
+  FK_DEVICE const SharedGradient& load(const Place&) const {
+    return *this;
+  }
+};
+
+// Writes this thread's share of y and of the elements' log-dets, and returns its share of their sum.
+template <class A, class T, class X, class P, class L>
 FK_DEVICE T forward_row(const Coupling<T>& c, const Nest<typename A::Index>& nest,
                         typename A::Index begin, typename A::Index end, const ThreadGroup& threads,
-                        const X& x, const P& shift, const P& raw, const X& y) {
+                        const X& x, const P& shift, const P& raw, const X& y, const L& log_det) {
   constexpr int G = X::Loaded::G;
   T total = 0;
   A::walk(nest, begin, end, threads, [&](const typename A::Place& place) {
     auto x_y = x.load(place);
     const auto t = shift.load(place), r = raw.load(place);
+    typename L::Loaded logs;
 #pragma unroll
     for (int group = 0; group < A::N / G; ++group) {
       T vx[G], vt[G], vr[G];
@@ -63,17 +87,20 @@ FK_DEVICE T forward_row(const Coupling<T>& c, const Nest<typename A::Index>& nes
       for (int m = 0; m < G; ++m) {
         vx[m] = coupling_apply(vx[m], vt[m], s[m].s, c.shift_first, c.inverse);
         sum += place.holds(group * G + m) ? s[m].log_s : T(0);
+        vr[m] = c.inverse ? -s[m].log_s : s[m].log_s;
       }
       x_y.put(group, vx);
+      logs.put(group, vr);
       total += sum;
     }
     y.store(place, x_y);
+    log_det.store(place, logs);
   });
   return c.inverse ? -total : total;
 }
 
-template <class A, class T, class X, class P>
-FK_DEVICE void backward_row(const Coupling<T>& c, T grad_log_det,
+template <class A, class T, class X, class P, class L>
+FK_DEVICE void backward_row(const Coupling<T>& c, const L& grad_log_det,
                             const Nest<typename A::Index>& nest, typename A::Index begin,
                             typename A::Index end, const ThreadGroup& threads, const X& x,
                             const P& shift, const P& raw, const X& grad_y, const X& grad_x,
@@ -85,19 +112,21 @@ FK_DEVICE void backward_row(const Coupling<T>& c, T grad_log_det,
     auto t = typename P::Loaded{}, r = raw.load(place);
     auto g = grad_y.load(place);
     if (needs_shift) t = shift.load(place);
+    const auto logs = grad_log_det.load(place);
 #pragma unroll
     for (int group = 0; group < A::N / G; ++group) {
-      T ax[G], at[G], ar[G], ag[G];
+      T ax[G], at[G], ar[G], ag[G], al[G];
       vx.get(group, ax);
       t.get(group, at);
       r.get(group, ar);
       g.get(group, ag);
+      logs.get(group, al);
       CouplingScale<T> s[G];
       scales(c, ar, s);
 #pragma unroll
       for (int m = 0; m < G; ++m) {
         const CouplingGradients<T> grad =
-            coupling_pullback(ag[m], grad_log_det, ax[m], at[m], s[m], c.shift_first, c.inverse);
+            coupling_pullback(ag[m], al[m], ax[m], at[m], s[m], c.shift_first, c.inverse);
         ag[m] = grad.x;
         at[m] = grad.shift;
         ar[m] = grad.raw;

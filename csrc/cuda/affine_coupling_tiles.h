@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
         sum = forward_row<TileAccess>(c, t.coupled, 0, n, threads, in_row(x, t.x, t.at_x, row),
                                       in_row(params, t.params, t.at_shift, row),
                                       in_row(params, t.params, t.at_raw, row),
-                                      in_row(y, t.out, t.at_out, row));
+                                      in_row(y, t.out, t.at_out, row), SummedLogDet());
         if (!t.in_place)
           copy_row<TileAccess>(t.kept, 0, kept, threads, in_row(x, t.x, t.at_kept_x, row),
                                in_row(y, t.out, t.at_kept_out, row));
@@ -77,8 +77,8 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     __syncthreads();
     for_tile_rows(rows, threads, [&](int row, bool mine) {
       if (!mine) return;
-      const T grad_log_det =
-          static_cast<const T*>(t.grad_log_det)[(first + row) * t.grad_log_det_stride];
+      const SharedGradient<T> grad_log_det{
+          static_cast<const T*>(t.grad_log_det)[(first + row) * t.grad_log_det_stride]};
       backward_row<TileAccess>(
           c, grad_log_det, t.coupled, 0, n, threads, in_row(x, t.x, t.at_x, row),
           in_row(params, t.params, t.at_shift, row), in_row(params, t.params, t.at_raw, row),

@@ -10,6 +10,8 @@
 //   sigmoid     s = 1 / (1 + e^-(r + 2))           (Glow: arXiv 1807.03039, reference code)
 //   inv_sigmoid s = 1 + e^-(r + 2)
 //   softplus    s = min(log(1 + e^r) + 1e-3, 3)    (as nflows' bounded scale)
+//   shifted_softplus  s = log(1 + e^(r + c)), c = log(e - 1), so that r = 0 gives 1
+//                                                  (STARFlow: arXiv 2506.06276)
 //
 // Domain: every finite r; b > 0.
 #pragma once
@@ -21,7 +23,7 @@ namespace fk {
 
 // The list of scale functions; `coupling_scale` below is their mathematics.
 #define FK_SCALE_FUNCTIONS(X) \
-  X(exp) X(tanh) X(softclip) X(atan) X(sigmoid) X(inv_sigmoid) X(softplus)
+  X(exp) X(tanh) X(softclip) X(atan) X(sigmoid) X(inv_sigmoid) X(softplus) X(shifted_softplus)
 FK_OPTION(ScaleFn, FK_SCALE_FUNCTIONS)
 
 }  // namespace fk
@@ -68,6 +70,16 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     const V slope = ratio(select(r < real<V>(0.0), e, one), one + e);
     out.dlog_s = select(unclamped <= real<V>(Limits::coupling_softplus_ceiling),
                         ratio(slope, out.s), real<V>(0.0));
+  } else if constexpr (F == ScaleFn::shifted_softplus) {
+    const V v = r + real<V>(Limits::coupling_softplus_shift);
+    const V e = exp(-abs(v));
+    out.s = max(v, real<V>(0.0)) + log1p(e);
+    const V slope = ratio(select(v < real<V>(0.0), e, one), one + e);
+    // Far down s = e^v (1 - e^v / 2) may round to 0, whose logarithm is not that of s.
+    const mask_t<V> low = v < real<V>(Limits::coupling_softplus_lowest);
+    const V rest = real<V>(0.5) * e;
+    out.log_s = select(low, v - rest, log(select(low, one, out.s)));
+    out.dlog_s = select(low, one - rest, ratio(slope, select(low, one, out.s)));
   } else {
     static_assert(F == ScaleFn::sigmoid || F == ScaleFn::inv_sigmoid);
     const V v = r + real<V>(Limits::coupling_sigmoid_shift);

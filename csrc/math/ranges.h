@@ -39,6 +39,8 @@
 //   coupling_sigmoid_shift: added to r by the sigmoid scales, as in Glow
 //   coupling_softplus_floor: added to the softplus scale, as in nflows
 //   coupling_softplus_ceiling: the largest softplus scale
+//   coupling_softplus_shift: log(e - 1), added to r by the shifted softplus scale
+//   coupling_softplus_lowest: v below which log(1 + e^v) is e^v (1 - e^v / 2)
 //   spline_lowest: logarithm of the smallest weight of a spline's bin, that of the largest being
 //     1
 //   spline_steepest: the largest derivative at a spline's knot
@@ -82,6 +84,8 @@ struct Range<float> {
   static constexpr double coupling_sigmoid_shift = 2.0;
   static constexpr double coupling_softplus_floor = 0.001;
   static constexpr double coupling_softplus_ceiling = 3.0;
+  static constexpr double coupling_softplus_shift = 0.5413248546129181;
+  static constexpr double coupling_softplus_lowest = -20.0;
   static constexpr double spline_lowest = -38.0;
   static constexpr double spline_steepest = 1e+18;
 };
@@ -117,6 +121,8 @@ struct Range<double> {
   static constexpr double coupling_sigmoid_shift = 2.0;
   static constexpr double coupling_softplus_floor = 0.001;
   static constexpr double coupling_softplus_ceiling = 3.0;
+  static constexpr double coupling_softplus_shift = 0.5413248546129181;
+  static constexpr double coupling_softplus_lowest = -20.0;
   static constexpr double spline_lowest = -300.0;
   static constexpr double spline_steepest = 1e+140;
 };

@@ -193,8 +193,8 @@ class AffineCoupling(Coupling):
         owner = type(self).__name__
         arguments.positive_number(owner, "bound", bound)
         self.scale_fn, self.bound, self.layout, self.order = scale_fn, bound, layout, order
-        for name, choices in CHOICES.items():
-            arguments.choice(owner, name, getattr(self, name), choices)
+        for name in ("scale_fn", "layout", "order"):
+            arguments.choice(owner, name, getattr(self, name), CHOICES[name])
 
     def _map(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         return ops.affine_coupling_split(x, params, inverse=inverse, **self._options)

@@ -14,10 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-ScaleFn = Literal["exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus"]
+ScaleFn = Literal[
+    "exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus", "shifted_softplus"
+]
 Layout = Literal["shift_scale", "scale_shift", "interleaved"]
 Order = Literal["scale_then_shift", "shift_then_scale"]
 Transform = Literal["first", "second"]
+# What kernels do with the log-dets of a row's elements: sum them, or leave them.
+KernelReduction = Literal["row", "none"]
 
 # FrEIA's slope: atan(x) * 0.636 ~ atan(x) * 2 / pi stays inside (-1, 1).
 ATAN_SLOPE = 0.636
@@ -39,6 +43,27 @@ def _softplus(raw: Tensor) -> Tensor:
 def _softplus_slope(raw: Tensor, bound: float) -> Tensor:
     s = _softplus(raw)
     return torch.where(s <= 3, torch.sigmoid(raw) / s, torch.zeros_like(raw))
+
+
+# log(e - 1): softplus takes it to 1.
+SOFTPLUS_SHIFT = 0.5413248546129181
+# Below, softplus(v) is e^v (1 - e^v / 2); its logarithm there must not be that of 0.
+SOFTPLUS_LOWEST = -20.0
+
+
+def _log_shifted_softplus(raw: Tensor) -> Tensor:
+    v = raw + SOFTPLUS_SHIFT
+    low = v < SOFTPLUS_LOWEST
+    s = F.softplus(torch.where(low, 0.0, v), threshold=90.0)
+    return torch.where(low, v - torch.where(low, v, 0.0).exp() / 2, s.log())
+
+
+def _log_shifted_softplus_slope(raw: Tensor, bound: float) -> Tensor:
+    v = raw + SOFTPLUS_SHIFT
+    low = v < SOFTPLUS_LOWEST
+    above = torch.where(low, 0.0, v)
+    slope = torch.sigmoid(above) / F.softplus(above, threshold=90.0)
+    return torch.where(low, 1 - torch.where(low, v, 0.0).exp() / 2, slope)
 
 
 SCALES: dict[ScaleFn, Scale] = {
@@ -73,13 +98,18 @@ SCALES: dict[ScaleFn, Scale] = {
         lambda r, b: _softplus(r).clamp(max=3.0).log(),
         _softplus_slope,
     ),
+    "shifted_softplus": Scale(
+        "s = softplus(r + log(e - 1))",
+        lambda r, b: _log_shifted_softplus(r),
+        _log_shifted_softplus_slope,
+    ),
 }
 
 
 def table_of_scales() -> str:
     """The scale functions as the lines of a table in a docstring."""
-    rule = "    ============= =============================================="
-    rows = [f"    {name:13} {scale.text}" for name, scale in SCALES.items()]
+    rule = "    ================ =============================================="
+    rows = [f"    {name:16} {scale.text}" for name, scale in SCALES.items()]
     return "\n".join([rule, *rows, rule]).lstrip()
 
 
@@ -116,8 +146,9 @@ def affine_coupling(
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
+    reduction: str = "row",
 ) -> tuple[Tensor, Tensor]:
-    """y = x s + t (or (x + t) s) and log|det dy/dx| = sum log s, row by row."""
+    """y = x s + t (or (x + t) s) and log|det dy/dx| = sum log s of a row, or of each element."""
     dtype = x.dtype
     compute = torch.promote_types(dtype, torch.float32)
     shift, raw = split_params(params.to(compute), layout)
@@ -128,7 +159,7 @@ def affine_coupling(
     else:
         log_s = -log_s
         y = (x - shift) * log_s.exp() if order == "scale_then_shift" else x * log_s.exp() - shift
-    return y.to(dtype), log_s.flatten(1).sum(1)
+    return y.to(dtype), log_s.flatten(1).sum(1) if reduction == "row" else log_s
 
 
 def affine_coupling_split(
@@ -157,6 +188,7 @@ def affine_coupling_split_backward(
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
+    reduction: str = "row",
 ) -> tuple[Tensor, Tensor]:
     """The gradients of `affine_coupling_split` in x and params."""
     compute = torch.promote_types(x.dtype, torch.float32)
@@ -173,8 +205,10 @@ def affine_coupling_split_backward(
     else:
         grad_shift = -g if inverse else grad_x
         scaled = moved if inverse else moved + shift
-    row = grad_log_det.to(compute).reshape(-1, *[1] * (x.ndim - 1))
-    grad_raw = sign * (grad_x * scaled + row) * scale_of(scale_fn).slope(raw, bound)
+    grad_log = grad_log_det.to(compute)
+    if reduction == "row":
+        grad_log = grad_log.reshape(-1, *[1] * (x.ndim - 1))
+    grad_raw = sign * (grad_x * scaled + grad_log) * scale_of(scale_fn).slope(raw, bound)
     parts = (
         wide_grad.narrow(1, 0, start),
         grad_x,

@@ -15,7 +15,6 @@ from torch import Tensor
 
 Boundary = Literal["linear", "circular", "none"]
 Convention = Literal["nflows", "normflows", "zuko"]
-Reduction = Literal["row", "none"]
 
 # Parameters of an element beside 3 for each bin.
 EXTRA: dict[Boundary, int] = {"linear": -1, "circular": 0, "none": 1}

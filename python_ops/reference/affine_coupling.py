@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import math
+
 import torch
 from torch import Tensor
+
+from ._channels import of_a_part, over_channels
 
 
 def scale(raw: Tensor, scale_fn: str, bound: float) -> Tensor:
@@ -23,20 +28,21 @@ def scale(raw: Tensor, scale_fn: str, bound: float) -> Tensor:
             return 1 / (raw + 2).sigmoid()
         case "softplus":
             return (torch.logaddexp(raw, torch.zeros_like(raw)) + 1e-3).clamp(max=3)
+        case "shifted_softplus":
+            return (1 + (math.e - 1) * raw.exp()).log()
     raise ValueError(f"unknown scale_fn {scale_fn!r}")
 
 
-def affine_coupling(
+def _couple(
     x: Tensor,
     params: Tensor,
-    *,
     scale_fn: str = "tanh",
     bound: float = 2.0,
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """y = x s + t, or (x + t) s, and sum log s; `inverse` solves for x."""
+    """y = x s + t, or (x + t) s, and log s; `inverse` solves for x."""
     if layout == "interleaved":
         shift, raw = params[:, 0::2], params[:, 1::2]
     else:
@@ -44,10 +50,17 @@ def affine_coupling(
         if layout == "scale_shift":
             shift, raw = raw, shift
     s = scale(raw, scale_fn, bound)
-    log_det = s.log().flatten(1).sum(1)
     if inverse:
-        return (x - shift) / s if order == "scale_then_shift" else x / s - shift, -log_det
-    return x * s + shift if order == "scale_then_shift" else (x + shift) * s, log_det
+        return (x - shift) / s if order == "scale_then_shift" else x / s - shift, -s.log()
+    return x * s + shift if order == "scale_then_shift" else (x + shift) * s, s.log()
+
+
+def affine_coupling(
+    x: Tensor, params: Tensor, *, dim: int = 1, reduction: str = "row", **options: object
+) -> tuple[Tensor, Tensor]:
+    """The coupling with channels along `dim`; log-dets of rows, of their channels or elements."""
+    formula = functools.partial(_couple, **options)  # type: ignore[arg-type]
+    return over_channels(formula, x, params, dim, reduction)
 
 
 def affine_coupling_split(
@@ -55,23 +68,10 @@ def affine_coupling_split(
     params: Tensor,
     *,
     transform: str = "second",
-    scale_fn: str = "tanh",
-    bound: float = 2.0,
-    layout: str = "shift_scale",
-    order: str = "scale_then_shift",
-    inverse: bool = False,
+    dim: int = 1,
+    reduction: str = "row",
+    **options: object,
 ) -> tuple[Tensor, Tensor]:
     """Split, couple one part, concatenate."""
-    coupled = params.shape[1] // 2
-    kept = x.shape[1] - coupled
-    first, second = x.split([coupled, kept] if transform == "first" else [kept, coupled], dim=1)
-    y, log_det = affine_coupling(
-        first if transform == "first" else second,
-        params,
-        scale_fn=scale_fn,
-        bound=bound,
-        layout=layout,
-        order=order,
-        inverse=inverse,
-    )
-    return torch.cat([y, second] if transform == "first" else [first, y], dim=1), log_det
+    formula = functools.partial(_couple, **options)  # type: ignore[arg-type]
+    return over_channels(of_a_part(formula, 2, transform), x, params, dim, reduction)

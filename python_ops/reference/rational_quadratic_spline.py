@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor
+
+from ._channels import of_a_part, over_channels
 
 
 def _knots(raw: Tensor, smallest: float, bound: float) -> Tensor:
@@ -19,10 +22,13 @@ def _clipped(raw: Tensor, limit: float) -> Tensor:
     return raw / (1 + (raw / limit).abs())
 
 
-def rational_quadratic_spline(
+def _count(bins: int, boundary: str) -> int:
+    return {"linear": 3 * bins - 1, "circular": 3 * bins, "none": 3 * bins + 1}[boundary]
+
+
+def _transform(
     x: Tensor,
     params: Tensor,
-    *,
     bins: int = 8,
     bound: float = 3.0,
     boundary: str = "linear",
@@ -32,10 +38,9 @@ def rational_quadratic_spline(
     convention: str = "nflows",
     scale: float = 1.0,
     inverse: bool = False,
-    reduction: str = "row",
 ) -> tuple[Tensor, Tensor]:
     """The curve of the paper's eq. 4 and the logarithm of its derivative, eq. 5."""
-    count = {"linear": 3 * bins - 1, "circular": 3 * bins, "none": 3 * bins + 1}[boundary]
+    count = _count(bins, boundary)
     raw = params.unflatten(1, (params.shape[1] // count, count)).movedim(2, -1)
     widths, heights, derivatives = raw.split([bins, bins, count - 2 * bins], -1)
     widths, heights = scale * widths, scale * heights
@@ -81,7 +86,15 @@ def rational_quadratic_spline(
         log_det = -log_det
     y = torch.where(inside, y, x)
     log_det = torch.where(inside, log_det, torch.zeros_like(x))
-    return y, log_det.flatten(1).sum(1) if reduction == "row" else log_det
+    return y, log_det
+
+
+def rational_quadratic_spline(
+    x: Tensor, params: Tensor, *, dim: int = 1, reduction: str = "row", **options: object
+) -> tuple[Tensor, Tensor]:
+    """The spline with channels along `dim`; log-dets of rows, of their channels or elements."""
+    formula = functools.partial(_transform, **options)  # type: ignore[arg-type]
+    return over_channels(formula, x, params, dim, reduction)
 
 
 def rational_quadratic_spline_split(
@@ -91,18 +104,11 @@ def rational_quadratic_spline_split(
     transform: str = "second",
     bins: int = 8,
     boundary: str = "linear",
+    dim: int = 1,
+    reduction: str = "row",
     **options: object,
 ) -> tuple[Tensor, Tensor]:
     """Split, transform one part, concatenate."""
-    count = {"linear": 3 * bins - 1, "circular": 3 * bins, "none": 3 * bins + 1}[boundary]
-    moved = params.shape[1] // count
-    kept = x.shape[1] - moved
-    first, second = x.split([moved, kept] if transform == "first" else [kept, moved], dim=1)
-    y, log_det = rational_quadratic_spline(
-        first if transform == "first" else second,
-        params,
-        bins=bins,
-        boundary=boundary,
-        **options,  # type: ignore[arg-type]
-    )
-    return torch.cat([y, second] if transform == "first" else [first, y], dim=1), log_det
+    formula = functools.partial(_transform, bins=bins, boundary=boundary, **options)  # type: ignore[arg-type]
+    split = of_a_part(formula, _count(bins, boundary), transform)
+    return over_channels(split, x, params, dim, reduction)

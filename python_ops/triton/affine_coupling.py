@@ -27,6 +27,7 @@ from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
 from .engine.rows import (
     TILE,
     Channels,
+    Rows,
     ceil_div,
     channels_of,
     parts_of,
@@ -39,6 +40,8 @@ from .ranges import (
     COUPLING_SIGMOID_SHIFT,
     COUPLING_SOFTPLUS_CEILING,
     COUPLING_SOFTPLUS_FLOOR,
+    COUPLING_SOFTPLUS_LOWEST,
+    COUPLING_SOFTPLUS_SHIFT,
 )
 
 # ---- kernels ---------------------------------------------------------------------
@@ -68,6 +71,15 @@ def scale(raw, SCALE_FN: tl.constexpr, BOUND: tl.constexpr):
         s = tl.where(unclamped > ceiling, ceiling, unclamped)
         slope = tl.where(raw < 0.0, e, 1.0) / (e + 1.0)
         return tl.log(s), s, tl.where(unclamped <= ceiling, slope / s, 0.0)
+    elif SCALE_FN == "shifted_softplus":
+        v = raw + COUPLING_SOFTPLUS_SHIFT
+        e = exp(-tl.abs(v))
+        s = tl.where(v < 0.0, 0.0, v) + log1p_nonnegative(e)
+        slope = tl.where(v < 0.0, e, 1.0) / (e + 1.0)
+        low = v < COUPLING_SOFTPLUS_LOWEST
+        above = tl.where(low, 1.0, s)
+        log_s = tl.where(low, v - e * 0.5, tl.log(above))
+        return log_s, s, tl.where(low, e * -0.5 + 1.0, slope / above)
     else:
         v = raw + COUPLING_SIGMOID_SHIFT
         e = exp(-tl.abs(v))
@@ -112,10 +124,10 @@ def copy_tile(
 def forward_kernel(
     x, halves, y, log_det,
     n_lines, n_elements, kept_lines, kept_elements, count, parts, programs,
-    x_row, x_line, x_step, p_row, p_line, p_step, y_row, y_line,
+    x_row, x_line, x_step, p_row, p_line, p_step, y_row, y_line, l_row, l_line,
     x_at, x_kept_at, y_at, y_kept_at, shift_at, raw_at,
-    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr,
-    INVERSE: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr, INVERSE: tl.constexpr,
+    EACH: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     unit = tl.program_id(0) // programs
     part = tl.program_id(0) % programs
@@ -135,18 +147,22 @@ def forward_kernel(
             raw = fetch(halves, raw_at + at, mask).to(value.dtype)
             log_s, s, _ = scale(raw, SCALE_FN, BOUND)
             if INVERSE:
-                total -= tl.where(mask, log_s, 0.0)
+                log_s = -log_s
                 out = value / s - shift if SHIFT_FIRST else (value - shift) / s
             else:
-                total += tl.where(mask, log_s, 0.0)
                 out = (value + shift) * s if SHIFT_FIRST else value * s + shift
             tl.store(y + (y_at + (row * y_row + line * y_line + element)), out, mask=mask)
-        sums = tl.sum(total, axis=1)
-        if PLANES:
-            tl.store(log_det + (unit.to(tl.int64) * parts + part), tl.sum(sums, axis=0))
-        else:
-            row = positions(unit, LINES)
-            tl.store(log_det + (row * parts + part), sums, mask=row < n_lines)
+            if EACH:
+                tl.store(log_det + (row * l_row + line * l_line + element), log_s, mask=mask)
+            else:
+                total += tl.where(mask, log_s, 0.0)
+        if not EACH:
+            sums = tl.sum(total, axis=1)
+            if PLANES:
+                tl.store(log_det + (unit.to(tl.int64) * parts + part), tl.sum(sums, axis=0))
+            else:
+                row = positions(unit, LINES)
+                tl.store(log_det + (row * parts + part), sums, mask=row < n_lines)
 
 
 @triton.jit
@@ -154,10 +170,10 @@ def backward_kernel(
     grad_y, grad_log_det, x, halves, grad_x, grad_params,
     n_lines, n_elements, kept_lines, kept_elements, tiles, programs,
     g_row, g_line, g_step, x_row, x_line, x_step, p_row, p_line, p_step,
-    gx_row, gx_line, gp_row, gp_line, gp_step, log_det_step,
+    gx_row, gx_line, gp_row, gp_line, gp_step, l_row, l_line, l_step,
     g_at, g_kept_at, x_at, gx_at, gx_kept_at, shift_at, raw_at, grad_shift_at, grad_raw_at,
-    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr,
-    INVERSE: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr, INVERSE: tl.constexpr,
+    EACH: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     unit = tl.program_id(0) // programs
     k = tl.program_id(0) % programs
@@ -175,10 +191,13 @@ def backward_kernel(
         # Read only where the gradient of log s takes it.
         if SHIFT_FIRST != INVERSE:
             shift = fetch(halves, shift_at + at, mask).to(value.dtype)
-        if PLANES:
-            grad_log = tl.load(grad_log_det + row * log_det_step).to(value.dtype)
+        if EACH:
+            grad_log = fetch(grad_log_det, row * l_row + line * l_line + element * l_step, mask)
+        elif PLANES:
+            grad_log = tl.load(grad_log_det + row * l_row)
         else:
-            grad_log = fetch(grad_log_det, line * log_det_step, line < n_lines).to(value.dtype)
+            grad_log = fetch(grad_log_det, line * l_line, line < n_lines)
+        grad_log = grad_log.to(value.dtype)
         _, s, slope = scale(raw, SCALE_FN, BOUND)
         if INVERSE:
             grad_value = grad / s
@@ -209,7 +228,7 @@ OPTIONS = _C.options()  # the values of each, by name
 
 
 def _check(x: Tensor, params: Tensor, *options: Any) -> None:
-    scale_fn, bound, layout, order, _, transform = options
+    scale_fn, bound, layout, order, _, transform, reduction = options
     mixed = x.dtype != torch.float64 and params.dtype != torch.float64
     if not (
         x.dtype in FLOATING
@@ -227,6 +246,7 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> None:
         and layout in OPTIONS["layout"]
         and order in OPTIONS["order"]
         and transform in OPTIONS["transform"]
+        and reduction in OPTIONS["reduction"]
     ):
         refuse("affine_coupling", x, params, *options)
 
@@ -238,7 +258,7 @@ class _Tiles:
     """How a call is divided into tiles."""
 
     def __init__(self, x: Tensor, params: Tensor, options: tuple[Any, ...], *operands: Channels):
-        scale_fn, bound, _, order, inverse, transform = options
+        scale_fn, bound, _, order, inverse, transform, reduction = options
         rows, self.space = x.shape[0], math.prod(x.shape[2:])
         coupled = params.shape[1] // 2
         kept = x.shape[1] - coupled
@@ -267,6 +287,7 @@ class _Tiles:
             "BOUND": float(bound),
             "SHIFT_FIRST": order == "shift_then_scale",
             "INVERSE": bool(inverse),
+            "EACH": reduction == "none",
             "PLANES": self.planes,
             "LINES": lines,
             "ELEMENTS": elements,
@@ -294,6 +315,12 @@ def _halves(o: Channels, channels: Any, layout: str) -> tuple[Any, Any]:
     return (0, half) if layout == "shift_scale" else (half, 0)
 
 
+def _log_dets(x: Tensor, params: Tensor, options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The shape of log_det: a number a row, or one for each coupled element."""
+    each = options[6] == "none"
+    return (x.shape[0], params.shape[1] // 2, *x.shape[2:]) if each else (x.shape[0],)
+
+
 # ---- the op ----------------------------------------------------------------------
 
 
@@ -306,7 +333,11 @@ def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
     ps = channels_of(params.shape, params.stride(), each)
     tiles = _Tiles(x, params, options, xs, ys, ps)
     parts = parts_of(tiles.units, tiles.tiles)
-    sums = (x.shape[0],) if parts == 1 else (x.shape[0], parts)
+    log_dets = _log_dets(x, params, options)
+    summed = len(log_dets) == 1
+    # Of what is summed the kernel needs no strides.
+    ls = Channels(Rows(), 0, 0, 0) if summed else channels_of(log_dets, None)
+    sums = (x.shape[0], parts) if summed and parts > 1 else log_dets
     programs = parts + tiles.kept_tiles
     return Call(
         forward_kernel, tiles.units * programs, x,
@@ -314,10 +345,12 @@ def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
         numbers=(
             *tiles.sizes, ceil_div(tiles.tiles, parts), parts, programs,
             *tiles.strides(xs), *tiles.strides(ps), *tiles.strides(ys, step=False),
-            *tiles.starts(xs), *tiles.starts(ys), *_halves(ps, params.shape[1], layout),
+            *tiles.strides(ls, step=False), *tiles.starts(xs), *tiles.starts(ys), *_halves(ps, params.shape[1], layout),
         ),
         constants=tiles.constants,
-        finish=None if parts == 1 else lambda _, outputs: (outputs[0], outputs[1].sum(1)),
+        finish=(
+            (lambda _, outputs: (outputs[0], outputs[1].sum(1))) if summed and parts > 1 else None
+        ),
     )  # fmt: skip
 
 
@@ -327,22 +360,28 @@ def affine_coupling_backward(
 ) -> Call:
     """(grad_x, grad_params)."""
     _check(x, params, *options)
-    outputs = (x.shape, x.dtype), (x.shape[:1], wide_of(x.dtype))
+    log_dets = _log_dets(x, params, options)
+    outputs = (x.shape, x.dtype), (log_dets, wide_of(x.dtype))
     check_gradients("affine_coupling", (grad_y, grad_log_det), outputs, x, params, *options)
     layout, each = options[2], 2 if options[2] == "interleaved" else 1
     gs, xs = channels_of(x.shape, grad_y.stride()), channels_of(x.shape, x.stride())
     ps, gxs = channels_of(params.shape, params.stride(), each), channels_of(x.shape, None)
     gps = channels_of(params.shape, None, each)
-    tiles = _Tiles(x, params, options, gs, xs, gxs, ps, gps)
+    if len(log_dets) == 1:
+        ls, every = Channels(Rows(), grad_log_det.stride(0), 0, 0), ()
+    else:
+        ls = channels_of(log_dets, grad_log_det.stride())
+        every = (ls,)
+    tiles = _Tiles(x, params, options, gs, xs, gxs, ps, gps, *every)
     programs = tiles.tiles + tiles.kept_tiles
     return Call(
         backward_kernel, tiles.units * programs, x,
-        inputs=[gs.rows, None, xs.rows, ps.rows],
+        inputs=[gs.rows, ls.rows, xs.rows, ps.rows],
         outputs=[(x.shape, x.dtype), (params.shape, params.dtype)],
         numbers=(
             *tiles.sizes, tiles.tiles, programs,
             *tiles.strides(gs), *tiles.strides(xs), *tiles.strides(ps),
-            *tiles.strides(gxs, step=False), *tiles.strides(gps), grad_log_det.stride(0),
+            *tiles.strides(gxs, step=False), *tiles.strides(gps), *tiles.strides(ls),
             *tiles.starts(gs), tiles.starts(xs)[0], *tiles.starts(gxs),
             *_halves(ps, params.shape[1], layout), *_halves(gps, params.shape[1], layout),
         ),

@@ -34,6 +34,11 @@ def test_rows_cover_the_goals() -> None:
     assert {row.direction for row, _ in rows()} == {"forward", "backward", "forward+backward"}
 
 
+def test_every_row_has_a_plain_formula() -> None:
+    """Eager and compiled peers are functions of the op's name."""
+    assert not {row.subject.op for row, _ in rows() if not hasattr(plain, row.subject.op)}
+
+
 def test_rows_visit_every_op_before_the_next_size() -> None:
     """Every op is timed at its smallest size before any is timed at its next."""
 

@@ -53,7 +53,7 @@ def _views(t: Tensor) -> list[Tensor]:
 
 def _coupling(shape: tuple[int, ...]) -> list[Sample]:
     x, params = _random(*shape), _random(shape[0], 2 * shape[1], *shape[2:])
-    options = [{}, {"inverse": True}, {"layout": "interleaved"}]
+    options = [{}, {"inverse": True}, {"layout": "interleaved"}, {"reduction": "none"}]
     return [Sample(f"{shape}, {o}", (x, params), o) for o in options]
 
 

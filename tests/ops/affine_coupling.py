@@ -4,39 +4,57 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
 from flowkernels import ops
 from flowkernels.ops import reference
-from flowkernels.ops.affine_coupling import Layout, Order, ScaleFn
+from flowkernels.ops.affine_coupling import Layout, Order, Reduction, ScaleFn
 
 from .case import Bad, Case, Sample
 
 SCALE_FNS, LAYOUTS, ORDERS = get_args(ScaleFn), get_args(Layout), get_args(Order)
+REDUCTIONS = get_args(Reduction)
 # Reversed, too, their dimensions cannot be merged to three.
 EMPTY_VIEWS = [(2, 2, 0, 3, 2), (2, 2, 3, 2, 0), (0, 2, 3, 4, 2), (0, 0, 0, 0, 0)]
 
 
-def _sample(shape: tuple[int, ...], coupled: int | None = None, **options: object) -> Sample:
+def _sample(shape: tuple[int, ...], coupled: int | None = None, **options: Any) -> Sample:
     g = torch.Generator().manual_seed(sum(shape))
-    coupled = shape[1] if coupled is None else coupled
+    dim = options.get("dim", 1) % len(shape)
+    coupled = shape[dim] if coupled is None else coupled
     x = torch.randn(shape, dtype=torch.float64, generator=g)
-    params = torch.randn(shape[0], 2 * coupled, *shape[2:], dtype=torch.float64, generator=g)
+    of_params = (*shape[:dim], 2 * coupled, *shape[dim + 1 :])
+    params = torch.randn(of_params, dtype=torch.float64, generator=g)
     label = ", ".join(f"{k}={v}" for k, v in {"shape": shape, **options}.items())
     return Sample(label, (x, params), options)
 
 
 def _options() -> list[dict[str, object]]:
+    """Every formula; where its operands lie, by turns."""
     return [
-        {"scale_fn": f, "layout": layout, "order": o, "inverse": i}
-        for f, layout, o, i in itertools.product(SCALE_FNS, LAYOUTS, ORDERS, (False, True))
+        {"scale_fn": f, "layout": LAYOUTS[n % 3], "order": o, "inverse": i}
+        for n, (f, o, i) in enumerate(itertools.product(SCALE_FNS, ORDERS, (False, True)))
+    ]
+
+
+def _over_channels() -> list[Sample]:
+    """Channels along other dimensions, and all that is made of the elements' log-dets."""
+    places = [((4, 9, 5), -1), ((2, 3, 4, 3), 2), ((3, 40, 17), 2), ((5, 6), -1), ((3, 4, 7), 1)]
+    return [
+        _sample(shape, dim=dim, reduction=r, layout=LAYOUTS[n % 3], inverse=n % 2 == 1)
+        for n, ((shape, dim), r) in enumerate(itertools.product(places, REDUCTIONS))
     ]
 
 
 def _samples() -> list[Sample]:
     every_option = [_sample((3, 5, 3), **o) for o in _options()]
+    every_option += [
+        _sample((3, 5, 3), layout=layout, order=o, inverse=i, reduction="none")
+        for layout, o, i in itertools.product(LAYOUTS, ORDERS, (False, True))
+    ]
+    every_option += [_sample((2, 1100, 3), reduction="none"), *_over_channels()]
     flat = [(1, 1), (7, 3), (65, 6), (2, 131), (3, 1029)]
     deep = [(2, 3, 5, 7), (5, 2, 33), (1, 40, 41, 43), (33, 17, 2, 2), (2, 3, 2, 3, 5)]
     sizes: list[tuple[int, ...]] = [*flat, *deep]
@@ -48,7 +66,11 @@ def _small() -> list[Sample]:
         {"scale_fn": f, "order": ORDERS[i % 2], "inverse": i % 3 == 0, "layout": LAYOUTS[i % 3]}
         for i, f in enumerate(SCALE_FNS)
     ]
-    return [_sample((2, 3), **corners[0]), *(_sample((2, 2, 2), **o) for o in corners[1:])]
+    places = [
+        _sample((2, 3, 2), dim=-1, reduction="dim", inverse=True),
+        _sample((2, 2, 3, 2), dim=2, reduction="none", layout="interleaved"),
+    ]
+    return [_sample((2, 3), **corners[0]), *(_sample((2, 2, 2), **o) for o in corners[1:]), *places]
 
 
 def _bad() -> list[Bad]:
@@ -76,6 +98,12 @@ def _bad() -> list[Bad]:
         case("nan bound", lambda: f(x, p, bound=float("nan")), ValueError, "`bound`", "nan"),
         case("zero bound", lambda: f(x, p, bound=0.0), ValueError, "`bound`", "0"),
         case("infinite bound", lambda: f(x, p, bound=float("inf")), ValueError, "`bound`", "inf"),
+        case("reduction", lambda: f(x, p, reduction="sum"), ValueError, "`reduction`", "dim"),  # type: ignore[arg-type]
+        case("batch as dim", lambda: f(x, p, dim=0), ValueError, "`dim`", "(2, 3)", "0"),
+        case("no dim", lambda: f(x, p, dim=2), ValueError, "`dim`", "(2, 3)", "2"),
+        case("half a dim", lambda: f(x, p, dim=1.5), TypeError, "`dim`", "1.5"),  # type: ignore[arg-type]
+        case("positions", lambda: f(x[:, None], p[:, :, None], dim=-1), ValueError, "`params`"),
+        case("last", lambda: f(x[:, None], x[:, None], dim=-1), ValueError, "2 x 3", "(2, 1, 3)"),
     ]
 
 
@@ -85,19 +113,29 @@ AFFINE_COUPLING = Case(
     reference=reference.affine_coupling,
     samples=_samples,
     small=_small,
-    empty=lambda: [_sample(s) for s in ((0, 3), (0, 2, 4, 4), (2, 0), (2, 3, 0), *EMPTY_VIEWS)],
+    empty=lambda: [
+        *(_sample(s) for s in ((0, 3), (0, 2, 4, 4), (2, 0), (2, 3, 0), *EMPTY_VIEWS)),
+        *(_sample(s, dim=-1, reduction=r) for s in EMPTY_VIEWS[:3] for r in REDUCTIONS[1:]),
+    ],
     bad=_bad,
     bijection=True,
 )
 
 
 def _split_samples() -> list[Sample]:
+    shapes = (((9, 5), 2), ((3, 8, 3, 5), 4), ((2, 700), 301), ((40, 6), 6))
     return [
-        _sample(shape, coupled, transform=transform, inverse=inverse, layout=layout)
-        for shape, coupled in (((9, 5), 2), ((3, 8, 3, 5), 4), ((2, 700), 301), ((40, 6), 6))
-        for transform in ("first", "second")
-        for inverse in (False, True)
-        for layout in LAYOUTS
+        *(
+            _sample(shape, coupled, transform=t, inverse=i, layout=LAYOUTS[n % 3])
+            for n, ((shape, coupled), t, i) in enumerate(
+                itertools.product(shapes, ("first", "second"), (False, True))
+            )
+        ),
+        _sample((3, 8, 3, 5), 4, reduction="none"),
+        _sample((2, 700), 301, reduction="none", transform="first", inverse=True),
+        _sample((3, 4, 7), 3, dim=-1, reduction="none"),
+        _sample((3, 4, 7), 3, dim=-1, reduction="dim", transform="first", inverse=True),
+        _sample((3, 4, 7, 2), 3, dim=2, layout="interleaved"),
     ]
 
 
@@ -117,7 +155,11 @@ AFFINE_COUPLING_SPLIT = Case(
     reference=reference.affine_coupling_split,
     name="affine_coupling_split",
     samples=_split_samples,
-    small=lambda: [_sample((2, 3), 1, transform="first"), _sample((2, 3, 2), 2, inverse=True)],
+    small=lambda: [
+        _sample((2, 3), 1, transform="first"),
+        _sample((2, 3, 2), 2, inverse=True),
+        _sample((2, 2, 3), 1, dim=-1, reduction="none", transform="first"),
+    ],
     empty=lambda: [
         _sample((0, 3), 1),
         _sample((3, 4), 0),

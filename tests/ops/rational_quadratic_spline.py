@@ -11,18 +11,19 @@ import torch
 from flowkernels import ops
 from flowkernels.ops import reference
 from flowkernels.ops.composite.rational_quadratic_spline import parameter_count
-from flowkernels.ops.rational_quadratic_spline import Boundary, Reduction
+from flowkernels.ops.rational_quadratic_spline import Boundary
 
 from .affine_coupling import EMPTY_VIEWS
 from .case import Bad, Case, Sample
 
 BOUNDARIES = get_args(Boundary)
-REDUCTIONS = get_args(Reduction)
+REDUCTIONS = ("row", "none")
 
 
 def _sample(shape: tuple[int, ...], moved: int | None = None, **options: Any) -> Sample:
     g = torch.Generator().manual_seed(sum(shape))
-    moved = shape[1] if moved is None else moved
+    dim = options.get("dim", 1) % len(shape)
+    moved = shape[dim] if moved is None else moved
     parts = parameter_count(options.get("bins", 8), options.get("boundary", "linear"))
     bound = options.get("bound", 3.0)
     # Some points lie outside of the interval; the ends belong to it.
@@ -30,9 +31,8 @@ def _sample(shape: tuple[int, ...], moved: int | None = None, **options: Any) ->
     if x.numel() > 12:
         x.view(-1)[1:3] = x.new_tensor([bound, -bound])
     # Of bins so steep as whole normal numbers make them the reference's own errors are larger.
-    params = 0.4 * torch.randn(
-        shape[0], parts * moved, *shape[2:], dtype=torch.float64, generator=g
-    )
+    of_params = (*shape[:dim], parts * moved, *shape[dim + 1 :])
+    params = 0.4 * torch.randn(of_params, dtype=torch.float64, generator=g)
     label = ", ".join(f"{k}={v}" for k, v in {"shape": shape, **options}.items())
     return Sample(label, (x, params), options)
 
@@ -67,7 +67,13 @@ def _samples() -> list[Sample]:
         _sample((20, 4), scale=0.3, convention="zuko", min_derivative=1e-2),
         _sample((20, 4), scale=0.3, min_width=0.02, inverse=True, reduction="none"),
     ]
-    return [*every_option, *(_sample(s) for s in sizes), *bins, *numbers]
+    places = [
+        _sample((3, 4, 5), dim=-1, reduction="dim", inverse=True),
+        _sample((2, 3, 2, 4), dim=2, reduction="dim", bins=4),
+        _sample((3, 4, 5), dim=-1, reduction="none", bins=4),
+        _sample((3, 2, 5), dim=2, bins=4),
+    ]
+    return [*every_option, *(_sample(s) for s in sizes), *bins, *numbers, *places]
 
 
 def _small() -> list[Sample]:
@@ -165,6 +171,7 @@ SPLINE_SPLIT = Case(
     small=lambda: [
         _sample((2, 3), 1, transform="first", bins=3),
         _sample((2, 3, 2), 2, inverse=True, bins=3, boundary="circular"),
+        _sample((2, 2, 3), 1, dim=-1, reduction="dim", bins=3),
     ],
     empty=lambda: [
         _sample((0, 3), 1),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import flowkernels.ops
+from flowkernels import _C
 from flowkernels.ops.triton.bessel import ENTRIES
 from flowkernels.ops.triton.bessel_order import DERIVATIVES
 from flowkernels.ops.triton.engine.refuse import compiled
@@ -115,9 +116,10 @@ def affine_coupling(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
     edges = torch.tensor([0.0, 1e-30, 1e-8, 1e-3, 0.3, 0.62, 0.63, 1.0, 5.0, 16.0, 30.0, 60.0])
     raw = torch.cat([edges, -edges, 3 * random(16)]).to(torch.float64).expand(2, -1)
     params = torch.cat([random(*raw.shape), raw], 1)
-    for fn in ("exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus"):
+    for fn in _C.options()["scale_fn"]:
         for order, inverse in itertools.product(("scale_then_shift", "shift_then_scale"), (0, 1)):
-            options = (fn, 2.0, "shift_scale", order, bool(inverse), "second")
+            reduction = "none" if inverse else "row"
+            options = (fn, 2.0, "shift_scale", order, bool(inverse), "second", reduction)
             yield random(*raw.shape, seed=3).to(dtype), params.to(dtype), *options
 
 

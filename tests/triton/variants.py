@@ -80,9 +80,11 @@ def _coupling(
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
+    reduction: str = "row",
 ) -> list[Variant]:
     half = shape[1] if coupled is None else coupled
-    options = (scale_fn, 2.0, layout, order, inverse, "second")
+    options = (scale_fn, 2.0, layout, order, inverse, "second", reduction)
+    log_dets = (shape[0], half, *shape[2:]) if reduction == "none" else shape[:1]
 
     def tensors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         x, params = empty(*shape, dtype=dtype), empty(shape[0], 2 * half, *shape[2:], dtype=dtype)
@@ -92,7 +94,7 @@ def _coupling(
 
     def backward(dtype: torch.dtype) -> tuple[Any, ...]:
         x, params = tensors(dtype)
-        return (x, empty(shape[0], dtype=wide(dtype)), x, params, *options)
+        return (x, empty(*log_dets, dtype=wide(dtype)), x, params, *options)
 
     return [
         Variant("affine_coupling", "affine_coupling", label, lambda d: (*tensors(d), *options),
@@ -112,6 +114,8 @@ def _couplings() -> Iterator[Variant]:
     yield from _coupling("split, few long rows", shape=(4, 2 << 20), coupled=1 << 20)
     images: dict[str, Any] = {"shape": (64, 48, 32, 32), "coupled": 24}
     yield from _coupling("interleaved", layout="interleaved", **images)
+    yield from _coupling("each", reduction="none", dtypes=(torch.float32, torch.bfloat16))
+    yield from _coupling("interleaved, each", layout="interleaved", reduction="none", **images)
     halves = (torch.float32, torch.bfloat16)
     yield from _coupling("channels last", channels_last=True, dtypes=halves, quick=True, **images)
 

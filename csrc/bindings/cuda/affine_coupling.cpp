@@ -18,7 +18,7 @@ struct Cuda {
     const cuda::LaunchContext context = device.context();
     a.parts = cuda::affine_coupling_parts(a, context);
     Tensor sums;
-    if (a.parts > 1) {
+    if (a.parts > 1 && a.sums_rows) {
       sums = at::empty({a.coupled.rows, a.parts}, call.log_det.options());
       a.log_det.base = sums.data_ptr();
     }

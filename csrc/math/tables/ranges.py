@@ -58,6 +58,9 @@ RANGES: dict[str, tuple[float | int | str, float | int | str, str]] = {
     "coupling_sigmoid_shift": (2.0, 2.0, "added to r by the sigmoid scales, as in Glow"),
     "coupling_softplus_floor": (1e-3, 1e-3, "added to the softplus scale, as in nflows"),
     "coupling_softplus_ceiling": (3.0, 3.0, "the largest softplus scale"),
+    "coupling_softplus_shift": (0.5413248546129181, 0.5413248546129181, "log(e - 1), added to r by "
+        "the shifted softplus scale"),
+    "coupling_softplus_lowest": (-20.0, -20.0, "v below which log(1 + e^v) is e^v (1 - e^v / 2)"),
     "spline_lowest": (-38.0, -300.0, "logarithm of the smallest weight of a spline's bin, that of "
         "the largest being 1"),
     "spline_steepest": (1e18, 1e140, "the largest derivative at a spline's knot"),

@@ -1,5 +1,5 @@
-// affine_coupling: every scale function, layout of the parameters, order and direction; of all
-// channels, or of half of them beside the half that is copied.
+// affine_coupling: every scale function, layout of the parameters, order and direction, log-dets of
+// rows or of each element; of all channels, or of half of them beside the half that is copied.
 #include "../../../csrc/cpu/affine_coupling.h"
 
 #include <math.h>
@@ -21,7 +21,7 @@ constexpr auto& scale_names = fk::OptionNames<ScaleFn>::names;
 struct Options {
   ScaleFn scale_fn = ScaleFn::tanh;
   bool interleaved = false, scale_first = false, shift_first = false, inverse = false,
-       first = false, image = false, channels_last = false;
+       first = false, image = false, channels_last = false, each = false;
   DType params;
 
   Options(const std::string& note, DType dtype) : params(dtype) {
@@ -35,6 +35,7 @@ struct Options {
       inverse |= word == "inverse";
       first |= word == "first";
       channels_last |= word == "channels_last";
+      each |= word == "each";
       image |= word == "image" || channels_last;
       // As autocast makes them.
       if (word == "float16-params" && dtype == DType::f32) params = DType::f16;
@@ -101,6 +102,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
     a.shift_first = o.shift_first;
     a.inverse = o.inverse;
     a.bound = 2;
+    a.sums_rows = !o.each;
     a.float64 = x.at(where).dtype == DType::f64;
     a.x = of_x.part(x.at(where), coupled_at);
     const Halves h = halves(params.at(where), of_params, o);
@@ -108,25 +110,27 @@ std::unique_ptr<Case> make(const Spec& spec) {
     a.raw = h.raw;
     return a;
   };
+  const int64_t log_dets = o.each ? coupled * positions : 1;
+  const Image of_log_det(o.each ? coupled : 1, o.each ? positions : 1);
   if (!c.is_backward()) {
     Matrix& y = c.output("y", spec.dtype, spec.width);
-    Matrix& log_det = c.output("log_det", c.wide(), 1);
-    log_det.least_scale = sqrt(double(coupled * positions));
+    Matrix& log_det = c.output("log_det", c.wide(), log_dets);
+    log_det.least_scale = o.each ? 1 : sqrt(double(coupled * positions));
     const auto whole = [=, &x, &y, &log_det](Where where) {
       Args a = arguments(where);
       a.y = of_y.part(y.at(where), coupled_at);
       a.kept_x = of_x.part(x.at(where), kept_at);
       a.kept_y = of_y.part(y.at(where), kept_at);
-      a.log_det.base = log_det.at(where).base;
-      a.log_det.dtype = log_det.at(where).dtype;
+      a.log_det = of_log_det.part(log_det.at(where), 0);
       return a;
     };
     c.launch = [&c, &log_det, whole, sums = static_cast<Matrix*>(nullptr)](
                    const fk::cuda::LaunchContext& context) mutable {
       Args a = whole(Where::device);
       a.parts = fk::cuda::affine_coupling_parts(a, context);
-      if (a.parts > 1 && sums == nullptr) sums = &c.scratch(c.wide(), a.coupled.rows, a.parts);
-      if (a.parts > 1) a.log_det.base = sums->at(Where::device).base;
+      const bool summed = a.sums_rows && a.parts > 1;
+      if (summed && sums == nullptr) sums = &c.scratch(c.wide(), a.coupled.rows, a.parts);
+      if (summed) a.log_det.base = sums->at(Where::device).base;
       fk::cuda::affine_coupling_forward(a, log_det.at(Where::device).base, context);
     };
     c.reference = [whole] {
@@ -136,7 +140,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
     return owned;
   }
   Matrix& grad_y = c.input("grad_y", spec.dtype, spec.width, normals(3));
-  Matrix& grad_log_det = c.input("grad_log_det", c.wide(), 1, normals(4));
+  Matrix& grad_log_det = c.input("grad_log_det", c.wide(), log_dets, normals(4));
   Matrix& grad_x = c.output("grad_x", spec.dtype, spec.width);
   Matrix& grad_params = c.output("grad_params", o.params, 2 * coupled * positions);
   const auto whole = [=, &grad_y, &grad_log_det, &grad_x, &grad_params](Where where) {
@@ -148,7 +152,7 @@ std::unique_ptr<Case> make(const Spec& spec) {
     a.grad_raw = h.raw;
     a.kept_x = of_x.part(grad_y.at(where), kept_at);
     a.kept_y = of_y.part(grad_x.at(where), kept_at);
-    a.grad_log_det = Image(1, 1).part(grad_log_det.at(where), 0);
+    a.grad_log_det = of_log_det.part(grad_log_det.at(where), 0);
     return a;
   };
   c.launch = [whole](const fk::cuda::LaunchContext& context) {
@@ -177,6 +181,8 @@ std::vector<std::string> notes() {
   all.push_back("tanh interleaved image");
   all.push_back("exp image channels_last first");
   all.push_back("sigmoid interleaved channels_last inverse");
+  all.push_back("tanh each");
+  all.push_back("exp each interleaved image channels_last inverse");
   return all;
 }
 

@@ -74,9 +74,25 @@ def _plain(rng: random.Random, op: PublicOp) -> tuple[dict[str, Any], int]:
     for name in signature.parameters:
         if name in chosen and rng.random() < 0.7:
             out[name] = chosen[name]
+        elif name == "dim" and "reduction" in signature.parameters:
+            _move_channels(rng, out)
         elif name in OPTIONS and (name in out or rng.random() < 0.5):
             out[name] = OPTIONS[name](rng, out)
+    if "grad_log_det" in out and out.get("reduction") == "none":
+        x, params = out["x"], out["params"]
+        out["grad_log_det"] = torch.randn(x.shape[0], params.shape[1] // 2, *x.shape[2:]).to(x)
     return out, positional
+
+
+def _move_channels(rng: random.Random, arguments: dict[str, Any]) -> None:
+    """Channels along any dimension but the first."""
+    if rng.random() < 0.5:
+        return
+    ndim = arguments["x"].ndim
+    place = rng.randrange(1, ndim)
+    for name in ("x", "params"):
+        arguments[name] = arguments[name].movedim(1, place).contiguous()
+    arguments["dim"] = place - rng.choice((0, ndim))
 
 
 def _definition(op: PublicOp) -> Callable[..., Any] | None:
