@@ -7,8 +7,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from ._channels import over_channels, require_channels
 from ._channels import Reduction as Reduction
+from ._channels import over_channels, require_channels
 from ._declaration import Inputs, as_keywords, declare, public, under
 from ._fake import require, require_choices, require_positive, require_precision
 from ._vmap import folding_vmap
@@ -288,6 +288,16 @@ def affine_coupling_split_backward(
         (True, torch.Size([4, 6]))
     """
     out: tuple[Tensor, Tensor] = _split_backward(
-        grad_y, grad_log_det, x, params, scale_fn, bound, layout, order, inverse, transform, reduction,
+        grad_y,
+        grad_log_det,
+        x,
+        params,
+        scale_fn,
+        bound,
+        layout,
+        order,
+        inverse,
+        transform,
+        reduction,
     )
     return out

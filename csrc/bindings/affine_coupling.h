@@ -112,8 +112,8 @@ inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o
   const Tensor& params = call.params = loopable(params_);
   const Tensor& y = call.y = at::empty(x.sizes(), x.options());
   const channels::Split h = channels::split(x, params.size(1) / 2, o.transform_first);
-  const Tensor& log_det = call.log_det = at::empty(channels::log_det_sizes(x, h.coupled, o.sums_rows),
-                                                   x.options().dtype(wide(x.scalar_type())));
+  const Tensor& log_det = call.log_det = at::empty(
+      channels::log_det_sizes(x, h.coupled, o.sums_rows), x.options().dtype(wide(x.scalar_type())));
 
   AffineCouplingArgs& a = call.args = arguments(x, o);
   const ParamHalves p = halves(params, o);
@@ -174,11 +174,11 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det_, con
                gp.strides});
     a.grad_log_det.stride[0] = grad_log_det.stride(0);
   } else {
-    a.coupled = merge(sizes,
-                      {&a.x, &a.grad_y, &a.grad_x, &a.shift, &a.raw, &a.grad_shift, &a.grad_raw,
-                       &a.grad_log_det},
-                      {x.strides(), grad_y.strides(), grad_x.strides(), p.strides, p.strides,
-                       gp.strides, gp.strides, grad_log_det.strides()});
+    a.coupled = merge(
+        sizes,
+        {&a.x, &a.grad_y, &a.grad_x, &a.shift, &a.raw, &a.grad_shift, &a.grad_raw, &a.grad_log_det},
+        {x.strides(), grad_y.strides(), grad_x.strides(), p.strides, p.strides, gp.strides,
+         gp.strides, grad_log_det.strides()});
   }
   a.kept_x = operand(grad_y, h.kept_at);
   a.kept_y = operand(grad_x, h.kept_at);

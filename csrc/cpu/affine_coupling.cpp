@@ -116,26 +116,25 @@ void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   T bl[chunk_size];
   for (int64_t item = begin; item < end; ++item) {
     double log_det = 0;
-    for_tiles(a.coupled, a.parts, item,
-              [&](int64_t row, int64_t i, int64_t j, int64_t first, int n) {
-                const auto at = [&](const CouplingOperand& o) {
-                  return line_offset(o, row, i, j) + first * o.stride[3];
-                };
-                ForwardTile<E> tile;
-                tile.x = fetch<E>(source(a.x), at(a.x), a.x.stride[3], n, bx);
-                tile.shift = fetch<E>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt);
-                tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
-                tile.y = target<E>(sink(a.y), at(a.y), a.y.stride[3], by);
-                tile.log_s = a.sums_rows ? nullptr
-                                         : target<T>(sink(a.log_det), at(a.log_det),
-                                                     a.log_det.stride[3], bl);
-                tile.n = n;
-                tile.bound = static_cast<T>(a.bound);
-                log_det += tile_function(tile);
-                flush<E>(sink(a.y), at(a.y), a.y.stride[3], n, by);
-                if (!a.sums_rows)
-                  flush<T>(sink(a.log_det), at(a.log_det), a.log_det.stride[3], n, bl);
-              });
+    for_tiles(
+        a.coupled, a.parts, item, [&](int64_t row, int64_t i, int64_t j, int64_t first, int n) {
+          const auto at = [&](const CouplingOperand& o) {
+            return line_offset(o, row, i, j) + first * o.stride[3];
+          };
+          ForwardTile<E> tile;
+          tile.x = fetch<E>(source(a.x), at(a.x), a.x.stride[3], n, bx);
+          tile.shift = fetch<E>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt);
+          tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
+          tile.y = target<E>(sink(a.y), at(a.y), a.y.stride[3], by);
+          tile.log_s = a.sums_rows
+                           ? nullptr
+                           : target<T>(sink(a.log_det), at(a.log_det), a.log_det.stride[3], bl);
+          tile.n = n;
+          tile.bound = static_cast<T>(a.bound);
+          log_det += tile_function(tile);
+          flush<E>(sink(a.y), at(a.y), a.y.stride[3], n, by);
+          if (!a.sums_rows) flush<T>(sink(a.log_det), at(a.log_det), a.log_det.stride[3], n, bl);
+        });
     if (a.sums_rows) put(sink(a.log_det), item, log_det);
   }
   KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
@@ -191,7 +190,7 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
 int row_width(const AffineCouplingArgs& a) {
   const int64_t width = a.coupled.n[0] * a.coupled.n[1] * a.coupled.n[2];
   if (width > short_row || a.parts != 1) return 0;
-  const CouplingOperand* operands[] = {&a.x, &a.shift,  &a.raw,     &a.y,
+  const CouplingOperand* operands[] = {&a.x,      &a.shift,   &a.raw,         &a.y,
                                        &a.grad_y, &a.log_det, &a.grad_log_det};
   for (const CouplingOperand* o : operands)
     for (const int64_t stride : o->stride)

@@ -63,7 +63,8 @@ struct SharedGradient {
   }
 };
 
-// Writes this thread's share of y and of the elements' log-dets, and returns its share of their sum.
+// Writes this thread's share of y and of the elements' log-dets, and returns its share of their
+// sum.
 template <class A, class T, class X, class P, class L>
 FK_DEVICE T forward_row(const Coupling<T>& c, const Nest<typename A::Index>& nest,
                         typename A::Index begin, typename A::Index end, const ThreadGroup& threads,

@@ -38,11 +38,10 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
         if (mine) {
           const Range coupled(s.coupled.size(), s.coupled_part, part);
           const auto forward = [&](const auto& log_det) {
-            return forward_row<A>(c, s.coupled, coupled.begin, coupled.end, threads,
-                                  A::template operand<X>(a.x, row),
-                                  A::template operand<P>(a.shift, row),
-                                  A::template operand<P>(a.raw, row),
-                                  A::template operand<X>(a.y, row), log_det);
+            return forward_row<A>(
+                c, s.coupled, coupled.begin, coupled.end, threads, A::template operand<X>(a.x, row),
+                A::template operand<P>(a.shift, row), A::template operand<P>(a.raw, row),
+                A::template operand<X>(a.y, row), log_det);
           };
           if constexpr (each_log_det<A>) forward(A::template operand<T>(a.log_det, row));
           if constexpr (!each_log_det<A>) sum = forward(SummedLogDet());

@@ -345,7 +345,8 @@ def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
         numbers=(
             *tiles.sizes, ceil_div(tiles.tiles, parts), parts, programs,
             *tiles.strides(xs), *tiles.strides(ps), *tiles.strides(ys, step=False),
-            *tiles.strides(ls, step=False), *tiles.starts(xs), *tiles.starts(ys), *_halves(ps, params.shape[1], layout),
+            *tiles.strides(ls, step=False), *tiles.starts(xs), *tiles.starts(ys),
+            *_halves(ps, params.shape[1], layout),
         ),
         constants=tiles.constants,
         finish=(
@@ -367,12 +368,13 @@ def affine_coupling_backward(
     gs, xs = channels_of(x.shape, grad_y.stride()), channels_of(x.shape, x.stride())
     ps, gxs = channels_of(params.shape, params.stride(), each), channels_of(x.shape, None)
     gps = channels_of(params.shape, None, each)
+    operands = [gs, xs, gxs, ps, gps]
     if len(log_dets) == 1:
-        ls, every = Channels(Rows(), grad_log_det.stride(0), 0, 0), ()
+        ls = Channels(Rows(), grad_log_det.stride(0), 0, 0)
     else:
         ls = channels_of(log_dets, grad_log_det.stride())
-        every = (ls,)
-    tiles = _Tiles(x, params, options, gs, xs, gxs, ps, gps, *every)
+        operands.append(ls)
+    tiles = _Tiles(x, params, options, *operands)
     programs = tiles.tiles + tiles.kept_tiles
     return Call(
         backward_kernel, tiles.units * programs, x,
