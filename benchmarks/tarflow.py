@@ -31,6 +31,7 @@ from flowkernels.experiments.evaluation import fixed_noise
 from flowkernels.experiments.evaluation.pictures import save_grid
 from flowkernels.experiments.training import build_flow
 from flowkernels.flows import Flow
+from flowkernels.ops.affine_coupling import CHOICES
 
 from . import machine
 from .interleaved import CLOCKS
@@ -46,7 +47,7 @@ COLUMNS, ROWS = 12, 2  # of each flow's samples
 def tarflow(images: Tensor, given: argparse.Namespace) -> Flow:
     """A new TarFlow of images (N, C, H, W), whose logits it standardises pixel by pixel."""
     event = images.shape[1:]
-    logit = Logit(given.alpha)
+    logit = Logit(DEMO.alpha)
     with fixed_noise(given.seed):
         logits = logit(Dequantize()(images[:STANDARDISED_BY])[0])[0]
         transformers = TarFlow(
@@ -100,7 +101,7 @@ class Training:
 
     def __post_init__(self) -> None:
         self.optimizer = torch.optim.AdamW(
-            self.flow.parameters(), self.rate, weight_decay=DEMO.weight_decay
+            self.flow.parameters(), self.rate, weight_decay=DEMO.weight_decay, fused=True
         )
 
     def advance(self, seconds: float) -> None:
@@ -198,12 +199,15 @@ def parsed() -> argparse.Namespace:
     add("--layers", type=int, default=2, help="of each block's transformer")
     add("--heads", type=int, default=4)
     add("--expansion", type=int, default=4, help="of the hidden layers, times the width")
-    add("--scale-fn", default="exp", help="of the couplings, see ops.affine_coupling")
-    add("--alpha", type=float, default=DEMO.alpha, help="of the TarFlow's logit")
+    add(
+        "--scale-fn",
+        choices=CHOICES["scale_fn"],
+        default="exp",
+        help="of the couplings, see ops.affine_coupling",
+    )
     add("--rate", type=float, default=2e-3, help="peak learning rate of the TarFlow")
     add("--batch", type=int, default=DEMO.batch_size, help="images a step of the TarFlow")
     add("--only", choices=(TARFLOW, GLOW), help="train one of them, to try settings")
-    add("--glow-alpha", type=float, default=DEMO.alpha, help="of the Glow's logit")
     add("--checkpoints", type=int, default=12, help="points of the curves")
     add("--test-images", type=int, default=10_000, help="how many are scored at the end")
     add("--seed", type=int, default=0)
@@ -224,7 +228,7 @@ def main() -> None:
     data = ImageDataModule(dataset, batch_size=DEMO.batch_size, val_size=held_out)
     training, test = data.train_images, dataset.test[: given.test_images]
     facts = machine.facts()
-    glow = replace(DEMO, seed=given.seed, alpha=given.glow_alpha)
+    glow = replace(DEMO, seed=given.seed)
     runs = {
         name: Training(
             flow,

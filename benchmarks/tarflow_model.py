@@ -62,7 +62,7 @@ class TransformerLayer(nn.Module):
     def forward(self, h: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         """All tokens at once; with a cache, the token (B, 1, width) after those in it."""
         h = h + self._attend(self.attention_norm(h), cache)
-        return h + self.narrowed(F.gelu(self.widened(self.network_norm(h)), approximate="tanh"))
+        return h + self.narrowed(F.gelu(self.widened(self.network_norm(h))))
 
     def _attend(self, h: Tensor, cache: KeyValueCache | None) -> Tensor:
         parts = self.queries_keys_values(h).unflatten(2, (3, self.heads, -1))
@@ -212,11 +212,10 @@ class CausalBlock(Bijection):
 
     def _coupled(self, x: Tensor, params: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
         """Of tokens (B, T, D) and parameters (B, T, 2 D); the log_det is (B,)."""
-        z, log_det = ops.affine_coupling(
-            x.flatten(0, 1), params.flatten(0, 1), layout="scale_shift",
-            scale_fn=self.scale_fn, order="shift_then_scale", inverse=inverse,
+        return ops.affine_coupling(
+            x, params, dim=-1, layout="scale_shift", scale_fn=self.scale_fn,
+            order="shift_then_scale", inverse=inverse,
         )  # fmt: skip
-        return z.unflatten(0, x.shape[:2]), log_det.unflatten(0, x.shape[:2]).sum(1)
 
     def extra_repr(self) -> str:
         return f"backward={self.backward}, scale_fn={self.scale_fn!r}"
@@ -272,18 +271,20 @@ class TarFlow(Bijection):
         self.patch, self.context_features = patch, context
         self.tokens = (height // patch) * (width_of_image // patch)
         self.features = channels * patch * patch
-        self.blocks = nn.ModuleList(
-            CausalBlock(
-                CausalTransformer(
-                    self.tokens, self.features, width=width, layers=layers, heads=heads,
-                    expansion=expansion, context=context,
-                ),
-                backward=bool(i % 2),
-                scale_fn=scale_fn,
-                context_features=context,
+        self.blocks = nn.ModuleList()
+        for i in range(blocks):
+            network = CausalTransformer(
+                self.tokens, self.features, width=width, layers=layers, heads=heads,
+                expansion=expansion, context=context,
+            )  # fmt: skip
+            self.blocks.append(
+                CausalBlock(
+                    network,
+                    backward=bool(i % 2),
+                    scale_fn=scale_fn,
+                    context_features=context,
+                )
             )
-            for i in range(blocks)
-        )  # fmt: skip
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not isinstance(x, Tensor) or x.shape[1:] != self.event_shape:

@@ -14,7 +14,7 @@ from flowkernels.bases import StandardNormal
 from flowkernels.flows import Flow
 
 EVENT = (1, 6, 4)
-SCALES = ("exp", "tanh", "softclip")
+SCALES = ("exp", "tanh", "shifted_softplus")
 
 
 def random_flow(**options) -> TarFlow:
