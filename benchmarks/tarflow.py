@@ -2,9 +2,10 @@
 
 Trains both on Fashion-MNIST, on the CPU, in turns of a few seconds. Each gets `--minutes` of
 training by the wall clock, and the optimiser, schedule and clipping of `flowkernels demo`, whose
-Glow it is. Prints the bits per dimension of held-out training images over time, and at the end
-those of the test images, with the same noise for both. Writes all numbers to tarflow.json and
-samples of both to tarflow.png. Needs the extra `train`.
+Glow it is; AdamW is the fused one, which computes the same in less time. Prints the bits per
+dimension of held-out training images over time, and at the end those of the test images, with the
+same noise for both. Writes all numbers to tarflow.json and samples of both to tarflow.png. Needs
+the extra `train`.
 """
 
 from __future__ import annotations
@@ -150,6 +151,8 @@ def train(runs: dict[str, Training], validation: Tensor, checkpoints: int) -> No
     while any(run.spent < limit for run in runs.values()):
         number += 1
         for name, run in runs.items():
+            if run.spent >= limit:
+                continue
             run.advance(TURN)
             if number % turns == 0 or run.spent >= limit:
                 run.record(validation)
@@ -193,11 +196,11 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--minutes", type=float, default=8, help="of training, for each flow")
-    add("--patch", type=int, default=4, help="side of a patch")
-    add("--width", type=int, default=64, help="features of a token in a transformer")
+    add("--patch", type=int, default=2, help="side of a patch")
+    add("--width", type=int, default=32, help="features of a token in a transformer")
     add("--blocks", type=int, default=4)
-    add("--layers", type=int, default=2, help="of each block's transformer")
-    add("--heads", type=int, default=4)
+    add("--layers", type=int, default=1, help="of each block's transformer")
+    add("--heads", type=int, default=1)
     add("--expansion", type=int, default=4, help="of the hidden layers, times the width")
     add(
         "--scale-fn",
@@ -205,8 +208,8 @@ def parsed() -> argparse.Namespace:
         default="exp",
         help="of the couplings, see ops.affine_coupling",
     )
-    add("--rate", type=float, default=2e-3, help="peak learning rate of the TarFlow")
-    add("--batch", type=int, default=DEMO.batch_size, help="images a step of the TarFlow")
+    add("--rate", type=float, default=2e-2, help="peak learning rate of the TarFlow")
+    add("--batch", type=int, default=16, help="images a step of the TarFlow")
     add("--only", choices=(TARFLOW, GLOW), help="train one of them, to try settings")
     add("--checkpoints", type=int, default=12, help="points of the curves")
     add("--test-images", type=int, default=10_000, help="how many are scored at the end")
