@@ -9,18 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from . import forked
+
 ROOT = Path(__file__).parents[1]
 
 
 def run(code: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return forked.run(code, cwd=ROOT, env={**os.environ, **env})
 
 
 SETUP = (

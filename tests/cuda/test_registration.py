@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gpu import tree
+from tests import forked
 
 
 def _import_ops(
@@ -22,10 +22,7 @@ def _import_ops(
         pytest.skip("flowkernels is not built in this checkout: there is nothing to stand beside")
     (tmp_path / "flowkernels" / "_C_cuda.py").write_text(extension)
     code = "import flowkernels.ops as o; print(o.__file__)"
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-        env={**os.environ, "FLOWKERNELS_BACKEND": backend},
-    )  # fmt: skip
+    return forked.run(code, cwd=tmp_path, env={**os.environ, "FLOWKERNELS_BACKEND": backend})
 
 
 def test_the_extension_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

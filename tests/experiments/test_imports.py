@@ -16,6 +16,7 @@ import pytest
 
 import flowkernels
 from flowkernels._moved import MOVED
+from tests import forked
 
 ROOT = Path(flowkernels.__file__).parent
 OPS = ROOT.parent / "python_ops"
@@ -81,13 +82,11 @@ def test_planted_import_is_detected(tmp_path: Path, line: str) -> None:
     assert violations(tmp_path)
 
 
+STRICT = "import warnings; warnings.filterwarnings('error', '', DeprecationWarning, '__main__')\n"
+
+
 def run(code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = forked.run(STRICT + code, cwd=ROOT.parent)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -103,7 +102,9 @@ def test_the_library_loads_nothing_of_the_application() -> None:
 
 
 def test_flowkernels_alone_does_not_load_torch() -> None:
-    assert run("import sys, flowkernels; print('torch' in sys.modules)").strip() == "False"
+    code = "import sys, flowkernels; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_flowkernels_loads_its_modules_when_they_are_used() -> None:

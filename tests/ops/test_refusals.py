@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowkernels import _C
 from flowkernels.ops._declaration import OPS, PUBLIC
+from tests import forked
 
 from .cases import CASES
 from .derived import options_of
@@ -232,8 +233,7 @@ def _with_isa(value: str | None) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k != "FLOWKERNELS_CPU_ISA"}
     if value is not None:
         environment["FLOWKERNELS_CPU_ISA"] = value
-    command = [sys.executable, "-c", _SHOW]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return forked.run(_SHOW, cwd=Path.cwd(), env=environment)
 
 
 def test_an_instruction_set_is_obeyed_or_refused() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flowkernels import _C, ops
 from flowkernels.ops import reference
+from tests import forked
 from tests.reference.high_precision import bessel
 from tests.reference.points import DIMS
 from tests.reference.table import Column, load
@@ -235,13 +236,9 @@ def test_instruction_sets_agree_on_the_gradient_in_kappa() -> None:
     compiled = _C.build_info()["cpu_isas_compiled"]
     found = {}
     for isa in compiled:
-        run = subprocess.run(
-            [sys.executable, "-c", _GRADIENT_IN_KAPPA],
-            env={**os.environ, "FLOWKERNELS_CPU_ISA": isa},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        environment = {**os.environ, "FLOWKERNELS_CPU_ISA": isa}
+        run = forked.run(_GRADIENT_IN_KAPPA, cwd=Path.cwd(), env=environment)
+        assert run.returncode == 0, run.stderr
         found[isa] = np.array([float.fromhex(v) for v in run.stdout.split()])
     first, *others = found.values()
     for other in others:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 
 from flowkernels.experiments.cli import app
 from flowkernels.experiments.training import Run
+from tests import forked
 
 TINY = [
     *("--data", "digits", "--val-size", "50", "--batch-size", "32", "--accelerator", "cpu"),
@@ -259,7 +261,7 @@ def test_module_and_help():
         assert name in done.stdout
     # Help must not wait for the training framework.
     code = "import sys, flowkernels.experiments.cli.app; sys.exit('lightning' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+    assert forked.run(code, cwd=Path.cwd()).returncode == 0
 
 
 def test_a_missing_extra_is_named(monkeypatch):
