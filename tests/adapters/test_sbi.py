@@ -6,9 +6,8 @@ import copy
 import io
 import math
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +32,7 @@ from sbi.utils import BoxUniform
 from flowkernels.adapters.sbi import FlowEstimator, likelihood_nn, posterior_nn
 from flowkernels.bijections import Standardize
 from flowkernels.flows import realnvp
+from tests import forked
 
 MODELS = ("maf", "maf_rqs", "nsf", "realnvp")
 SMALL: dict[str, Any] = {"hidden_features": 16, "num_transforms": 2, "num_bins": 5}
@@ -386,7 +386,7 @@ def test_without_sbi() -> None:
         "try: import flowkernels.adapters.sbi\n"
         "except ImportError as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = forked.run(code, cwd=Path.cwd())
     assert "needs sbi" in done.stdout
     assert "flowkernels[sbi]" in done.stdout
 

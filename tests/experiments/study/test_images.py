@@ -13,6 +13,7 @@ import yaml
 
 from flowkernels.experiments.study import load_study, run_study
 from flowkernels.experiments.training import ConfigError
+from tests import forked
 
 SETTINGS = {
     "study": "images",
@@ -111,13 +112,8 @@ def test_repeated_kills_give_the_same_result(whole, tmp_path):
     folder = tmp_path / "study"
     deaths = 0
     for deadly in (1, 4, 9, 12, 0):
-        done = subprocess.run(
-            [sys.executable, "-c", DEADLY, config, folder, str(deadly)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=False,
-        )
+        arguments = ["-c", str(config), str(folder), str(deadly)]
+        done = forked.run(f"import sys; sys.argv = {arguments}\n{DEADLY}", cwd=tmp_path)
         deaths += done.returncode == -signal.SIGKILL
     assert done.returncode == 0, done.stderr
     assert deaths == 4
