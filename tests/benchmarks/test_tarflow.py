@@ -2,15 +2,19 @@
 
 import gzip
 import json
+import math
 import struct
 
 import pytest
 import torch
 from torch import Tensor
 
+pytest.importorskip("lightning", reason="the benchmark needs the extra `train`")
+
 from benchmarks import tarflow
 from benchmarks.tarflow_model import CausalBlock, CausalTransformer, TarFlow
 from flowkernels.bases import StandardNormal
+from flowkernels.bijections import Dequantize
 from flowkernels.flows import Flow
 
 EVENT = (1, 6, 4)
@@ -88,6 +92,43 @@ def test_cached_keys_and_values_give_the_parameters_of_the_whole_pass(context):
         assert (params - whole[:, position + 1]).abs().max() < 1e-12
         assert all(cache.keys.shape == (2, 2, position + 1, 4) for cache in caches)
     assert whole[:, 0].abs().max() == 0
+
+
+def test_turns_end_with_the_time_of_training():
+    """A clock of one second a step, and 12 seconds of training."""
+    event, seconds = (1, 4, 4), iter(range(1000))
+    flow = TarFlow(event, patch=2, width=4, blocks=1, layers=1, heads=1)
+    levels = torch.randint(256, (64, *event), dtype=torch.uint8)
+    runs = {
+        name: tarflow.Training(
+            Flow(flow, StandardNormal(16), event_shape=event, dequantize=Dequantize()),
+            tarflow.shuffled(levels, 8, seed=0),
+            rate,
+            limit=12,
+            seed=0,
+            clock=lambda: float(next(seconds)),
+        )
+        for name, rate in (("first", 1e-3), ("second", 1e-2))
+    }
+    tarflow.train(runs, levels, checkpoints=2)
+    for run in runs.values():
+        assert run.steps == run.spent == 12
+        assert [at for at, _ in run.curve] == [10, 12]
+        # The cosine of the last step, 11 twelfths of the time.
+        factor = min(0.12, (1 + math.cos(math.pi * 11 / 12)) / 2)
+        assert run.optimizer.param_groups[0]["lr"] == pytest.approx(run.rate * factor)
+
+
+def test_a_step_that_is_not_finite_raises():
+    event = (1, 4, 4)
+    flow = TarFlow(event, patch=2, width=4, blocks=1, layers=1, heads=1)
+    torch.nn.init.constant_(flow.blocks[0].network.parameters_of.bias, torch.inf)
+    levels = torch.randint(256, (8, *event), dtype=torch.uint8)
+    of_images = Flow(flow, StandardNormal(16), event_shape=event, dequantize=Dequantize())
+    run = tarflow.Training(of_images, tarflow.shuffled(levels, 8, 0), 1e-3, limit=1, seed=0)
+    with pytest.raises(FloatingPointError, match="step 1: the loss is"):
+        run.advance(1)
+    assert run.steps == 0
 
 
 def test_a_new_flow_only_rearranges():
