@@ -21,6 +21,7 @@ from tests import forked
 from tests.reference.high_precision import bessel
 from tests.reference.points import DIMS
 from tests.reference.table import Column, load
+from tests.reliability.determinism import instruction_sets
 
 from .accuracy import by_dim, gate, usable
 
@@ -233,13 +234,14 @@ sys.stdout.write(" ".join(v.hex() for v in grad.double().tolist()))
 
 def test_instruction_sets_agree_on_the_gradient_in_kappa() -> None:
     """Within 64 ulps of the largest element, a tenth of the terms 1 - A and |x - loc|^2 / 2."""
-    compiled = _C.build_info()["cpu_isas_compiled"]
     found = {}
-    for isa in compiled:
+    for isa in instruction_sets():
         environment = {**os.environ, "FLOWKERNELS_CPU_ISA": isa}
         run = forked.run(_GRADIENT_IN_KAPPA, cwd=Path.cwd(), env=environment)
         assert run.returncode == 0, run.stderr
         found[isa] = np.array([float.fromhex(v) for v in run.stdout.split()])
+    if len(found) < 2:
+        pytest.skip("this machine runs the baseline kernels only")
     first, *others = found.values()
     for other in others:
         ulps = np.abs(other - first).max() / np.abs(first).max() / np.finfo(np.float32).eps

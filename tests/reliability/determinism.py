@@ -181,6 +181,13 @@ def of_torch() -> list[OfTorch]:
 # ---- instruction sets --------------------------------------------------------------
 
 
+def instruction_sets() -> list[str]:
+    """Those that are compiled and that this processor has: up to the one in use, the best."""
+    info = flowkernels.build_info()
+    compiled: list[str] = info["cpu_isas_compiled"]
+    return compiled[: compiled.index(info["cpu_isa"]) + 1]
+
+
 def results_on(isa: str, *dtypes: str) -> dict[str, tuple[str, tuple[Tensor, ...]]]:
     """What every call gives in a process of its own with the kernels of an instruction set."""
     with tempfile.TemporaryDirectory() as folder:
@@ -276,7 +283,7 @@ def _run(arguments: Namespace) -> Outcome:
             bool(each.differing(1, THREADS)) for each in torchs
         ),
     }
-    isas = flowkernels.build_info()["cpu_isas_compiled"]
+    isas = instruction_sets()
     results = {isa: results_on(isa) for isa in isas}
     for isa in isas:
         other = results_on(isa)
