@@ -193,7 +193,7 @@ SPLINE_AUTOREGRESSIVE_INVERSE = Case(
         _spline_sample((300,), 7, 33, 20, bins=5),
     ],
     small=lambda: [
-        _spline_sample((2,), 3, 4, 3, input_order=(2, 0, 1), bins=3),
+        _spline_sample((2,), 3, 3, 2, input_order=(2, 0, 1), bins=2),
         _spline_sample((2, 2), 2, 3, context=2, boundary="circular", bins=2, bound=2.0),
     ],
     empty=lambda: [

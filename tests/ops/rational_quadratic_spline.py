@@ -81,7 +81,7 @@ def _small() -> list[Sample]:
     corners = list(itertools.product(BOUNDARIES, ("nflows", "zuko")))
     return [
         _sample(
-            (2, 3) if i % 2 else (2, 2, 2),
+            (2, 2) if i % 2 else (2, 2, 2),
             bins=3,
             boundary=b,
             convention=c,
