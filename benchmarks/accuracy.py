@@ -18,7 +18,7 @@ from torch import Tensor
 from flowkernels import ops
 from tests.reference.table import load
 
-from . import accuracy_page, machine
+from . import accuracy_page, files, machine
 from .accuracy_errors import RADIAL, Array, errors
 from .accuracy_libraries import SciPy, tfp_errors
 from .accuracy_sphere import slerp_rows, stereographic_rows
@@ -90,11 +90,9 @@ def main() -> None:
         facts=machine.facts(),
     )
     (output / "images").mkdir(parents=True, exist_ok=True)
-    accuracy_page.write(output / "accuracy.md", lambda path: path.write_text(text))
+    files.write_text(output / "accuracy.md", text)
     figure = accuracy_page.picture(found, vmf["p"].value, vmf["kappa"].value)
-    accuracy_page.write(
-        output / "images" / "accuracy.png", lambda path: figure.savefig(path, dpi=110)
-    )
+    files.write(output / "images" / "accuracy.png", lambda path: figure.savefig(path, dpi=110))
     print(text)
     print(f"wrote {output / 'accuracy.md'} and {output / 'images' / 'accuracy.png'}")
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln, ive
 
+from . import files
 from .accuracy_errors import QUANTITIES, Array, digest, errors
 
 STORED = Path(__file__).parent / "accuracy_tfp.json"
@@ -103,9 +104,7 @@ def main() -> None:
     for name, values in errors(tfp).items():
         stored[name] = [float(f"{e:.2g}") if np.isfinite(e) else None for e in values]
     text = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in stored.items())
-    partial = STORED.with_suffix(".partial")
-    partial.write_text("{" + text + "}\n")
-    partial.replace(STORED)
+    files.write_text(STORED, "{" + text + "}\n")
     print(f"wrote {STORED}")
 
 

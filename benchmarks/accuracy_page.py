@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,10 +165,3 @@ def picture(found: Errors, p: Array, kappa: Array) -> Any:
         axes.set_ylabel("p")
     figure.colorbar(points, ax=grid, label="relative error of log C(kappa) - log C(0)")
     return figure
-
-
-def write(path: Path, save: Callable[[Path], object]) -> None:
-    """Write atomically."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    save(partial)
-    partial.replace(path)

@@ -27,7 +27,7 @@ from flowkernels.experiments.data.fashion_mnist import load_fashion_mnist
 from flowkernels.experiments.evaluation.pictures import save_grid
 from flowkernels.flows import Flow, glow
 
-from . import machine
+from . import files, machine
 
 CLASSES = 10
 BATCH = 32
@@ -195,7 +195,7 @@ def main() -> None:
     if given.output:
         settings = {n: v for n, v in vars(given).items() if not isinstance(v, Path)}
         text = json.dumps({"machine": machine.facts(), "settings": settings} | found, indent=1)
-        given.output.write_text(text + "\n")
+        files.write_text(given.output, text + "\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from . import files
 from .registry import LARGE
 
 RowFacts = dict[str, Any]
@@ -237,18 +238,12 @@ def show(console: Console, result: dict[str, Any]) -> None:
         )
 
 
-def _written(path: Path, write: Any) -> Path:
-    partial = path.with_name(f".{path.name}.partial{path.suffix}")
-    write(partial)
-    return partial.replace(path)
-
-
 def save_json(result: dict[str, Any], path: Path) -> Path:
     """Write the result as JSON, one row per line."""
     head = {k: v for k, v in result.items() if k != "rows"}
     rows = ",\n".join(f"  {json.dumps(row)}" for row in result["rows"])
     text = json.dumps(head, indent=1)[:-2] + f',\n "rows": [\n{rows}\n ]\n}}\n'
-    return _written(path, lambda p: p.write_text(text))
+    return files.write_text(path, text)
 
 
 def save_picture(result: dict[str, Any], path: Path) -> Path:
@@ -278,4 +273,4 @@ def save_picture(result: dict[str, Any], path: Path) -> Path:
         fontsize=9,
     )
     axes.legend()
-    return _written(path, lambda p: figure.savefig(p, dpi=130))
+    return files.write(path, lambda p: figure.savefig(p, dpi=130))

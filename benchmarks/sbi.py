@@ -37,7 +37,7 @@ from torch import Tensor
 
 from flowkernels.adapters import sbi as adapter
 
-from . import machine
+from . import files, machine
 from .interleaved import CLOCKS
 
 OURS, THEIRS = "flowkernels", "sbi"
@@ -311,7 +311,7 @@ def write(
         "parts": {"names": PARTS, **parts},
         "outcomes": [asdict(outcome) for outcome in outcomes],
     }
-    given.output.write_text(json.dumps(found, indent=1) + "\n")
+    files.write_text(given.output, json.dumps(found, indent=1) + "\n")
 
 
 def main() -> None:

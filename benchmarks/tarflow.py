@@ -34,7 +34,7 @@ from flowkernels.experiments.training import build_flow
 from flowkernels.flows import Flow
 from flowkernels.ops.affine_coupling import CHOICES
 
-from . import machine
+from . import files, machine
 from .interleaved import CLOCKS
 from .tarflow_model import TarFlow
 
@@ -269,7 +269,7 @@ def main() -> None:
         settings = {n: v for n, v in vars(given).items() if not isinstance(v, Path)}
         settings[GLOW] = asdict(glow)
         text = json.dumps({"machine": facts, "settings": settings} | found, indent=1)
-        (given.output / "tarflow.json").write_text(text + "\n")
+        files.write_text(given.output / "tarflow.json", text + "\n")
         save_grid(torch.cat(drawn), given.output / "tarflow.png", scale=2)
 
 

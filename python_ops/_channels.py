@@ -26,8 +26,11 @@ def over_channels(
         names = ", ".join(REDUCTIONS)
         raise ValueError(f"{name}: `reduction` must be one of {names}, got {reduction!r}")
     tensors = isinstance(x, Tensor) and isinstance(params, Tensor)
-    if not tensors or (dim == 1 and reduction != "dim") or x.ndim < 2 or params.ndim != x.ndim:
-        return kernel(x, params, reduction if reduction != "dim" else "row")
+    # What has no such dimensions the kernel itself refuses.
+    if not tensors or x.ndim < 2 or params.ndim != x.ndim:
+        return kernel(x, params, "row")
+    if dim == 1 and reduction != "dim":
+        return kernel(x, params, reduction)
     place = _place(name, x, dim)
     before, after = x.shape[:place], x.shape[place + 1 :]
     if (params.shape[:place], params.shape[place + 1 :]) != (before, after):

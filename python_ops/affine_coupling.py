@@ -288,16 +288,7 @@ def affine_coupling_split_backward(
         (True, torch.Size([4, 6]))
     """
     out: tuple[Tensor, Tensor] = _split_backward(
-        grad_y,
-        grad_log_det,
-        x,
-        params,
-        scale_fn,
-        bound,
-        layout,
-        order,
-        inverse,
-        transform,
+        grad_y, grad_log_det, x, params, scale_fn, bound, layout, order, inverse, transform,
         reduction,
-    )
+    )  # fmt: skip
     return out

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("scipy", reason="the page compares with SciPy")
 pytest.importorskip("matplotlib", reason="the page has a picture")
 
-from benchmarks import accuracy, accuracy_page
+from benchmarks import accuracy, accuracy_page, files
 from benchmarks.accuracy_errors import QUANTITIES, RADIAL, digest, errors
 from benchmarks.accuracy_libraries import STORED, SciPy, tfp_errors
 
@@ -92,5 +92,5 @@ def test_page_and_picture(tmp_path):
     assert len({line.count("|") for line in lines}) <= 2
     figure = accuracy_page.picture(found, VMF["p"].value, VMF["kappa"].value)
     path = tmp_path / "picture.png"
-    accuracy_page.write(path, lambda p: figure.savefig(p, dpi=30))
+    files.write(path, lambda p: figure.savefig(p, dpi=30))
     assert [p.name for p in tmp_path.iterdir()] == ["picture.png"]
