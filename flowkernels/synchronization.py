@@ -37,7 +37,8 @@ def readable_without_sync(x: Tensor) -> bool:
     """Whether the host can read x's values at no cost.
 
     True on the CPU. On a GPU a read would synchronise host and device, which is an error during
-    CUDA graph capture. Meta tensors, fake tensors and tensors under torch.compile have no values.
+    CUDA graph capture. Meta tensors, fake tensors and tensors under torch.compile have no values,
+    and those under torch.func's transforms may stand for many.
 
     Example:
         >>> readable_without_sync(torch.ones(2))
@@ -45,4 +46,5 @@ def readable_without_sync(x: Tensor) -> bool:
         >>> readable_without_sync(torch.ones(2, device="meta"))
         False
     """
-    return x.is_cpu and type(x) in (Tensor, nn.Parameter) and not torch.compiler.is_compiling()
+    plain = x.is_cpu and type(x) in (Tensor, nn.Parameter) and not torch.compiler.is_compiling()
+    return plain and not torch._C._functorch.is_functorch_wrapped_tensor(x)
