@@ -12,13 +12,25 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
-WITHOUT_SBI = "sbi is not installed (extra `sbi`)"
+# Libraries that examples import at their beginning; such examples stand on their own.
+OPTIONAL = {
+    "sbi": "sbi is not installed (extra `sbi`)",
+    "pyro": "pyro is not installed (package pyro-ppl, extra `dev`)",
+    "zuko": "zuko is not installed (extra `peers`)",
+}
 README, FLOWS = ROOT / "README.md", ROOT / "docs" / "flows.md"
+DISTRIBUTIONS = ROOT / "docs" / "torch_distributions.md"
 
 
 def blocks(page: Path) -> list[str]:
     """The Python examples of a page, in order."""
     return re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+
+
+def library(example: str) -> str | None:
+    """Which of the optional libraries an example imports."""
+    found = re.search(rf"^(?:import|from) ({'|'.join(OPTIONAL)})\b", example, flags=re.MULTILINE)
+    return found[1] if found else None
 
 
 def commands(page: Path) -> list[str]:
@@ -44,7 +56,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_examples(page: Path) -> None:
     scope: dict[str, object] = {}
-    first, *rest = [example for example in blocks(page) if "sbi" not in example]
+    first, *rest = [example for example in blocks(page) if not library(example)]
     run(page, [first], scope)
     if page == README:
         samples = scope["samples"]
@@ -55,14 +67,21 @@ def test_examples(page: Path) -> None:
     run(page, rest, scope)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_examples_with_sbi(page: Path) -> None:
-    examples = [example for example in blocks(page) if "sbi" in example]
-    if not examples:
-        assert page not in (README, FLOWS), "the page has no example with sbi"
-        return
-    pytest.importorskip("sbi", reason=WITHOUT_SBI)
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [(page, name) for page in PAGES for name in OPTIONAL if name in map(library, blocks(page))],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_examples_with_another_library(page: Path, name: str) -> None:
+    pytest.importorskip(name, reason=OPTIONAL[name])
+    examples = [example for example in blocks(page) if library(example) == name]
     run(page, examples, {"torch": torch})
+
+
+def test_pages_have_examples_with_other_libraries() -> None:
+    adapters = {"sbi": [README, FLOWS], "pyro": [DISTRIBUTIONS], "zuko": [DISTRIBUTIONS]}
+    for name, pages in adapters.items():
+        assert all(name in map(library, blocks(page)) for page in pages)
 
 
 def test_commands(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 
 from flowkernels import arguments
 from flowkernels.bijections.context import features_of
+from flowkernels.distributions.constraints import real_vector
 from flowkernels.interpolation import (
     Marginal,
     cauchy_linear,
@@ -146,7 +147,7 @@ class BaseDistribution(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
-    support = constraints.real_vector
+    support = real_vector
 
     def __init__(
         self,

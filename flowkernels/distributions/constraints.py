@@ -1,4 +1,4 @@
-"""The constraints of the arguments and supports: unit vectors, and real ones."""
+"""The constraints of the arguments and supports: unit vectors, and real vectors and events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.distributions.transforms import Transform
 
 from ..synchronization import has_values
 
-__all__ = ["checked_if_known", "real_vector", "unit_sphere"]
+__all__ = ["checked_if_known", "real_event", "real_vector", "unit_sphere"]
 
 
 class _UnitSphere(constraints.Constraint):
@@ -32,13 +32,40 @@ class _RealVector(constraints.Constraint):
     """torch's `real_vector`, whose check fails for empty batches (its reshape is ambiguous)."""
 
     event_dim = 1
+    base_constraint = constraints.real
 
     def check(self, value: Tensor) -> Tensor:
         return (value == value).all(-1)
 
 
-def _identity(_: _RealVector) -> Transform:
-    transform: Transform = biject_to(constraints.real_vector)
+class _RealEvent(constraints.Constraint):
+    """Real tensors whose last `event_dim` dimensions make up one event."""
+
+    base_constraint = constraints.real
+
+    def __init__(self, event_dim: int) -> None:
+        self.event_dim = event_dim
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value == value).all(tuple(range(-self.event_dim, 0)))
+
+    def __repr__(self) -> str:
+        return f"RealEvent({self.event_dim})"
+
+
+def real_event(event_dim: int) -> constraints.Constraint:
+    """Real tensors with events of one dimension or more, which may be none.
+
+    Example:
+        >>> real_event(2).check(torch.zeros(0, 3, 4)).shape
+        torch.Size([0])
+    """
+    return real_vector if event_dim == 1 else _RealEvent(event_dim)
+
+
+def _identity(constraint: constraints.Constraint) -> Transform:
+    real = constraints.real
+    transform: Transform = biject_to(constraints.independent(real, constraint.event_dim))
     return transform
 
 
@@ -56,3 +83,4 @@ unit_sphere = _UnitSphere()
 real_vector = _RealVector()
 for _registry in (biject_to, transform_to):
     _registry.register(_RealVector, _identity)
+    _registry.register(_RealEvent, _identity)

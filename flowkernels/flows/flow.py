@@ -215,6 +215,18 @@ class Flow(nn.Module):
         """
         return self._draws_and_log_prob("sample", sample_shape, context)
 
+    def rsample(
+        self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
+    ) -> Tensor:
+        """Reparametrised draws, in the shapes of :meth:`sample`.
+
+        Raises:
+            TypeError: the flow's data are discrete.
+        """
+        self._require_continuous("rsample")
+        own = self._embedded(context)
+        return self._decoded(*self._draws(self.base.rsample, sample_shape, own))[0]
+
     def rsample_and_log_prob(
         self, sample_shape: int | Sequence[int] = (), context: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -230,12 +242,15 @@ class Flow(nn.Module):
     def _draws_and_log_prob(
         self, name: str, sample_shape: int | Sequence[int], context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        if self.dequantize is not None:
-            raise TypeError(f"{name}_and_log_prob: the flow's data are discrete; use sample")
+        self._require_continuous(f"{name}_and_log_prob")
         own = self._embedded(context)
         z, own = self._draws(getattr(self.base, name), sample_shape, own)
         x, log_det = self._decoded(z, own)
         return x, self._base_log_prob(z, own) - log_det
+
+    def _require_continuous(self, name: str) -> None:
+        if self.dequantize is not None:
+            raise TypeError(f"{name}: the flow's data are discrete; use sample")
 
     def _draws(
         self,
