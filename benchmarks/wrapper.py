@@ -24,7 +24,7 @@ from flowkernels.ops.triton.engine import calls
 from flowkernels.ops.triton.registration import OPS
 
 ROWS, D = 1024, 8
-COUPLING = ("tanh", 2.0, "shift_scale", "scale_then_shift", False, "second", "row")
+COUPLING = ("tanh", 2.0, 1.0, "shift_scale", "scale_then_shift", False, "second", "row")
 SPLINE = (8, 3.0, "linear", 1e-3, 1e-3, 1e-3, "nflows", 1.0, False, "second", "row")
 
 

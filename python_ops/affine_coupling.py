@@ -45,7 +45,7 @@ def _backward_formula(
 def _fake(x: Tensor, params: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     given = as_keywords("affine_coupling", options)
     require_choices(given, CHOICES)
-    require_positive(given, "bound")
+    require_positive(given, "bound", "gain")
     require_precision("params", params, x, "x")
     require(x.ndim >= 2, f"`x` must have shape (B, C, *S), got {tuple(x.shape)}")
     require(
@@ -105,6 +105,7 @@ def affine_coupling(
     *,
     scale_fn: ScaleFn = "tanh",
     bound: float = 2.0,
+    gain: float = 1.0,
     layout: Layout = "shift_scale",
     order: Order = "scale_then_shift",
     inverse: bool = False,
@@ -115,8 +116,8 @@ def affine_coupling(
 
     .. math:: y = x \odot s + t, \qquad \log|\det \partial y / \partial x| = \sum \log s
 
-    with shift :math:`t` and raw scale :math:`r` taken from `params` and :math:`s` from
-    :math:`r` by `scale_fn`:
+    with shift :math:`t` and raw scale taken from `params`; :math:`r` is `gain` times the raw
+    scale, and :math:`s` comes from it by `scale_fn`:
 
     {table of scale functions}
 
@@ -126,8 +127,11 @@ def affine_coupling(
             or any mixture of float32 and the half precisions (as autocast makes them).
         scale_fn: how the raw scale becomes a positive one.
         bound: of the log scale, for tanh, softclip and atan; > 0.
+        gain: factor of the raw scale, > 0. FrEIA's clamp c 0.636 atan(a) is ``scale_fn="atan"``
+            with ``bound=c, gain=c``.
         layout: where shift and raw scale lie along `dim`: in halves (`shift_scale`,
-            `scale_shift`) or alternating (`interleaved`: 0::2 shift, 1::2 scale).
+            `scale_shift`) or alternating (`interleaved`: 0::2 shift, 1::2 scale;
+            `interleaved_scale_shift`: 0::2 scale, 1::2 shift).
         order: ``scale_then_shift`` (x s + t) or ``shift_then_scale`` ((x + t) s).
         inverse: undo the coupling; `log_det` is then the inverse map's.
         dim: of the channels; any but the first. With ``dim=-1`` `x` is (B, \*S, C), as the tokens
@@ -165,7 +169,7 @@ def affine_coupling(
 
     def kernel(x: Tensor, params: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
         out: tuple[Tensor, Tensor] = _affine_coupling(
-            x, params, scale_fn, bound, layout, order, inverse, "second", reduction
+            x, params, scale_fn, bound, gain, layout, order, inverse, "second", reduction
         )
         return out
 
@@ -194,6 +198,7 @@ def affine_coupling_split(
     transform: Transform = "second",
     scale_fn: ScaleFn = "tanh",
     bound: float = 2.0,
+    gain: float = 1.0,
     layout: Layout = "shift_scale",
     order: Order = "scale_then_shift",
     inverse: bool = False,
@@ -203,13 +208,14 @@ def affine_coupling_split(
     r"""`affine_coupling` of a part of the channels; the others are copied in the same pass.
 
     With `params` of 2 k channels, the last k channels of `x` (``transform="second"``) or
-    the first k (``"first"``) are coupled. Equals splitting, coupling and concatenating.
+    the first k (``"first"``) are coupled; or every other one, 0::2 (``"even"``) or 1::2
+    (``"odd"``). Equals splitting, coupling and joining.
 
     Args:
         x: the whole input, (B, C, \*S).
         params: (B, 2 k, \*S) with k <= C, computed from the C - k other channels.
-        transform: which end of the channels is coupled.
-        scale_fn, bound, layout, order, inverse, dim, reduction: as in `affine_coupling`; with
+        transform: which channels are coupled.
+        scale_fn, bound, gain, layout, order, inverse, dim, reduction: as in `affine_coupling`; with
             ``reduction="none"`` log-dets are those of the k channels that are coupled.
 
     Returns:
@@ -231,7 +237,7 @@ def affine_coupling_split(
 
     def kernel(x: Tensor, params: Tensor, reduction: str) -> tuple[Tensor, Tensor]:
         out: tuple[Tensor, Tensor] = _split_coupling(
-            x, params, scale_fn, bound, layout, order, inverse, transform, reduction
+            x, params, scale_fn, bound, gain, layout, order, inverse, transform, reduction
         )
         return out
 
@@ -256,6 +262,7 @@ def affine_coupling_split_backward(
     transform: Transform = "second",
     scale_fn: ScaleFn = "tanh",
     bound: float = 2.0,
+    gain: float = 1.0,
     layout: Layout = "shift_scale",
     order: Order = "scale_then_shift",
     inverse: bool = False,
@@ -268,8 +275,9 @@ def affine_coupling_split_backward(
     Args:
         grad_y: of the shape and dtype of y.
         grad_log_det: of the shape and dtype of log_det.
-        x, params, transform, scale_fn, bound, layout, order, inverse, reduction: of the forward,
-            whose channels are along dim 1 and whose log-dets are those of rows or elements.
+        x, params, transform, scale_fn, bound, gain, layout, order, inverse, reduction: of the
+            forward, whose channels are along dim 1 and whose log-dets are those of rows or of
+            elements.
 
     Returns:
         The gradients of `x` and of `params`, in their shapes and dtypes.
@@ -288,7 +296,7 @@ def affine_coupling_split_backward(
         (True, torch.Size([4, 6]))
     """
     out: tuple[Tensor, Tensor] = _split_backward(
-        grad_y, grad_log_det, x, params, scale_fn, bound, layout, order, inverse, transform,
-        reduction,
+        grad_y, grad_log_det, x, params, scale_fn, bound, gain, layout, order, inverse,
+        transform, reduction,
     )  # fmt: skip
     return out

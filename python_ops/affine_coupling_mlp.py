@@ -1,4 +1,4 @@
-"""Affine coupling together with the ReLU network that conditions it."""
+"""Affine coupling together with the network that conditions it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from ._declaration import Inputs, as_keywords, declare, public
 from .composite import affine_coupling_mlp as formulas
 from .composite.affine_coupling import Layout, Order, ScaleFn, Transform
+from .composite.mlp import Activation
 from .mlp import network, with_lists
 
 
@@ -47,24 +48,29 @@ def affine_coupling_mlp(
     transform: Transform = "second",
     scale_fn: ScaleFn = "tanh",
     bound: float = 2.0,
+    gain: float = 1.0,
     layout: Layout = "shift_scale",
     order: Order = "scale_then_shift",
     inverse: bool = False,
+    activation: Activation = "relu",
+    negative_slope: float = 0.01,
+    residual: bool = False,
 ) -> tuple[Tensor, Tensor]:
     r"""A whole layer of a RealNVP: network, coupling and log-det as one node of the graph.
 
     .. math:: (x_1, x_2) \mapsto (x_1,\; x_2 \odot s(h) + t(h)), \qquad h = \text{mlp}(x_1)
 
-    and the two halves the other way round for ``transform="first"``. Equals `identity_split`,
-    `mlp` and `affine_coupling_split` one after another, which is what runs under torch.compile,
-    autocast and the transforms of torch.func.
+    for ``transform="second"``, and for the other transforms with their channels. Equals
+    `identity_split`, `mlp` and `affine_coupling_split` one after another, which is what runs
+    under torch.compile, autocast and the transforms of torch.func.
 
     Args:
         x: (B, C), float16, bfloat16, float32 or float64.
         weights: matrices (out, in) of the network's layers, from C - k features to 2 k.
         biases: vectors (out,), one for each.
-        transform: which end of the channels, k of them, is coupled.
-        scale_fn, bound, layout, order, inverse: as in `affine_coupling`.
+        transform: which channels, k of them, are coupled, as in `affine_coupling_split`.
+        scale_fn, bound, gain, layout, order, inverse: as in `affine_coupling`.
+        activation, negative_slope, residual: of the network, as in `mlp`.
 
     Returns:
         y (B, C), contiguous; log_det (B,) in nats, float32 for inputs below float64.
@@ -84,6 +90,7 @@ def affine_coupling_mlp(
         (True, torch.Size([5]))
     """
     out: tuple[Tensor, Tensor] = _affine_coupling_mlp(
-        x, weights, biases, scale_fn, bound, layout, order, inverse, transform
-    )
+        x, weights, biases, scale_fn, bound, gain, layout, order, inverse, transform,
+        activation, negative_slope, residual,
+    )  # fmt: skip
     return out

@@ -43,7 +43,7 @@ def identity_split(
     Args:
         x: (B, C, \*S), of any dtype.
         coupled: k, how many channels the coupling changes, 0 to C.
-        transform: which end of the channels they are, as in `affine_coupling_split`.
+        transform: which channels they are, as in `affine_coupling_split`.
 
     Returns:
         The other C - k channels (B, C - k, \*S), and `x`: views that cannot be changed in place.

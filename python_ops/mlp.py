@@ -1,18 +1,28 @@
-"""A ReLU network, the conditioner of most flows of vectors."""
+"""A multilayer perceptron, the conditioner of most flows of vectors."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from ._declaration import Inputs, declare, public
+from ._declaration import Inputs, as_keywords, declare, public
 from .composite import mlp as formulas
+from .composite.mlp import Activation as Activation
 
-_mlp = declare("mlp", formula=formulas.mlp)
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
+
+
+def _formula(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], *options: Any
+) -> Tensor:
+    return formulas.mlp(x, weights, biases, **as_keywords("mlp", options))
+
+
+_mlp = declare("mlp", formula=_formula)
 
 
 def network(size: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -40,14 +50,28 @@ def with_lists(tensors: tuple[Tensor, ...]) -> tuple[Any, ...]:
     inputs=Inputs(tensors=network, arguments=with_lists, sizes="networks", dtypes=("float32",)),
     on_gpu="torch's matrix products",
 )
-def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tensor:
-    r"""A multilayer perceptron with ReLUs between its layers, as one node of the graph.
+def mlp(
+    x: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    *,
+    activation: Activation = "relu",
+    negative_slope: float = 0.01,
+    residual: bool = False,
+) -> Tensor:
+    r"""A multilayer perceptron, as one node of the graph.
 
-    .. math:: h_0 = x, \quad h_i = \max(0, W_i h_{i-1} + b_i), \quad y = W_n h_{n-1} + b_n
+    .. math:: h_0 = W_0 x + b_0, \quad h_i = W_i\, a(h_{i-1}) + b_i, \quad y = h_{n-1}
 
-    The matrix products are torch's own, on every device. For the small networks of flows most
-    of a training step lies between them: Python, dispatch, a graph node per layer and a pass
-    over memory per ReLU, all of which this op saves. Under torch.compile, autocast and the
+    or, with `residual`, pairs of layers between the first and the last, which read and add to h:
+
+    .. math:: h \leftarrow h + W_{i+1}\, a(W_i\, a(h) + b_i) + b_{i+1}, \quad
+        y = W_{n-1} h + b_{n-1}
+
+    For the small networks of flows most of a training step lies between the matrix products:
+    Python, dispatch, a graph node per layer and a pass over memory per activation, all of which
+    this op saves. Networks of at most 128 units a layer have CPU kernels of their own; the
+    others, and other devices, take torch's products. Under torch.compile, autocast and the
     transforms of torch.func it is the same sequence of torch's linear layers. The last bits of
     torch's products, and so those of wide networks, may depend on the number of threads.
 
@@ -55,12 +79,16 @@ def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
         x: (\*batch, features), float16, bfloat16, float32 or float64.
         weights: n matrices (out, in), each `in` the `out` of the one before.
         biases: n vectors (out,).
+        activation: a: ``relu``, ``leaky_relu``, ``elu`` (e^h - 1 below 0) or ``tanh``.
+        negative_slope: of leaky_relu below 0; above 0, at most 1.
+        residual: whether the layers between the first and the last are residual blocks of two
+            (He et al., arXiv 1603.05027, fig. 4e, without normalization; as nflows' ResidualNet).
 
     Returns:
         y (\*batch, out of the last layer), of x's dtype (under autocast of autocast's).
 
     Raises:
-        ValueError: where shapes or devices do not fit together.
+        ValueError: where shapes, devices or options do not fit together.
         TypeError: where dtypes differ outside autocast, or are not floating.
 
     Example:
@@ -72,5 +100,5 @@ def mlp(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Tenso
         tensor([[2.],
                 [3.]])
     """
-    out: Tensor = _mlp(x, weights, biases)
+    out: Tensor = _mlp(x, weights, biases, activation, negative_slope, residual)
     return out

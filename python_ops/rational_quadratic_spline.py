@@ -245,12 +245,13 @@ def rational_quadratic_spline_split(
     r"""`rational_quadratic_spline` of a part of the channels; the others are copied in one pass.
 
     With `params` of k M channels, the last k channels of `x` (``transform="second"``) or the
-    first k (``"first"``) are transformed. Equals splitting, transforming and concatenating.
+    first k (``"first"``) are transformed; or every other one, 0::2 (``"even"``) or 1::2
+    (``"odd"``). Equals splitting, transforming and joining.
 
     Args:
         x: the whole input, (B, C, \*S).
         params: (B, k M, \*S) with k <= C, computed from the C - k other channels.
-        transform: which end of the channels is transformed.
+        transform: which channels are transformed.
         bins, bound, boundary, min_width, min_height, min_derivative, convention, scale, inverse,
             dim, reduction: as in `rational_quadratic_spline`; with ``reduction="none"`` log-dets
             are those of the k channels that are transformed.

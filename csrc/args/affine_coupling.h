@@ -10,6 +10,7 @@ namespace fk {
 struct CouplingOptions {
   ScaleFn scale_fn = ScaleFn::tanh;
   double bound = 1.0;
+  double gain = 1.0;         // of the raw scale
   bool shift_first = false;  // (x + t) s instead of x s + t
   bool inverse = false;
 };

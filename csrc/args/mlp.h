@@ -1,9 +1,26 @@
-// Arguments of the ReLU network's kernels.
+// Arguments of the multilayer perceptron's kernels.
 #pragma once
 
 #include <stdint.h>
 
+#include "options.h"
+
 namespace fk {
+
+// What lies between the layers.
+struct MlpOptions {
+  Activation activation = Activation::relu;
+  double negative_slope = 0.01;  // of leaky_relu
+  // Layers between the first and the last are pairs: h becomes h + W2 a(W1 a(h) + b1) + b2.
+  bool residual = false;
+
+  // Whether layer i of n reads what the activation returned.
+  bool reads_activated(int64_t i, int64_t n) const { return i > 0 && !(residual && i == n - 1); }
+  // Whether layer i of n ends a residual block.
+  bool ends_block(int64_t i, int64_t n) const {
+    return residual && i > 0 && i < n - 1 && i % 2 == 0;
+  }
+};
 
 // One linear layer.  The rows of a panel are padded with zeros to whole vectors, so that inner
 // loops have no tails.
@@ -23,7 +40,7 @@ struct MlpLayer {
   void *grad_weight, *grad_bias;  // dense; null if not needed
 };
 
-struct MlpArgs {
+struct MlpArgs : MlpOptions {
   bool float64;
   int64_t layers, rows;
   int64_t chunk;  // rows whose gradients are summed together; a multiple of mlp_block
@@ -33,8 +50,8 @@ struct MlpArgs {
   void* y;             // (rows, out), dense
   const void* grad_y;  // (rows, out)
   int64_t grad_y_stride[2];
-  void* grad_x;  // (rows, in), rows dense and `grad_x_stride` apart, or null
-  int64_t grad_x_stride;
+  void* grad_x;  // (rows, in), or null
+  int64_t grad_x_stride[2];
   bool adds_to_grad_x;
 };
 

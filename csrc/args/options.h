@@ -18,16 +18,20 @@ struct OptionNames;
   };
 
 // The layout of shift and raw scale in a coupling's parameters.
-#define FK_LAYOUTS(X) X(shift_scale) X(scale_shift) X(interleaved)
+#define FK_LAYOUTS(X) X(shift_scale) X(scale_shift) X(interleaved) X(interleaved_scale_shift)
 FK_OPTION(Layout, FK_LAYOUTS)
 
 // x s + t or (x + t) s.
 #define FK_ORDERS(X) X(scale_then_shift) X(shift_then_scale)
 FK_OPTION(Order, FK_ORDERS)
 
-// Whether the first or the last channels are transformed.
-#define FK_TRANSFORMS(X) X(first) X(second)
+// Which channels are transformed: the first, the last, or every other one from 0 or from 1 on.
+#define FK_TRANSFORMS(X) X(first) X(second) X(even) X(odd)
 FK_OPTION(Transform, FK_TRANSFORMS)
+
+// What a network has between its layers, as a function of which its slope is known.
+#define FK_ACTIVATIONS(X) X(relu) X(leaky_relu) X(elu) X(tanh)
+FK_OPTION(Activation, FK_ACTIVATIONS)
 
 // Whether log-dets are summed over each row or left for each element.
 #define FK_REDUCTIONS(X) X(row) X(none)

@@ -1,4 +1,4 @@
-// affine_coupling_mlp: a coupling and the ReLU network that conditions it, as one graph node.
+// affine_coupling_mlp: a coupling and the network that conditions it, as one graph node.
 #include <mutex>
 
 #include "affine_coupling.h"
@@ -19,31 +19,25 @@ using Coupling = Op<AffineCoupling>;
 
 struct Options {
   std::string scale_fn;
-  double bound;
+  double bound, gain;
   std::string layout, order;
   bool inverse;
   std::string transform;
 
   template <class Function>
   auto pass_to(Function function) const {
-    return function(scale_fn, bound, layout, order, inverse, transform, "row");
+    return function(scale_fn, bound, gain, layout, order, inverse, transform, "row");
   }
   std::tuple<Tensor, Tensor> couple(const Tensor& x, const Tensor& params) const {
     return pass_to([&](auto&&... o) { return Coupling::call(x, params, o...); });
   }
 };
 
-// Where the channels lie that the network reads.
-struct Kept {
-  int64_t start, length;
-  Tensor of(const Tensor& x) const { return x.narrow(1, start, length); }
-};
-
 struct AffineCouplingMlpBackward : Node {
   SavedVariable x, params;
   mlp::Tape network;
   Options options;
-  Kept kept;
+  Channels kept;  // which the network reads
 
   std::string name() const override { return std::string(op) + "_backward"; }
   void release_variables() override {
@@ -61,12 +55,12 @@ struct AffineCouplingMlpBackward : Node {
       at::AutoDispatchBelowADInplaceOrView below;
       return in_place(grads, wanted);
     }
-    const Tensor whole = x.unpack(), given = kept.of(whole);
+    const Tensor whole = x.unpack(), given = channels_of(whole, kept);
     // A derivative of the gradients also goes through the network's output.
     const Tensor raw = at::GradMode::is_enabled() ? network.again(given) : params.unpack();
     auto [grad_x, grad_params] = pull_coupling(grads, whole, raw);
     variable_list gradients = network.pull(given, grad_params, wanted);
-    gradients[0] = add_channels(std::move(grad_x), gradients[0], kept.start, whole.sym_sizes());
+    gradients[0] = add_channels(std::move(grad_x), gradients[0], kept, whole.sym_sizes());
     return gradients;
   }
 
@@ -75,8 +69,8 @@ struct AffineCouplingMlpBackward : Node {
   variable_list in_place(const variable_list& grads, const std::vector<bool>& wanted) {
     const Tensor whole = x.unpack();
     const auto [grad_x, grad_params] = pull_coupling(grads, whole, params.unpack());
-    const Tensor sum = wanted[0] ? kept.of(grad_x) : Tensor();
-    variable_list gradients = network.pull(kept.of(whole), grad_params, wanted, sum);
+    const Tensor sum = wanted[0] ? channels_of(grad_x, kept) : Tensor();
+    variable_list gradients = network.pull(channels_of(whole, kept), grad_params, wanted, sum);
     if (wanted[0]) gradients[0] = grad_x;
     return gradients;
   }
@@ -89,14 +83,15 @@ struct AffineCouplingMlpBackward : Node {
 };
 
 std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, TensorList weights, TensorList biases,
-                                       Options options, Kept kept) {
+                                       const MlpOptions& layers, Options options,
+                                       const Channels& kept) {
   const variable_list inputs = mlp::inputs_of(x, weights, biases);
   const bool tracked = mlp::is_tracked(inputs);
   mlp::Tape network;
   Tensor params, y, log_det;
   {
     at::AutoDispatchBelowADInplaceOrView below;
-    params = network.record(kept.of(x), weights, biases, tracked);
+    params = network.record(channels_of(x, kept), weights, biases, layers, tracked);
     std::tie(y, log_det) = options.couple(x, params);
   }
   if (tracked) {
@@ -114,8 +109,10 @@ std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, TensorList weights, Tens
 }
 
 std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList biases,
-                               string_view scale_fn, double bound, string_view layout,
-                               string_view order, bool inverse, string_view transform) {
+                               string_view scale_fn, double bound, double gain, string_view layout,
+                               string_view order, bool inverse, string_view transform,
+                               string_view activation, double negative_slope, bool residual) {
+  const MlpOptions network = mlp::parse(op, activation, negative_slope, residual);
   check_dense(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() == 2, op, ": `x` must have shape (B, C), got ", x.sym_sizes());
   TORCH_CHECK_VALUE(!weights.empty(), op, ": `weights` must hold at least one matrix, got none");
@@ -124,18 +121,17 @@ std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList b
       last.dim() == 2 && last.sym_size(0) % 2 == 0 && last.sym_size(0) / 2 <= x.sym_size(1), op,
       ": `weights[", weights.size() - 1, "]` must have shape (2 k, in) with k at most the ",
       x.sym_size(1), " channels of `x`, got ", last.sym_sizes());
-  const c10::SymInt coupled = last.sym_size(0) / 2, length = x.sym_size(1) - coupled;
-  const bool first = parse_option<Transform>(op, "transform", transform) == Transform::first;
-  const c10::SymInt start = first ? coupled : 0;
-  mlp::check(op, x, length, weights, biases);
+  const c10::SymInt coupled = last.sym_size(0) / 2;
+  const auto kept = kept_channels(op, x, coupled, transform);
+  mlp::check(op, x, x.sym_size(1) - coupled, weights, biases, network);
 
-  Options options{std::string(scale_fn), bound,   std::string(layout),
-                  std::string(order),    inverse, std::string(transform)};
+  Options options{
+      std::string(scale_fn), bound, gain, std::string(layout), std::string(order), inverse,
+      std::string(transform)};
   if (mlp::takes_one_node(x, weights, biases))
-    return in_one_node(x, weights, biases, std::move(options),
-                       {start.expect_int(), length.expect_int()});
+    return in_one_node(x, weights, biases, network, std::move(options), expect_int(kept));
   const auto [given, whole] = identity_split(x, coupled, transform);
-  return options.couple(whole, mlp::layer_by_layer(given, weights, biases));
+  return options.couple(whole, mlp::layer_by_layer(given, weights, biases, network));
 }
 
 }  // namespace
@@ -143,14 +139,15 @@ std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList b
 using Tensors = std::vector<Tensor>;
 FK_COMPOSITE_OP(op,
                 "affine_coupling_mlp(Tensor x, Tensor[] weights, Tensor[] biases, str scale_fn, "
-                "float bound, str layout, str order, bool inverse, str transform) -> "
-                "(Tensor, Tensor)",
+                "float bound, float gain, str layout, str order, bool inverse, str transform, "
+                "str activation, float negative_slope, bool residual) -> (Tensor, Tensor)",
                 &run,
                 ([](const Tensor& x, const Tensors& weights, const Tensors& biases,
-                    string_view scale_fn, Real bound, string_view layout, string_view order,
-                    Flag inverse, string_view transform) {
-                  return run(x, weights, biases, scale_fn, bound, layout, order, inverse,
-                             transform);
+                    string_view scale_fn, Real bound, Real gain, string_view layout,
+                    string_view order, Flag inverse, string_view transform, string_view activation,
+                    Real negative_slope, Flag residual) {
+                  return run(x, weights, biases, scale_fn, bound, gain, layout, order, inverse,
+                             transform, activation, negative_slope, residual);
                 }))
 
 }  // namespace bindings

@@ -62,7 +62,7 @@ struct Affine {
   Layout layout;
 
   Affine(string_view scale_fn, double bound, string_view layout_, string_view order)
-      : options{parse_option<ScaleFn>(op, "scale_fn", scale_fn), bound,
+      : options{parse_option<ScaleFn>(op, "scale_fn", scale_fn), bound, /*gain=*/1.0,
                 parse_option<Order>(op, "order", order) == Order::shift_then_scale,
                 /*inverse=*/true},
         layout(parse_option<Layout>(op, "layout", layout_)) {
@@ -76,6 +76,8 @@ struct Affine {
         return {{features, 0}, 1};
       case Layout::interleaved:
         return {{0, 1}, 2};
+      case Layout::interleaved_scale_shift:
+        return {{1, 0}, 2};
     }
     return {};
   }

@@ -20,12 +20,12 @@ using std::string_view;
 constexpr const char* op = "identity_split";
 
 struct IdentitySplitBackward : Node {
-  int64_t start;
+  Channels kept;
 
   std::string name() const override { return "identity_split_backward"; }
   variable_list apply(variable_list&& grads) override {
-    return {add_channels(std::move(grads[1]), grads[0], start,
-                         input_metadata(1).shape_as_dim_vector())};
+    return {
+        add_channels(std::move(grads[1]), grads[0], kept, input_metadata(1).shape_as_dim_vector())};
   }
 };
 
@@ -35,9 +35,9 @@ bool is_held_once(const Tensor& grad) {
          grad.is_non_overlapping_and_dense();
 }
 
-std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, int64_t start, int64_t length) {
+std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, const Channels& kept) {
   auto node = make_node<IdentitySplitBackward>();
-  node->start = start;
+  node->kept = kept;
   node->set_next_edges(torch::autograd::collect_next_edges(x));
   // Views like torch.split's: to change one in place is an error.
   const auto as_output = [&](const Tensor& view) {
@@ -49,10 +49,10 @@ std::tuple<Tensor, Tensor> in_one_node(const Tensor& x, int64_t start, int64_t l
   };
   const auto [half, whole] = [&] {
     at::AutoDispatchBelowADInplaceOrView below;
-    return std::tuple(at::narrow(x, 1, start, length), at::alias(x));
+    return std::tuple(channels_of(x, kept), at::alias(x));
   }();
-  Tensor kept = as_output(half);
-  return {std::move(kept), as_output(whole)};
+  Tensor first = as_output(half);
+  return {std::move(first), as_output(whole)};
 }
 
 }  // namespace
@@ -61,26 +61,49 @@ std::tuple<Tensor, Tensor> identity_split(const Tensor& x, c10::SymInt coupled,
                                           string_view transform) {
   check_dense(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 2, op, ": `x` must have shape (B, C, *S), got ", x.sym_sizes());
-  TORCH_CHECK_VALUE(coupled >= 0 && coupled <= x.sym_size(1), op, ": `coupled` must be from 0 to ",
-                    x.sym_size(1), ", the channels of `x`, got ", coupled);
-  const bool first = parse_option<Transform>(op, "transform", transform) == Transform::first;
-  const c10::SymInt length = x.sym_size(1) - coupled, start = first ? coupled : 0;
+  const auto kept = kept_channels(op, x, coupled, transform);
   if (at::GradMode::is_enabled() && x.requires_grad() && is_plain(x) && nobody_watches())
-    return in_one_node(x, start.expect_int(), length.expect_int());
-  return {x.narrow_symint(1, start, length), at::alias(x)};
+    return in_one_node(x, expect_int(kept));
+  return {x.slice_symint(1, kept.start, kept.end, kept.step), at::alias(x)};
 }
 
-Tensor add_channels(Tensor grad, const Tensor& of_channels, int64_t start,
+ChannelRange<c10::SymInt> kept_channels(const char* op, const Tensor& x, const c10::SymInt& coupled,
+                                        string_view transform) {
+  const c10::SymInt channels = x.sym_size(1);
+  TORCH_CHECK_VALUE(coupled >= 0 && coupled <= channels, op, ": `coupled` must be from 0 to ",
+                    channels, ", the channels of `x`, got ", coupled);
+  const Transform which = parse_option<Transform>(op, "transform", transform);
+  switch (which) {
+    case Transform::first:
+      return {coupled, channels, 1};
+    case Transform::second:
+      return {0, channels - coupled, 1};
+    case Transform::even:
+    case Transform::odd:
+      break;
+  }
+  const int64_t even = which == Transform::even;
+  const c10::SymInt expected = (channels + even) / 2;
+  TORCH_CHECK_VALUE(coupled == expected, op, ": `coupled` must be ", expected,
+                    ", the channels that transform '", transform, "' maps of `x` of shape ",
+                    x.sym_sizes(), ", got ", coupled);
+  return {even, channels, 2};
+}
+
+Tensor add_channels(Tensor grad, const Tensor& of_channels, const Channels& channels,
                     c10::SymIntArrayRef sizes) {
   if (!of_channels.defined()) return grad;
-  const c10::SymInt end = start + of_channels.sym_size(1);
-  if (!grad.defined()) return at::slice_backward_symint(of_channels, sizes, 1, start, end, 1);
+  const auto whole = [&] {
+    return at::slice_backward_symint(of_channels, sizes, 1, channels.start, channels.end,
+                                     channels.step);
+  };
+  if (!grad.defined()) return whole();
   if (runs_plainly(of_channels, grad) && is_held_once(grad)) {
     at::AutoDispatchBelowADInplaceOrView below;
-    grad.narrow(1, start, of_channels.size(1)).add_(of_channels);
+    channels_of(grad, channels).add_(of_channels);
     return grad;
   }
-  return grad.add(at::slice_backward_symint(of_channels, sizes, 1, start, end, 1));
+  return grad.add(whole());
 }
 
 FK_COMPOSITE_OP(

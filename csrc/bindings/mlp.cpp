@@ -1,4 +1,4 @@
-// mlp: a ReLU network as one graph node.
+// mlp: a multilayer perceptron as one graph node.
 //
 // Narrow networks on the CPU have kernels (mlp_cpu.h); the others take torch's matrix
 // products, and save what lies between them: Python, dispatch and a graph node per layer.
@@ -13,6 +13,7 @@
 #include "mlp.h"
 #include "mlp_cpu.h"
 #include "module.h"
+#include "option.h"
 #include "plain.h"
 
 namespace fk {
@@ -61,30 +62,73 @@ Tensor flat(const Tensor& x) {
   return x.reshape({c10::multiply_integers(batch), x.size(-1)});
 }
 
-// Rows through the network without a graph; `hidden`, if any, receives what layers read.
-Tensor by_products(Tensor h, TensorList weights, TensorList biases, std::vector<Tensor>* hidden) {
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (i > 0) h.relu_();
-    if (i > 0 && hidden != nullptr) hidden->push_back(h);
-    h = at::addmm(biases[i], h, weights[i].t());
+Tensor activate(const Tensor& h, const MlpOptions& o) {
+  switch (o.activation) {
+    case Activation::relu:
+      return h.relu();
+    case Activation::leaky_relu:
+      return at::leaky_relu(h, o.negative_slope);
+    case Activation::elu:
+      return at::elu(h);
+    case Activation::tanh:
+      return h.tanh();
+  }
+  return h;
+}
+// Of a gradient, where the activation returned h.
+Tensor pull_activation(const Tensor& grad, const Tensor& h, const MlpOptions& o) {
+  switch (o.activation) {
+    case Activation::relu:
+      return at::threshold_backward(grad, h, 0);
+    case Activation::leaky_relu:
+      return at::leaky_relu_backward(grad, h, o.negative_slope, /*self_is_result=*/true);
+    case Activation::elu:
+      return at::elu_backward(grad, 1, 1, 1, /*is_result=*/true, h);
+    case Activation::tanh:
+      return at::tanh_backward(grad, h);
+  }
+  return grad;
+}
+
+// The network with `linear(h, weight, bias)` for its layers; `keep` receives what each but the
+// first reads.
+template <class Linear, class Keep>
+Tensor through_layers(const Tensor& x, TensorList weights, TensorList biases, const MlpOptions& o,
+                      Linear linear, Keep keep) {
+  const auto n = static_cast<int64_t>(weights.size());
+  Tensor h = x, stream;
+  for (int64_t i = 0; i < n; ++i) {
+    if (i > 0) {
+      if (o.reads_activated(i, n)) h = activate(h, o);
+      keep(h);
+    }
+    h = linear(h, weights[i], biases[i]);
+    if (o.ends_block(i, n)) h = stream + h;
+    if (i % 2 == 0) stream = h;
   }
   return h;
 }
 
 // The gradients of x, weights and biases, in this order, from those of the rows of the
-// output; hidden[i] is what layer i reads.
-template <class ReluBackward>
-variable_list pull_back(Tensor grad, at::IntArrayRef x_sizes, TensorList hidden, TensorList weights,
-                        const std::vector<bool>& wanted, ReluBackward relu_backward) {
+// output; read[i] is what layer i reads.
+variable_list pull_back(Tensor grad, at::IntArrayRef x_sizes, TensorList read, TensorList weights,
+                        const MlpOptions& o, const std::vector<bool>& wanted) {
   const size_t layers = weights.size();
+  const auto n = static_cast<int64_t>(layers);
   variable_list gradients(1 + 2 * layers);
+  Tensor stream;
   for (size_t i = layers; i-- > 0;) {
-    if (wanted[1 + i]) gradients[1 + i] = at::mm(grad.t(), hidden[i]);
+    if (wanted[1 + i]) gradients[1 + i] = at::mm(grad.t(), read[i]);
     if (wanted[1 + layers + i]) gradients[1 + layers + i] = grad.sum(0);
-    if (i > 0) {
-      grad = relu_backward(at::mm(grad, weights[i]), hidden[i]);
-    } else if (wanted[0]) {
-      gradients[0] = at::mm(grad, weights[0]).reshape(x_sizes);
+    if (i == 0) {
+      if (wanted[0]) gradients[0] = at::mm(grad, weights[0]).reshape(x_sizes);
+      break;
+    }
+    grad = at::mm(grad, weights[i]);
+    if (o.reads_activated(static_cast<int64_t>(i), n)) grad = pull_activation(grad, read[i], o);
+    if (o.residual && i % 2 == 1) {
+      if (i + 1 < layers) grad = stream + grad;
+      stream = grad;
     }
   }
   return gradients;
@@ -103,26 +147,41 @@ std::vector<Tensor> unpack(std::vector<SavedVariable>& list) {
 
 }  // namespace
 
+MlpOptions parse(const char* op, std::string_view activation, double negative_slope,
+                 bool residual) {
+  TORCH_CHECK_VALUE(negative_slope > 0 && negative_slope <= 1, op,
+                    ": `negative_slope` must be a number above 0, at most 1, got ", negative_slope);
+  return {parse_option<Activation>(op, "activation", activation), negative_slope, residual};
+}
+
 void check(const char* op, const Tensor& x, c10::SymInt width, TensorList weights,
-           TensorList biases) {
+           TensorList biases, const MlpOptions& options) {
   check_floating(op, "x", x);
   TORCH_CHECK_VALUE(!weights.empty(), op, ": `weights` must hold at least one matrix, got none");
   TORCH_CHECK_VALUE(biases.size() == weights.size(), op, ": `biases` must hold ", weights.size(),
                     " vectors, one for each of `weights`, got ", biases.size());
+  TORCH_CHECK_VALUE(!options.residual || weights.size() % 2 == 0, op,
+                    ": `weights` of a residual network must be a first layer, pairs of layers and "
+                    "a last one, an even number of matrices, got ",
+                    weights.size());
   for (size_t i = 0; i < weights.size(); ++i) {
     if (!layer_fits(x, weights[i], biases[i], width))
       refuse_layer(op, x, weights[i], biases[i], width, i);
     width = weights[i].sym_size(0);
+    TORCH_CHECK_VALUE(
+        !options.ends_block(static_cast<int64_t>(i), static_cast<int64_t>(weights.size())) ||
+            width == weights[0].sym_size(0),
+        op, ": `weights[", i, "]`, the second of a residual block, must have shape (",
+        weights[0].sym_size(0), ", in), as many as the block reads, got ", weights[i].sym_sizes());
   }
 }
 
-Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases) {
-  Tensor h = x;
-  for (size_t i = 0; i < weights.size(); ++i) {
-    if (i > 0) h = h.relu();
-    h = at::linear(h, weights[i], biases[i]);
-  }
-  return h;
+Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases,
+                      const MlpOptions& options) {
+  return through_layers(
+      x, weights, biases, options,
+      [](const Tensor& h, const Tensor& w, const Tensor& b) { return at::linear(h, w, b); },
+      [](const Tensor&) {});
 }
 
 bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases) {
@@ -135,11 +194,21 @@ bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases) {
 
 // ---- what the gradient needs -----------------------------------------------------------
 
-Tensor Tape::record(const Tensor& x, TensorList weights, TensorList biases, bool keep) {
+Tensor Tape::record(const Tensor& x, TensorList weights, TensorList biases,
+                    const MlpOptions& options, bool keep) {
   has_kernels_ = mlp_has_kernels(x, weights);
+  options_ = options;
   std::vector<Tensor> hidden;
-  Tensor h = has_kernels_ ? mlp_forward_cpu(flat(x), weights, biases, keep ? &hidden : nullptr)
-                          : by_products(flat(x), weights, biases, keep ? &hidden : nullptr);
+  Tensor h = has_kernels_
+                 ? mlp_forward_cpu(flat(x), weights, biases, options, keep ? &hidden : nullptr)
+                 : through_layers(
+                       flat(x), weights, biases, options,
+                       [](const Tensor& in, const Tensor& w, const Tensor& b) {
+                         return at::addmm(b, in, w.t());
+                       },
+                       [&](const Tensor& in) {
+                         if (keep) hidden.push_back(in);
+                       });
   if (keep) {
     save(hidden_, hidden);
     save(weights_, weights);
@@ -155,36 +224,36 @@ void Tape::release() {
     for (SavedVariable& saved : *list) saved.reset_data();
 }
 
-Tensor Tape::again(const Tensor& x) { return layer_by_layer(x, unpack(weights_), unpack(biases_)); }
+Tensor Tape::again(const Tensor& x) {
+  return layer_by_layer(x, unpack(weights_), unpack(biases_), options_);
+}
 
 variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted,
                          const Tensor& sum) {
-  const size_t layers = weights_.size();
   const std::vector<Tensor> w = unpack(weights_);
   const Tensor grad = flat(grad_y);
   // A derivative of the gradients also goes through what the layers read.
   if (!runs_plainly(grad)) {
-    const std::vector<Tensor> b = unpack(biases_);
     std::vector<Tensor> read{flat(x)};
-    for (size_t i = 0; i + 1 < layers; ++i) read.push_back(at::linear(read[i], w[i], b[i]).relu());
-    return pull_back(grad, x.sizes(), read, w, wanted, [](const Tensor& g, const Tensor& h) {
-      return at::threshold_backward(g, h, 0);
-    });
+    through_layers(
+        read[0], w, unpack(biases_), options_,
+        [](const Tensor& h, const Tensor& weight, const Tensor& b) {
+          return at::linear(h, weight, b);
+        },
+        [&](const Tensor& h) { read.push_back(h); });
+    return pull_back(grad, x.sizes(), read, w, options_, wanted);
   }
   at::AutoDispatchBelowADInplaceOrView below;
   std::vector<Tensor> read = unpack(hidden_);
   variable_list gradients(wanted.size());
   if (has_kernels_) {
     if (sum.defined()) gradients[0] = flat(sum);
-    mlp_backward_cpu(grad, flat(x), read, w, wanted, gradients);
+    mlp_backward_cpu(grad, flat(x), read, w, options_, wanted, gradients);
     if (wanted[0]) gradients[0] = sum.defined() ? sum : gradients[0].view(x.sizes());
     return gradients;
   }
   read.insert(read.begin(), flat(x));
-  gradients = pull_back(grad, x.sizes(), read, w, wanted, [](Tensor g, const Tensor& h) {
-    at::threshold_backward_out(g, g, h, 0);
-    return g;
-  });
+  gradients = pull_back(grad, x.sizes(), read, w, options_, wanted);
   if (sum.defined()) gradients[0] = sum.add_(gradients[0]);
   return gradients;
 }
@@ -231,13 +300,14 @@ struct MlpBackward : Node {
   }
 };
 
-Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases) {
+Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases,
+                   const MlpOptions& options) {
   const variable_list inputs = inputs_of(x, weights, biases);
   const bool tracked = is_tracked(inputs);
   Tape tape;
   Tensor y = [&] {
     at::AutoDispatchBelowADInplaceOrView below;
-    return tape.record(x, weights, biases, tracked);
+    return tape.record(x, weights, biases, options, tracked);
   }();
   if (!tracked) return y;
   auto node = make_node<MlpBackward>();
@@ -250,20 +320,26 @@ Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases) {
 
 }  // namespace
 
-Tensor run(const Tensor& x, TensorList weights, TensorList biases) {
+Tensor run(const Tensor& x, TensorList weights, TensorList biases, std::string_view activation,
+           double negative_slope, bool residual) {
+  const MlpOptions options = parse(op, activation, negative_slope, residual);
   check_dense(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
-  check(op, x, x.sym_size(-1), weights, biases);
-  return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases)
-                                            : layer_by_layer(x, weights, biases);
+  check(op, x, x.sym_size(-1), weights, biases, options);
+  return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases, options)
+                                            : layer_by_layer(x, weights, biases, options);
 }
 
 }  // namespace mlp
 
 using Tensors = std::vector<Tensor>;
-FK_COMPOSITE_OP("mlp", "mlp(Tensor x, Tensor[] weights, Tensor[] biases) -> Tensor", &mlp::run,
-                ([](const Tensor& x, const Tensors& weights, const Tensors& biases) {
-                  return mlp::run(x, weights, biases);
+FK_COMPOSITE_OP("mlp",
+                "mlp(Tensor x, Tensor[] weights, Tensor[] biases, str activation, "
+                "float negative_slope, bool residual) -> Tensor",
+                &mlp::run,
+                ([](const Tensor& x, const Tensors& weights, const Tensors& biases,
+                    std::string_view activation, Real negative_slope, Flag residual) {
+                  return mlp::run(x, weights, biases, activation, negative_slope, residual);
                 }))
 
 }  // namespace bindings

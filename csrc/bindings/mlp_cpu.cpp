@@ -23,8 +23,9 @@ constexpr int64_t most_chunks = 32;
 // The kernels' arguments and the memory they point into.
 class Call {
  public:
-  Call(const Tensor& x, TensorList weights)
+  Call(const Tensor& x, TensorList weights, const MlpOptions& options)
       : options_(x.options()), lanes_(cpu::mlp_lanes(x.scalar_type() == at::kDouble)) {
+    static_cast<MlpOptions&>(args) = options;
     args.float64 = x.scalar_type() == at::kDouble;
     args.layers = static_cast<int64_t>(weights.size());
     args.rows = x.size(0);
@@ -86,8 +87,8 @@ bool mlp_has_kernels(const Tensor& x, TensorList weights) {
 }
 
 Tensor mlp_forward_cpu(const Tensor& x, TensorList weights, TensorList biases,
-                       std::vector<Tensor>* hidden) {
-  Call call(x, weights);
+                       const MlpOptions& options, std::vector<Tensor>* hidden) {
+  Call call(x, weights, options);
   MlpArgs& a = call.args;
   for (size_t i = 0; i < biases.size(); ++i) {
     MlpLayer& l = call.layers[i];
@@ -108,8 +109,9 @@ Tensor mlp_forward_cpu(const Tensor& x, TensorList weights, TensorList biases,
 }
 
 void mlp_backward_cpu(const Tensor& grad_y, const Tensor& x, TensorList hidden, TensorList weights,
-                      const std::vector<bool>& wanted, std::vector<Tensor>& gradients) {
-  Call call(x, weights);
+                      const MlpOptions& options, const std::vector<bool>& wanted,
+                      std::vector<Tensor>& gradients) {
+  Call call(x, weights, options);
   MlpArgs& a = call.args;
   const size_t layers = weights.size();
   a.grad_y = grad_y.data_ptr();
@@ -122,7 +124,10 @@ void mlp_backward_cpu(const Tensor& grad_y, const Tensor& x, TensorList hidden, 
   };
   a.adds_to_grad_x = gradients[0].defined();
   a.grad_x = place(0, x.sizes());
-  if (wanted[0]) a.grad_x_stride = gradients[0].stride(0);
+  if (wanted[0]) {
+    a.grad_x_stride[0] = gradients[0].stride(0);
+    a.grad_x_stride[1] = gradients[0].stride(1);
+  }
   for (size_t i = 0; i < layers; ++i) {
     MlpLayer& l = call.layers[i];
     l.grad_weight = place(1 + i, {l.out, l.in});

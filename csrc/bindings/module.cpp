@@ -56,6 +56,7 @@ pybind11::dict options() {
   all["layout"] = names<Layout>();
   all["order"] = names<Order>();
   all["transform"] = names<Transform>();
+  all["activation"] = names<Activation>();
   all["reduction"] = names<Reduction>();
   all["boundary"] = names<SplineBoundary>();
   all["convention"] = names<SplineConvention>();

@@ -32,7 +32,7 @@ struct RationalQuadraticSpline {
 namespace spline {
 
 using channels::loopable;
-using channels::merge;
+using channels::Nest;
 using channels::operand;
 using std::string_view;
 constexpr const char* op = RationalQuadraticSpline::name;
@@ -40,7 +40,7 @@ constexpr const char* op = RationalQuadraticSpline::name;
 // ---- options -----------------------------------------------------------------
 
 struct Options : SplineOptions {
-  bool transform_first;
+  Transform transform;
   bool sums_rows;
   int parts;  // parameters of an element
 };
@@ -74,7 +74,7 @@ inline Options parse(int64_t bins, double bound, string_view boundary, double mi
   o.scale = scale;
   if (o.convention == SplineConvention::zuko) o.clip = -2.0 / std::log(min_derivative);
   o.inverse = inverse;
-  o.transform_first = parse_option<Transform>(op, "transform", transform) == Transform::first;
+  o.transform = parse_option<Transform>(op, "transform", transform);
   o.sums_rows = parse_option<Reduction>(op, "reduction", reduction) == Reduction::row;
   o.parts = spline_parameters(o.boundary, o.bins);
   return o;
@@ -91,20 +91,16 @@ inline void check(const Tensor& x, const Tensor& params, const Options& o) {
                         params.size(1) % o.parts == 0 && params.size(1) / o.parts <= x.size(1),
                     op, ": `params` must have shape (B, ", o.parts,
                     " C, *S) for `x` of shape (B, C, *S) = ", x.sizes(), ", got ", params.sizes());
+  channels::check_coupled(op, x, params.size(1) / o.parts, o.transform);
 }
 
 // ---- operands ----------------------------------------------------------------
 
-using Strides = c10::SmallVector<int64_t, 6>;
-
 // The parameters of a channel lie together along dim 1.
-inline VectorOperand vectors(const Tensor& params, int parts, Strides& strides) {
-  VectorOperand o;
+inline void add_vectors(Nest& nest, const Tensor& params, int parts, VectorOperand& o) {
   static_cast<RowOperand&>(o) = operand(params);
   o.part_stride = params.stride(1);
-  strides.assign(params.strides().begin(), params.strides().end());
-  strides[1] *= parts;
-  return o;
+  nest.add(o, params, parts);
 }
 
 inline RationalQuadraticSplineArgs arguments(const Tensor& x, const Options& o) {
@@ -125,8 +121,7 @@ struct Forward {
   Tensor x, params;
 };
 
-inline c10::SmallVector<int64_t, 6> log_det_sizes(const Tensor& x, const Tensor& params,
-                                                  const Options& o) {
+inline channels::Sizes log_det_sizes(const Tensor& x, const Tensor& params, const Options& o) {
   return channels::log_det_sizes(x, params.size(1) / o.parts, o.sums_rows);
 }
 
@@ -139,21 +134,18 @@ inline Forward forward(const Tensor& x_, const Tensor& params_, const Options& o
   const Tensor& log_det = call.log_det =
       at::empty(log_det_sizes(x, params, o), x.options().dtype(wide(x.scalar_type())));
 
-  const channels::Split h = channels::split(x, params.size(1) / o.parts, o.transform_first);
+  const channels::Split h = channels::split(x, params.size(1) / o.parts, o.transform);
   RationalQuadraticSplineArgs& a = call.args = arguments(x, o);
-  Strides strides;
+  Nest nest(x, h.coupled);
   a.x = operand(x, h.coupled_at);
   a.y = operand(y, h.coupled_at);
-  a.params = vectors(params, o.parts, strides);
   a.log_det = operand(log_det);
-  const auto sizes = channels::sizes_of(x, h.coupled);
-  a.coupled = o.sums_rows
-                  ? merge(sizes, {&a.x, &a.y, &a.params}, {x.strides(), y.strides(), strides})
-                  : merge(sizes, {&a.x, &a.y, &a.params, &a.log_det},
-                          {x.strides(), y.strides(), strides, log_det.strides()});
-  a.kept_x = operand(x, h.kept_at);
-  a.kept_y = operand(y, h.kept_at);
-  a.kept = channels::shape_of_kept(x, h.kept, a.kept_x, x.strides(), a.kept_y, y.strides());
+  nest.add(a.x, x, h.step);
+  nest.add(a.y, y, h.step);
+  add_vectors(nest, params, o.parts, a.params);
+  if (!o.sums_rows) nest.add(a.log_det, log_det);
+  a.coupled = nest.merge();
+  a.kept = channels::copied(h, x, a.kept_x, y, a.kept_y);
   return call;
 }
 
@@ -177,30 +169,25 @@ inline Backward backward(const Tensor& grad_y_, const Tensor& grad_log_det_, con
   const Tensor& grad_x = call.grad_x = at::empty(x.sizes(), x.options());
   const Tensor& grad_params = call.grad_params = at::empty(params.sizes(), params.options());
 
-  const channels::Split h = channels::split(x, params.size(1) / o.parts, o.transform_first);
+  const channels::Split h = channels::split(x, params.size(1) / o.parts, o.transform);
   RationalQuadraticSplineArgs& a = call.args = arguments(x, o);
-  Strides strides, grad_strides;
+  Nest nest(x, h.coupled);
   a.x = operand(x, h.coupled_at);
   a.grad_y = operand(grad_y, h.coupled_at);
   a.grad_x = operand(grad_x, h.coupled_at);
-  a.params = vectors(params, o.parts, strides);
-  a.grad_params = vectors(grad_params, o.parts, grad_strides);
   a.grad_log_det = operand(grad_log_det);
-  const auto sizes = channels::sizes_of(x, h.coupled);
+  nest.add(a.x, x, h.step);
+  nest.add(a.grad_y, grad_y, h.step);
+  nest.add(a.grad_x, grad_x, h.step);
+  add_vectors(nest, params, o.parts, a.params);
+  add_vectors(nest, grad_params, o.parts, a.grad_params);
   if (o.sums_rows) {
-    a.coupled = merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params},
-                      {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides});
     a.grad_log_det.stride[0] = grad_log_det.stride(0);
   } else {
-    a.coupled =
-        merge(sizes, {&a.x, &a.grad_y, &a.grad_x, &a.params, &a.grad_params, &a.grad_log_det},
-              {x.strides(), grad_y.strides(), grad_x.strides(), strides, grad_strides,
-               grad_log_det.strides()});
+    nest.add(a.grad_log_det, grad_log_det);
   }
-  a.kept_x = operand(grad_y, h.kept_at);
-  a.kept_y = operand(grad_x, h.kept_at);
-  a.kept =
-      channels::shape_of_kept(x, h.kept, a.kept_x, grad_y.strides(), a.kept_y, grad_x.strides());
+  a.coupled = nest.merge();
+  a.kept = channels::copied(h, grad_y, a.kept_x, grad_x, a.kept_y);
   return call;
 }
 

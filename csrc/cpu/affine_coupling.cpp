@@ -12,33 +12,33 @@ namespace loops {
 template <class E>
 struct ForwardTile {
   using T = compute_t<E>;
+  const CouplingOptions& options;
   const E *x, *shift, *raw;
   E* y;
   T* log_s;  // per element, or null where only the sum is wanted
   int n;
-  T bound;
 };
 
 template <class E>
 struct BackwardTile {
   using T = compute_t<E>;
+  const CouplingOptions& options;
   const E *x, *shift, *raw, *grad_y;
   const T* grad_log_det;  // per element, or null: one value for the tile
   T grad_log_det_value;
   E *grad_x, *grad_shift, *grad_raw;
   int n;
-  T bound;
 };
 
 template <class E, ScaleFn F, bool ShiftFirst, bool Inverse>
 compute_t<E> forward_tile(const ForwardTile<E>& tile) {
   using T = compute_t<E>;
   using V = Vec<T>;
-  const V bound(tile.bound), inverse_bound(T(1) / tile.bound);
+  const auto constants = coupling_constants<V>(tile.options);
   V total(T(0));
   for_lanes<V>(tile.n, [&](int i, int n) FK_INLINE_LAMBDA {
     const V x = load_lanes<V>(tile.x + i, n), t = load_lanes<V>(tile.shift + i, n);
-    const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), bound, inverse_bound);
+    const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), constants);
     const V y = coupling_apply(x, t, scale.s, ShiftFirst, Inverse);
     const V log_s = Inverse ? -scale.log_s : scale.log_s;
     store_lanes<V>(tile.y + i, y, n);
@@ -60,12 +60,12 @@ template <class E, ScaleFn F, bool ShiftFirst, bool Inverse>
 void backward_tile(const BackwardTile<E>& tile) {
   using T = compute_t<E>;
   using V = Vec<T>;
-  const V bound(tile.bound), inverse_bound(T(1) / tile.bound);
+  const auto constants = coupling_constants<V>(tile.options);
   for_lanes<V>(tile.n, [&](int i, int n) FK_INLINE_LAMBDA {
     const V x = load_lanes<V>(tile.x + i, n), g = load_lanes<V>(tile.grad_y + i, n);
     const V g_log = tile.grad_log_det != nullptr ? load_lanes<V>(tile.grad_log_det + i, n)
                                                  : V(tile.grad_log_det_value);
-    const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), bound, inverse_bound);
+    const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), constants);
     V t(T(0));
     if constexpr (coupling_pullback_needs_shift(ShiftFirst, Inverse))
       t = load_lanes<V>(tile.shift + i, n);
@@ -121,17 +121,15 @@ void forward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
           const auto at = [&](const CouplingOperand& o) {
             return line_offset(o, row, i, j) + first * o.stride[3];
           };
-          ForwardTile<E> tile;
-          tile.x = fetch<E>(source(a.x), at(a.x), a.x.stride[3], n, bx);
-          tile.shift = fetch<E>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt);
-          tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
-          tile.y = target<E>(sink(a.y), at(a.y), a.y.stride[3], by);
-          tile.log_s = a.sums_rows
-                           ? nullptr
-                           : target<T>(sink(a.log_det), at(a.log_det), a.log_det.stride[3], bl);
-          tile.n = n;
-          tile.bound = static_cast<T>(a.bound);
-          log_det += tile_function(tile);
+          const auto read = [&](const CouplingOperand& o, E* buffer) {
+            return fetch<E>(source(o), at(o), o.stride[3], n, buffer);
+          };
+          log_det += tile_function(
+              {a, read(a.x, bx), read(a.shift, bt), read(a.raw, br),
+               target<E>(sink(a.y), at(a.y), a.y.stride[3], by),
+               a.sums_rows ? nullptr
+                           : target<T>(sink(a.log_det), at(a.log_det), a.log_det.stride[3], bl),
+               n});
           flush<E>(sink(a.y), at(a.y), a.y.stride[3], n, by);
           if (!a.sums_rows) flush<T>(sink(a.log_det), at(a.log_det), a.log_det.stride[3], n, bl);
         });
@@ -158,24 +156,18 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
           const auto at = [&](const CouplingOperand& o) {
             return line_offset(o, row, i, j) + first * o.stride[3];
           };
-          BackwardTile<E> tile;
-          tile.x = fetch<E>(source(a.x), at(a.x), a.x.stride[3], n, bx);
-          tile.shift = needs_shift
-                           ? fetch<E>(source(a.shift), at(a.shift), a.shift.stride[3], n, bt)
-                           : nullptr;
-          tile.raw = fetch<E>(source(a.raw), at(a.raw), a.raw.stride[3], n, br);
-          tile.grad_y = fetch<E>(source(a.grad_y), at(a.grad_y), a.grad_y.stride[3], n, bg);
-          tile.grad_log_det = a.sums_rows ? nullptr
-                                          : fetch<T>(source(a.grad_log_det), at(a.grad_log_det),
-                                                     a.grad_log_det.stride[3], n, bl);
-          tile.grad_log_det_value = grad_log_det;
-          tile.grad_x = target<E>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], gx);
-          tile.grad_shift =
-              target<E>(sink(a.grad_shift), at(a.grad_shift), a.grad_shift.stride[3], gt);
-          tile.grad_raw = target<E>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], gr);
-          tile.n = n;
-          tile.bound = static_cast<T>(a.bound);
-          tile_function(tile);
+          const auto read = [&](const CouplingOperand& o, E* buffer) {
+            return fetch<E>(source(o), at(o), o.stride[3], n, buffer);
+          };
+          const auto write = [&](const CouplingOperand& o, E* buffer) {
+            return target<E>(sink(o), at(o), o.stride[3], buffer);
+          };
+          const T* const each = a.sums_rows ? nullptr
+                                            : fetch<T>(source(a.grad_log_det), at(a.grad_log_det),
+                                                       a.grad_log_det.stride[3], n, bl);
+          tile_function({a, read(a.x, bx), needs_shift ? read(a.shift, bt) : nullptr,
+                         read(a.raw, br), read(a.grad_y, bg), each, grad_log_det,
+                         write(a.grad_x, gx), write(a.grad_shift, gt), write(a.grad_raw, gr), n});
           flush<E>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], n, gx);
           flush<E>(sink(a.grad_shift), at(a.grad_shift), a.grad_shift.stride[3], n, gt);
           flush<E>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], n, gr);
@@ -213,8 +205,8 @@ void forward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t
   T log_s[chunk_size], sums[chunk_size];
   for (int64_t row = begin; row < end; row += block) {
     const int rows = end - row < block ? static_cast<int>(end - row) : block;
-    tile_function({x.read(row, rows), shift.read(row, rows), raw.read(row, rows), y.place(row),
-                   a.sums_rows ? log_s : each.place(row), rows * width, static_cast<T>(a.bound)});
+    tile_function({a, x.read(row, rows), shift.read(row, rows), raw.read(row, rows), y.place(row),
+                   a.sums_rows ? log_s : each.place(row), rows * width});
     y.written(row, rows);
     if (!a.sums_rows) {
       each.written(row, rows);
@@ -246,10 +238,9 @@ void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_
       spread_segments(fetch<T>(source(a.grad_log_det), row * stride, stride, rows, per_row), width,
                       rows, spread);
     const T* const grad_log_det = a.sums_rows ? spread : each.read(row, rows);
-    tile_function({x.read(row, rows), needs_shift ? shift.read(row, rows) : nullptr,
+    tile_function({a, x.read(row, rows), needs_shift ? shift.read(row, rows) : nullptr,
                    raw.read(row, rows), grad_y.read(row, rows), grad_log_det, T(0),
-                   grad_x.place(row), grad_shift.place(row), grad_raw.place(row), rows * width,
-                   static_cast<T>(a.bound)});
+                   grad_x.place(row), grad_shift.place(row), grad_raw.place(row), rows * width});
     grad_x.written(row, rows);
     grad_shift.written(row, rows);
     grad_raw.written(row, rows);

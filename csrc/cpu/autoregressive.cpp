@@ -47,15 +47,14 @@ struct AffineFeature {
  private:
   template <class Body>
   void with_scale(Body body, const T* outputs) const {
-    const T b = static_cast<T>(options.bound);
-    const V bound(b), inverse_bound(T(1) / b);
+    const auto constants = coupling_constants<V>(options);
     switch (options.scale_fn) {
-#define FK_CASE(F)                                                                          \
-  case ScaleFn::F:                                                                          \
-    for (int i = 0; i < rows; i += lanes_v<V>)                                              \
-      body(                                                                                 \
-          load<V>(outputs + rows + i),                                                      \
-          [=](V raw) { return coupling_scale<ScaleFn::F>(raw, bound, inverse_bound); }, i); \
+#define FK_CASE(F)                                                               \
+  case ScaleFn::F:                                                               \
+    for (int i = 0; i < rows; i += lanes_v<V>)                                   \
+      body(                                                                      \
+          load<V>(outputs + rows + i),                                           \
+          [=](V raw) { return coupling_scale<ScaleFn::F>(raw, constants); }, i); \
     break;
       FK_SCALE_FUNCTIONS(FK_CASE)
 #undef FK_CASE

@@ -1,6 +1,7 @@
-// A ReLU network, a block of rows through all its layers at a time.
+// A multilayer perceptron, a block of rows through all its layers at a time.
 #include "mlp.h"
 
+#include "../math/elementary.h"
 #include "panel.h"
 
 FK_BEGIN
@@ -26,7 +27,7 @@ class Network {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t row = block * mlp_block;
       const int rows = rows_from(row);
-      T buffer[2][most];
+      T buffer[2][most], stream[most];  // the residual stream
       const T* read = buffer[0];
       copy_rows(static_cast<const T*>(a_.x) + row * a_.x_stride[0], a_.x_stride, rows,
                 a_.layer[0].in, a_.layer[0].padded_in, buffer[0]);
@@ -34,11 +35,11 @@ class Network {
         const MlpLayer& l = a_.layer[i];
         if (i + 1 == a_.layers) {
           map_forward(l, read, rows,
-                      Result{static_cast<T*>(a_.y) + row * l.out, l.out, l.out, false});
+                      Result{static_cast<T*>(a_.y) + row * l.out, l.out, {l.out, 1}, false});
         } else {
           T* const kept = static_cast<T*>(a_.layer[i + 1].input);
           T* const to = kept != nullptr ? kept + row * l.padded_out : buffer[(i + 1) % 2];
-          map_forward(l, read, rows, Relu{to, l.padded_out});
+          hidden(i, read, rows, to, stream);
           read = to;
         }
       }
@@ -100,6 +101,64 @@ class Network {
                 static_cast<T*>(l.backward_panel));
   }
 
+  // ---- between the layers ----
+
+  // What layer i + 1 reads.
+  void hidden(int64_t i, const T* read, int rows, T* to, T* stream) const {
+    const MlpLayer& l = a_.layer[i];
+    const int64_t width = l.padded_out;
+    if (a_.residual && i % 2 == 0) {
+      map_forward(l, read, rows, Result{stream, width, {width, 1}, i > 0});
+      activate(stream, rows * width, a_.reads_activated(i + 1, a_.layers), to);
+    } else if (a_.activation == Activation::relu) {
+      map_forward(l, read, rows, Relu{to, width});
+    } else {
+      map_forward(l, read, rows, Result{to, width, {width, 1}, false});
+      activate(to, rows * width, true, to);
+    }
+  }
+
+  // n values are whole vectors; those of padding are 0 and stay so.
+  template <class Function>
+  static void for_vectors(int64_t n, Function function) {
+    for (int64_t i = 0; i < n; i += lanes_v<V>) function(i);
+  }
+  void activate(const T* from, int64_t n, bool activated, T* to) const {
+    const auto map = [=](auto function) {
+      for_vectors(n, [=](int64_t i) { store<V>(to + i, function(load<V>(from + i))); });
+    };
+    const V zero(T(0)), slope(static_cast<T>(a_.negative_slope));
+    if (!activated) return map([](V v) { return v; });
+    switch (a_.activation) {
+      case Activation::relu:
+        return map([=](V v) { return max(v, zero); });
+      case Activation::leaky_relu:
+        return map([=](V v) { return select(v > zero, v, slope * v); });
+      case Activation::elu:
+        return map([=](V v) { return select(v > zero, v, expm1(min(v, zero))); });
+      case Activation::tanh:
+        return map([](V v) { return tanh(v); });
+    }
+  }
+  // Multiplies gradients by the slopes where the activation returned h.
+  void pull_activation(const T* h, int64_t n, T* grad) const {
+    const auto map = [=](auto slope_of) {
+      for_vectors(
+          n, [=](int64_t i) { store<V>(grad + i, load<V>(grad + i) * slope_of(load<V>(h + i))); });
+    };
+    const V zero(T(0)), one(T(1)), slope(static_cast<T>(a_.negative_slope));
+    switch (a_.activation) {
+      case Activation::relu:
+        return map([=](V h) { return select(h > zero, one, zero); });
+      case Activation::leaky_relu:
+        return map([=](V h) { return select(h > zero, one, slope); });
+      case Activation::elu:
+        return map([=](V h) { return select(h > zero, one, h + one); });
+      case Activation::tanh:
+        return map([=](V h) { return (one - h) * (one + h); });
+    }
+  }
+
   // ---- what becomes of a product's rows ----
 
   struct Relu {
@@ -109,15 +168,24 @@ class Network {
       store<V>(to + i * width + j, max(v, V(T(0))));
     }
   };
-  struct Result {  // rows `stride` apart; added to what is there, or not
+  struct Result {  // of any strides; added to what is there, or not
     T* to;
-    int64_t width, stride;
+    int64_t width, stride[2];
     bool adds;
     FK_HD void operator()(int i, int j, V v) const {
       const int64_t left = width - j;
       const int n = left < lanes_v<V> ? static_cast<int>(left) : lanes_v<V>;
-      T* const p = to + i * stride + j;
-      store_lanes<V>(p, adds ? v + load_lanes<V>(p, n) : v, n);
+      T* const p = to + i * stride[0] + j * stride[1];
+      if (stride[1] == 1) {
+        store_lanes<V>(p, adds ? v + load_lanes<V>(p, n) : v, n);
+        return;
+      }
+      alignas(V) T values[lanes_v<V>];
+      store<V>(values, v);
+      for (int k = 0; k < n; ++k) {
+        T& at = p[k * stride[1]];
+        at = adds ? at + values[k] : values[k];
+      }
     }
   };
   struct ReluPullback {  // h is what the ReLU returned
@@ -148,7 +216,7 @@ class Network {
   // ---- gradients ----
 
   void pull_back(int64_t chunk, int64_t row, bool first) const {
-    T x[most], buffer[2][most];
+    T x[most], buffer[2][most], stream[most];  // the gradient of the residual stream
     const int rows = rows_from(row);
     const MlpLayer &top = a_.layer[a_.layers - 1], &bottom = a_.layer[0];
     copy_rows(static_cast<const T*>(a_.grad_y) + row * a_.grad_y_stride[0], a_.grad_y_stride, rows,
@@ -163,13 +231,34 @@ class Network {
       add_sums(l, chunk, g, h, rows, first);
       T* const next = buffer[(a_.layers - i) % 2];
       if (i > 0) {
-        map_backward(l, g, rows, ReluPullback{next, h, l.padded_in});
+        pull_hidden(i, g, h, rows, next);
       } else if (a_.grad_x != nullptr) {
-        T* const to = static_cast<T*>(a_.grad_x) + row * a_.grad_x_stride;
-        map_backward(l, g, rows, Result{to, l.in, a_.grad_x_stride, a_.adds_to_grad_x});
+        T* const to = static_cast<T*>(a_.grad_x) + row * a_.grad_x_stride[0];
+        map_backward(
+            l, g, rows,
+            Result{to, l.in, {a_.grad_x_stride[0], a_.grad_x_stride[1]}, a_.adds_to_grad_x});
       }
       g = next;
+      if (a_.residual && i % 2 == 1) {
+        const bool sets = i == a_.layers - 1;
+        for_vectors(rows * l.padded_in, [&](int64_t k) {
+          const V v = load<V>(next + k);
+          store<V>(stream + k, sets ? v : v + load<V>(stream + k));
+        });
+        g = stream;
+      }
     }
+  }
+
+  // The gradient of what layer i - 1 returned, from that of what layer i did, which read h.
+  void pull_hidden(int64_t i, const T* g, const T* h, int rows, T* to) const {
+    const MlpLayer& l = a_.layer[i];
+    const int64_t width = l.padded_in;
+    const bool activated = a_.reads_activated(i, a_.layers);
+    if (activated && a_.activation == Activation::relu)
+      return map_backward(l, g, rows, ReluPullback{to, h, width});
+    map_backward(l, g, rows, Result{to, width, {width, 1}, false});
+    if (activated) pull_activation(h, rows * width, to);
   }
 
   template <class Finish>

@@ -12,19 +12,18 @@ template <class T>
 struct Coupling {
   ScaleFn scale_fn;
   bool shift_first, inverse;
-  T bound, inverse_bound;
+  CouplingConstants<T> constants;
 };
 
 template <class T>
-FK_DEVICE Coupling<T> coupling_of(const AffineCouplingArgs& a) {
-  const T bound = static_cast<T>(a.bound);
-  return {a.scale_fn, a.shift_first, a.inverse, bound, T(1) / bound};
+FK_DEVICE Coupling<T> coupling_of(const CouplingOptions& o) {
+  return {o.scale_fn, o.shift_first, o.inverse, coupling_constants<T>(o)};
 }
 
 template <ScaleFn F, class T, int N>
 FK_DEVICE void scales_by(const Coupling<T>& c, const T (&raw)[N], CouplingScale<T> (&out)[N]) {
 #pragma unroll
-  for (int m = 0; m < N; ++m) out[m] = coupling_scale<F>(raw[m], c.bound, c.inverse_bound);
+  for (int m = 0; m < N; ++m) out[m] = coupling_scale<F>(raw[m], c.constants);
 }
 
 // The choice is the same for all threads: a branch for N elements costs next to nothing,

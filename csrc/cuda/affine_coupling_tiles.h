@@ -13,9 +13,7 @@ struct TileArgs {
   int64_t rows, tiles;
   int tile_rows, group_size;
   bool in_place;  // results take the place of what they are computed from
-  ScaleFn scale_fn;
-  bool shift_first, inverse;
-  double bound;
+  CouplingOptions options;
   Nest<int32_t> coupled, kept;
   TileRows x, params, grad_y, out, out_params;
   TileElements at_x, at_shift, at_raw, at_grad_y, at_out, at_out_shift, at_out_raw;
@@ -30,8 +28,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     affine_coupling_forward_tiles(const __grid_constant__ TileArgs t) {
   using T = compute_t<X>;
   const ThreadGroup threads = thread_group(t.group_size);
-  const Coupling<T> c{t.scale_fn, t.shift_first, t.inverse, static_cast<T>(t.bound),
-                      T(1) / static_cast<T>(t.bound)};
+  const Coupling<T> c = coupling_of<T>(t.options);
   const int32_t n = t.coupled.size(), kept = t.kept.size();
   for_tiles(t.tiles, t.tile_rows, t.rows, [&](int64_t first, int rows) {
     X* x = load_rows<X>(t.x, first, rows);
@@ -64,8 +61,7 @@ __global__ void __launch_bounds__(block_threads, resident_blocks<compute_t<X>>)
     affine_coupling_backward_tiles(const __grid_constant__ TileArgs t) {
   using T = compute_t<X>;
   const ThreadGroup threads = thread_group(t.group_size);
-  const Coupling<T> c{t.scale_fn, t.shift_first, t.inverse, static_cast<T>(t.bound),
-                      T(1) / static_cast<T>(t.bound)};
+  const Coupling<T> c = coupling_of<T>(t.options);
   const int32_t n = t.coupled.size(), kept = t.kept.size();
   for_tiles(t.tiles, t.tile_rows, t.rows, [&](int64_t first, int rows) {
     X* x = load_rows<X>(t.x, first, rows);
@@ -144,10 +140,7 @@ inline TileLaunch tile_launch(const AffineCouplingArgs& a, const LaunchContext& 
   t.tiles = plan.tiles;
   t.tile_rows = plan.rows;
   t.group_size = plan.group_size;
-  t.scale_fn = a.scale_fn;
-  t.shift_first = a.shift_first;
-  t.inverse = a.inverse;
-  t.bound = a.bound;
+  t.options = a;
   t.coupled = nest_of<int32_t>(a.coupled, 1);
   t.kept = nest_of<int32_t>(a.kept, 1);
   t.x = place(x, true);

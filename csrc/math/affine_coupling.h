@@ -1,7 +1,7 @@
 // The scale of an affine coupling and its derivative.
 //
-// The conditioner's raw output r is mapped to a positive scale s.  The affine coupling is
-// y = x s + t (or (x + t) s), and its log-det-Jacobian the sum of log s.
+// The conditioner's raw output, times a gain, is r, which is mapped to a positive scale s.  The
+// affine coupling is y = x s + t (or (x + t) s), and its log-det-Jacobian the sum of log s.
 //
 //   exp         log s = r
 //   tanh        log s = b tanh(r / b)              (RealNVP: arXiv 1605.08803, sec. 3.7)
@@ -10,6 +10,8 @@
 //   sigmoid     s = 1 / (1 + e^-(r + 2))           (Glow: arXiv 1807.03039, reference code)
 //   inv_sigmoid s = 1 + e^-(r + 2)
 //   softplus    s = min(log(1 + e^r) + 1e-3, 3)    (as nflows' bounded scale)
+//   floored_sigmoid   s = 1 / (1 + e^-(r + 2)) + 1e-3   (as nflows' couplings)
+//   floored_softplus  s = log(1 + e^r) + 1e-3           (as nflows' autoregressive maps)
 //   shifted_softplus  s = log(1 + e^(r + c)), c = log(e - 1), so that r = 0 gives 1
 //                                                  (STARFlow: arXiv 2506.06276)
 //
@@ -22,8 +24,10 @@
 namespace fk {
 
 // The list of scale functions; `coupling_scale` below is their mathematics.
-#define FK_SCALE_FUNCTIONS(X) \
-  X(exp) X(tanh) X(softclip) X(atan) X(sigmoid) X(inv_sigmoid) X(softplus) X(shifted_softplus)
+#define FK_SCALE_FUNCTIONS(X)                                                           \
+  X(exp)                                                                                \
+  X(tanh) X(softclip) X(atan) X(sigmoid) X(inv_sigmoid) X(softplus) X(shifted_softplus) \
+      X(floored_sigmoid) X(floored_softplus)
 FK_OPTION(ScaleFn, FK_SCALE_FUNCTIONS)
 
 }  // namespace fk
@@ -37,9 +41,23 @@ struct CouplingScale {
   V dlog_s;  // d log s / d r
 };
 
+// What is the same for all elements.
+template <class V>
+struct CouplingConstants {
+  V bound, inverse_bound, gain;
+};
+template <class V, class Options>
+FK_HD CouplingConstants<V> coupling_constants(const Options& o) {
+  using T = scalar_t<V>;
+  const T bound = static_cast<T>(o.bound);
+  return {V(bound), V(T(1) / bound), V(static_cast<T>(o.gain))};
+}
+
+// From the conditioner's raw output.
 template <ScaleFn F, class V>
-FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
+FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
   using Limits = Range<scalar_t<V>>;
+  const V r = raw * c.gain, bound = c.bound, inverse_bound = c.inverse_bound;
   const V one = real<V>(1.0);
   CouplingScale<V> out;
   if constexpr (F == ScaleFn::exp) {
@@ -62,14 +80,19 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     out.log_s = bound * slope * atan(u);
     out.s = exp(out.log_s);
     out.dlog_s = ratio(slope, fma(u, u, one));
-  } else if constexpr (F == ScaleFn::softplus) {
+  } else if constexpr (F == ScaleFn::softplus || F == ScaleFn::floored_softplus) {
     const V e = exp(-abs(r));
-    const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(Limits::coupling_softplus_floor);
-    out.s = min(unclamped, real<V>(Limits::coupling_softplus_ceiling));
-    out.log_s = log(out.s);
+    const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(Limits::coupling_scale_floor);
     const V slope = ratio(select(r < real<V>(0.0), e, one), one + e);
-    out.dlog_s = select(unclamped <= real<V>(Limits::coupling_softplus_ceiling),
-                        ratio(slope, out.s), real<V>(0.0));
+    if constexpr (F == ScaleFn::softplus) {
+      out.s = min(unclamped, real<V>(Limits::coupling_softplus_ceiling));
+      out.dlog_s = select(unclamped <= real<V>(Limits::coupling_softplus_ceiling),
+                          ratio(slope, out.s), real<V>(0.0));
+    } else {
+      out.s = unclamped;
+      out.dlog_s = ratio(slope, out.s);
+    }
+    out.log_s = log(out.s);
   } else if constexpr (F == ScaleFn::shifted_softplus) {
     const V v = r + real<V>(Limits::coupling_softplus_shift);
     const V e = exp(-abs(v));
@@ -81,7 +104,8 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
     out.log_s = select(low, v - rest, log(select(low, one, out.s)));
     out.dlog_s = select(low, one - rest, ratio(slope, select(low, one, out.s)));
   } else {
-    static_assert(F == ScaleFn::sigmoid || F == ScaleFn::inv_sigmoid);
+    static_assert(F == ScaleFn::sigmoid || F == ScaleFn::inv_sigmoid ||
+                  F == ScaleFn::floored_sigmoid);
     const V v = r + real<V>(Limits::coupling_sigmoid_shift);
     const V e = exp(-abs(v));
     const mask_t<V> negative = v < real<V>(0.0);
@@ -92,12 +116,18 @@ FK_HD CouplingScale<V> coupling_scale(V r, V bound, V inverse_bound) {
       out.log_s = log_s;
       out.s = select(negative, e, one) * inverse;
       out.dlog_s = complement;
-    } else {
+    } else if constexpr (F == ScaleFn::inv_sigmoid) {
       out.log_s = -log_s;
       out.s = exp(-v) + one;
       out.dlog_s = -complement;
+    } else {
+      const V s = select(negative, e, one) * inverse;
+      out.s = s + real<V>(Limits::coupling_scale_floor);
+      out.log_s = log(out.s);
+      out.dlog_s = ratio(s * complement, out.s);
     }
   }
+  out.dlog_s = out.dlog_s * c.gain;
   return out;
 }
 

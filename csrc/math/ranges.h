@@ -37,7 +37,7 @@
 //   sample_smallest: lower bound of sines and slopes in the pathwise derivative of a vMF draw
 //   coupling_atan_slope: of FrEIA's clamp, about 2 / pi
 //   coupling_sigmoid_shift: added to r by the sigmoid scales, as in Glow
-//   coupling_softplus_floor: added to the softplus scale, as in nflows
+//   coupling_scale_floor: added to softplus and floored scales, as in nflows
 //   coupling_softplus_ceiling: the largest softplus scale
 //   coupling_softplus_shift: log(e - 1), added to r by the shifted softplus scale
 //   coupling_softplus_lowest: v below which log(1 + e^v) is e^v (1 - e^v / 2)
@@ -82,7 +82,7 @@ struct Range<float> {
   static constexpr double sample_smallest = 1e-150;
   static constexpr double coupling_atan_slope = 0.636;
   static constexpr double coupling_sigmoid_shift = 2.0;
-  static constexpr double coupling_softplus_floor = 0.001;
+  static constexpr double coupling_scale_floor = 0.001;
   static constexpr double coupling_softplus_ceiling = 3.0;
   static constexpr double coupling_softplus_shift = 0.5413248546129181;
   static constexpr double coupling_softplus_lowest = -20.0;
@@ -119,7 +119,7 @@ struct Range<double> {
   static constexpr double sample_smallest = 1e-150;
   static constexpr double coupling_atan_slope = 0.636;
   static constexpr double coupling_sigmoid_shift = 2.0;
-  static constexpr double coupling_softplus_floor = 0.001;
+  static constexpr double coupling_scale_floor = 0.001;
   static constexpr double coupling_softplus_ceiling = 3.0;
   static constexpr double coupling_softplus_shift = 0.5413248546129181;
   static constexpr double coupling_softplus_lowest = -20.0;

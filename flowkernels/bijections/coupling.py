@@ -37,8 +37,8 @@ class Coupling(Bijection):
             coupled channels. With a context it is called as ``conditioner(kept, context)``,
             context (B, c); if it has ``shares_context = True``, (R, c) with R a divisor of B,
             each row for B / R consecutive rows of `kept`.
-        transform: which channels are coupled, ``"second"`` (the last C - C//2) or
-            ``"first"`` (the first C//2).
+        transform: which channels are coupled: ``"second"`` (the last C - C//2), ``"first"``
+            (the first C//2), ``"even"`` (0::2) or ``"odd"`` (1::2).
         context_features: c, how many context features the conditioner reads; default its own
             ``context_features``, 0 where it has none.
     """
@@ -130,9 +130,10 @@ class Coupling(Bijection):
         return params
 
     def _coupled(self, x: Tensor) -> int:
-        """The number of coupled channels: C//2 for "first", C - C//2 for "second"."""
+        """The number of coupled channels."""
         channels = x.shape[1]
-        return channels // 2 if self.transform == "first" else channels - channels // 2
+        rounds_down = self.transform in ("first", "odd")
+        return channels // 2 if rounds_down else channels - channels // 2
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The identity channels, and x."""
@@ -157,8 +158,8 @@ class AffineCoupling(Coupling):
             (B, 2k, *S) of the k coupled channels. With a context it is called as
             ``conditioner(kept, context)``, context (B, c); if it has ``shares_context = True``,
             (R, c) with R a divisor of B, each row for B / R consecutive rows of `kept`.
-        transform: which channels are coupled, ``"second"`` (the last C - C//2) or
-            ``"first"`` (the first C//2).
+        transform: which channels are coupled: ``"second"`` (the last C - C//2), ``"first"``
+            (the first C//2), ``"even"`` (0::2) or ``"odd"`` (1::2).
         scale_fn, bound, layout, order: how the parameters become scale and
             shift, see :func:`flowkernels.ops.affine_coupling`.
         context_features: c, how many context features the conditioner reads; default its own

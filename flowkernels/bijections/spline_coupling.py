@@ -100,8 +100,8 @@ class SplineCoupling(Splines, Coupling):
         conditioner: maps the C - k identity channels (B, C - k, \*S) to the parameters
             (B, M k, \*S) of the k coupled channels, those of a channel side by side; M is
             ``parameters_per_channel``. Contexts as in :class:`Coupling`.
-        transform: which channels are coupled, ``"second"`` (the last C - C//2) or
-            ``"first"`` (the first C//2).
+        transform: which channels are coupled: ``"second"`` (the last C - C//2), ``"first"``
+            (the first C//2), ``"even"`` (0::2) or ``"odd"`` (1::2).
         bins, bound, boundary, min_width, min_height, min_derivative, convention, scale: see
             :func:`flowkernels.ops.rational_quadratic_spline`.
         context_features: as in :class:`Coupling`.

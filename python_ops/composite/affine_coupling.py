@@ -14,12 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .identity_split import join_channels, split_channels
+
 ScaleFn = Literal[
-    "exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus", "shifted_softplus"
-]
-Layout = Literal["shift_scale", "scale_shift", "interleaved"]
+    "exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus", "shifted_softplus",
+    "floored_sigmoid", "floored_softplus",
+]  # fmt: skip
+Layout = Literal["shift_scale", "scale_shift", "interleaved", "interleaved_scale_shift"]
 Order = Literal["scale_then_shift", "shift_then_scale"]
-Transform = Literal["first", "second"]
+Transform = Literal["first", "second", "even", "odd"]
 # What kernels do with the log-dets of a row's elements: sum them, or leave them.
 KernelReduction = Literal["row", "none"]
 
@@ -43,6 +46,11 @@ def _softplus(raw: Tensor) -> Tensor:
 def _softplus_slope(raw: Tensor, bound: float) -> Tensor:
     s = _softplus(raw)
     return torch.where(s <= 3, torch.sigmoid(raw) / s, torch.zeros_like(raw))
+
+
+def _floored_sigmoid_slope(raw: Tensor, bound: float) -> Tensor:
+    s = torch.sigmoid(raw + 2)
+    return s * torch.sigmoid(-2 - raw) / (s + 1e-3)
 
 
 # log(e - 1): softplus takes it to 1.
@@ -103,6 +111,16 @@ SCALES: dict[ScaleFn, Scale] = {
         lambda r, b: _log_shifted_softplus(r),
         _log_shifted_softplus_slope,
     ),
+    "floored_sigmoid": Scale(
+        "s = sigmoid(r + 2) + 1e-3",
+        lambda r, b: (torch.sigmoid(r + 2) + 1e-3).log(),
+        _floored_sigmoid_slope,
+    ),
+    "floored_softplus": Scale(
+        "s = softplus(r) + 1e-3",
+        lambda r, b: _softplus(r).log(),
+        lambda r, b: torch.sigmoid(r) / _softplus(r),
+    ),
 }
 
 
@@ -132,9 +150,19 @@ def split_params(params: Tensor, layout: str) -> tuple[Tensor, Tensor]:
             raw, shift = params.chunk(2, dim=1)
         case "interleaved":
             shift, raw = params[:, 0::2], params[:, 1::2]
+        case "interleaved_scale_shift":
+            raw, shift = params[:, 0::2], params[:, 1::2]
         case _:
             raise ValueError(f"unknown layout {layout!r}")
     return shift, raw
+
+
+def join_params(shift: Tensor, raw: Tensor, layout: str) -> Tensor:
+    """`split_params` undone."""
+    first, second = (raw, shift) if layout.endswith("scale_shift") else (shift, raw)
+    if layout.startswith("interleaved"):
+        return torch.stack([first, second], dim=2).flatten(1, 2)
+    return torch.cat([first, second], dim=1)
 
 
 def affine_coupling(
@@ -143,6 +171,7 @@ def affine_coupling(
     *,
     scale_fn: str = "tanh",
     bound: float = 2.0,
+    gain: float = 1.0,
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
@@ -153,7 +182,7 @@ def affine_coupling(
     compute = torch.promote_types(dtype, torch.float32)
     shift, raw = split_params(params.to(compute), layout)
     x = x.to(compute)
-    log_s = scale_of(scale_fn).log_s(raw, bound)
+    log_s = scale_of(scale_fn).log_s(raw * gain, bound)
     if not inverse:
         y = x * log_s.exp() + shift if order == "scale_then_shift" else (x + shift) * log_s.exp()
     else:
@@ -166,14 +195,9 @@ def affine_coupling_split(
     x: Tensor, params: Tensor, *, transform: str = "second", **options: Any
 ) -> tuple[Tensor, Tensor]:
     """The whole input in, the whole output out: one part is copied, the other coupled."""
-    channels = params.shape[1] // 2
-    if transform == "second":
-        keep, moved = x[:, : x.shape[1] - channels], x[:, x.shape[1] - channels :]
-    else:
-        moved, keep = x[:, :channels], x[:, channels:]
+    moved, kept = split_channels(x, params.shape[1] // 2, transform)
     moved, log_det = affine_coupling(moved, params, **options)
-    parts = (keep, moved) if transform == "second" else (moved, keep)
-    return torch.cat(parts, dim=1), log_det
+    return join_channels(moved, kept, transform), log_det
 
 
 def affine_coupling_split_backward(
@@ -185,6 +209,7 @@ def affine_coupling_split_backward(
     transform: str = "second",
     scale_fn: str = "tanh",
     bound: float = 2.0,
+    gain: float = 1.0,
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
@@ -193,10 +218,10 @@ def affine_coupling_split_backward(
     """The gradients of `affine_coupling_split` in x and params."""
     compute = torch.promote_types(x.dtype, torch.float32)
     channels = params.shape[1] // 2
-    start = x.shape[1] - channels if transform == "second" else 0
     shift, raw = split_params(params.to(compute), layout)
-    wide_grad = grad_y.to(compute)
-    moved, g = (v.narrow(1, start, channels) for v in (x.to(compute), wide_grad))
+    raw = raw * gain
+    moved, _ = split_channels(x.to(compute), channels, transform)
+    g, grad_kept = split_channels(grad_y.to(compute), channels, transform)
     sign = -1.0 if inverse else 1.0
     grad_x = g * (sign * scale_of(scale_fn).log_s(raw, bound)).exp()
     if order == "scale_then_shift":
@@ -208,15 +233,8 @@ def affine_coupling_split_backward(
     grad_log = grad_log_det.to(compute)
     if reduction == "row":
         grad_log = grad_log.reshape(-1, *[1] * (x.ndim - 1))
-    grad_raw = sign * (grad_x * scaled + grad_log) * scale_of(scale_fn).slope(raw, bound)
-    parts = (
-        wide_grad.narrow(1, 0, start),
-        grad_x,
-        wide_grad.narrow(1, start + channels, x.shape[1] - start - channels),
-    )
-    if layout == "interleaved":
-        grad_params = torch.stack([grad_shift, grad_raw], dim=2).flatten(1, 2)
-    else:
-        halves = [grad_shift, grad_raw] if layout == "shift_scale" else [grad_raw, grad_shift]
-        grad_params = torch.cat(halves, dim=1)
-    return torch.cat(parts, dim=1).to(x.dtype), grad_params.to(params.dtype)
+    slope = scale_of(scale_fn).slope(raw, bound) * gain
+    grad_raw = sign * (grad_x * scaled + grad_log) * slope
+    grad_params = join_params(grad_shift, grad_raw, layout)
+    whole = join_channels(grad_x, grad_kept, transform)
+    return whole.to(x.dtype), grad_params.to(params.dtype)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .identity_split import join_channels, split_channels
+
 Boundary = Literal["linear", "circular", "none"]
 Convention = Literal["nflows", "normflows", "zuko"]
 
@@ -264,14 +266,7 @@ def rational_quadratic_spline_backward(
 
 def _split(x: Tensor, params: Tensor, o: Options, transform: str) -> tuple[Tensor, Tensor]:
     """The channels that are transformed, and the others."""
-    moved = params.shape[1] // o.parts
-    kept = x.shape[1] - moved
-    first, second = x.split([moved, kept] if transform == "first" else [kept, moved], dim=1)
-    return (first, second) if transform == "first" else (second, first)
-
-
-def _join(moved: Tensor, kept: Tensor, transform: str) -> Tensor:
-    return torch.cat((moved, kept) if transform == "first" else (kept, moved), dim=1)
+    return split_channels(x, params.shape[1] // o.parts, transform)
 
 
 def rational_quadratic_spline_split(
@@ -280,7 +275,7 @@ def rational_quadratic_spline_split(
     """The whole input in, the whole output out: some channels are transformed, others copied."""
     moved, kept = _split(x, params, o, transform)
     y, log_det = rational_quadratic_spline(moved, params, o, reduction)
-    return _join(y, kept, transform), log_det
+    return join_channels(y, kept, transform), log_det
 
 
 def rational_quadratic_spline_split_backward(
@@ -298,4 +293,4 @@ def rational_quadratic_spline_split_backward(
     grad_x, grad_params = rational_quadratic_spline_backward(
         grad_moved, grad_log_det, moved, params, o, reduction
     )
-    return _join(grad_x, grad_kept, transform), grad_params
+    return join_channels(grad_x, grad_kept, transform), grad_params

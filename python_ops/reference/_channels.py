@@ -21,14 +21,30 @@ def over_channels(
     return y, log_dets.sum(dim) if reduction == "dim" else log_dets
 
 
+def places(channels: int, coupled: int, transform: str) -> tuple[list[int], list[int]]:
+    """The channels that a coupling maps, and those that it keeps."""
+    every = list(range(channels))
+    match transform:
+        case "first":
+            mapped = every[:coupled]
+        case "second":
+            mapped = every[channels - coupled :]
+        case "even":
+            mapped = every[0::2]
+        case "odd":
+            mapped = every[1::2]
+        case _:
+            raise ValueError(f"unknown transform {transform!r}")
+    return mapped, [i for i in every if i not in mapped]
+
+
 def of_a_part(formula: Formula, count: int, transform: str) -> Formula:
-    """`formula` of the first or the last channels, `count` parameters a channel."""
+    """`formula` of the channels that `transform` says, `count` parameters a channel."""
 
     def split(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        moved = params.shape[1] // count
-        kept = x.shape[1] - moved
-        first, second = x.split([moved, kept] if transform == "first" else [kept, moved], dim=1)
-        y, log_dets = formula(first if transform == "first" else second, params)
-        return torch.cat([y, second] if transform == "first" else [first, y], dim=1), log_dets
+        moved, _ = places(x.shape[1], params.shape[1] // count, transform)
+        at = torch.tensor(moved, dtype=torch.long, device=x.device)
+        y, log_dets = formula(x[:, at], params)
+        return x.index_copy(1, at, y), log_dets
 
     return split

@@ -30,6 +30,10 @@ def scale(raw: Tensor, scale_fn: str, bound: float) -> Tensor:
             return (torch.logaddexp(raw, torch.zeros_like(raw)) + 1e-3).clamp(max=3)
         case "shifted_softplus":
             return (1 + (math.e - 1) * raw.exp()).log()
+        case "floored_sigmoid":
+            return (raw + 2).sigmoid() + 1e-3
+        case "floored_softplus":
+            return torch.logaddexp(raw, torch.zeros_like(raw)) + 1e-3
     raise ValueError(f"unknown scale_fn {scale_fn!r}")
 
 
@@ -38,18 +42,19 @@ def _couple(
     params: Tensor,
     scale_fn: str = "tanh",
     bound: float = 2.0,
+    gain: float = 1.0,
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """y = x s + t, or (x + t) s, and log s; `inverse` solves for x."""
-    if layout == "interleaved":
+    if layout.startswith("interleaved"):
         shift, raw = params[:, 0::2], params[:, 1::2]
     else:
         shift, raw = params.chunk(2, dim=1)
-        if layout == "scale_shift":
-            shift, raw = raw, shift
-    s = scale(raw, scale_fn, bound)
+    if layout in ("scale_shift", "interleaved_scale_shift"):
+        shift, raw = raw, shift
+    s = scale(gain * raw, scale_fn, bound)
     if inverse:
         return (x - shift) / s if order == "scale_then_shift" else x / s - shift, -s.log()
     return x * s + shift if order == "scale_then_shift" else (x + shift) * s, s.log()

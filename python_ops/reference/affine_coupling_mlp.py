@@ -18,8 +18,19 @@ def affine_coupling_mlp(
     biases: Sequence[Tensor],
     *,
     transform: str = "second",
+    activation: str = "relu",
+    negative_slope: float = 0.01,
+    residual: bool = False,
     **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """The network reads the kept part, the coupling its output."""
     kept, _ = identity_split(x, weights[-1].shape[0] // 2, transform=transform)
-    return affine_coupling_split(x, mlp(kept, weights, biases), transform=transform, **options)
+    params = mlp(
+        kept,
+        weights,
+        biases,
+        activation=activation,
+        negative_slope=negative_slope,
+        residual=residual,
+    )
+    return affine_coupling_split(x, params, transform=transform, **options)

@@ -21,76 +21,14 @@ import triton.language as tl
 from torch import Tensor
 
 from .._extension import _C
-from .elementary import atan, exp, log1p_nonnegative, tanh
+from .coupling_scale import scale
 from .engine.calls import Call, planned
+from .engine.channels import Channels, channels_of, has_channels, starts_of, step_of
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import (
-    TILE,
-    Channels,
-    Rows,
-    ceil_div,
-    channels_of,
-    parts_of,
-    power_of_two,
-    warps,
-)
+from .engine.rows import TILE, Rows, ceil_div, parts_of, power_of_two, warps
 from .engine.tiles import fetch, positions
-from .ranges import (
-    COUPLING_ATAN_SLOPE,
-    COUPLING_SIGMOID_SHIFT,
-    COUPLING_SOFTPLUS_CEILING,
-    COUPLING_SOFTPLUS_FLOOR,
-    COUPLING_SOFTPLUS_LOWEST,
-    COUPLING_SOFTPLUS_SHIFT,
-)
 
 # ---- kernels ---------------------------------------------------------------------
-
-
-@triton.jit
-def scale(raw, SCALE_FN: tl.constexpr, BOUND: tl.constexpr):
-    """(log s, s, d log s / d raw)."""
-    if SCALE_FN == "exp":
-        return raw, exp(raw), raw * 0.0 + 1.0
-    elif SCALE_FN == "tanh":
-        u = tanh(raw * (1.0 / BOUND))
-        log_s = u * BOUND
-        return log_s, exp(log_s), (1.0 - u) * (u + 1.0)
-    elif SCALE_FN == "softclip":
-        q = 1.0 / (tl.abs(raw * (1.0 / BOUND)) + 1.0)
-        log_s = raw * q
-        return log_s, exp(log_s), q * q
-    elif SCALE_FN == "atan":
-        u = raw * (1.0 / BOUND)
-        log_s = atan(u) * (BOUND * COUPLING_ATAN_SLOPE)
-        return log_s, exp(log_s), COUPLING_ATAN_SLOPE / (u * u + 1.0)
-    elif SCALE_FN == "softplus":
-        e = exp(-tl.abs(raw))
-        unclamped = tl.where(raw < 0.0, 0.0, raw) + log1p_nonnegative(e) + COUPLING_SOFTPLUS_FLOOR
-        ceiling: tl.constexpr = COUPLING_SOFTPLUS_CEILING
-        s = tl.where(unclamped > ceiling, ceiling, unclamped)
-        slope = tl.where(raw < 0.0, e, 1.0) / (e + 1.0)
-        return tl.log(s), s, tl.where(unclamped <= ceiling, slope / s, 0.0)
-    elif SCALE_FN == "shifted_softplus":
-        v = raw + COUPLING_SOFTPLUS_SHIFT
-        e = exp(-tl.abs(v))
-        s = tl.where(v < 0.0, 0.0, v) + log1p_nonnegative(e)
-        slope = tl.where(v < 0.0, e, 1.0) / (e + 1.0)
-        low = v < COUPLING_SOFTPLUS_LOWEST
-        above = tl.where(low, 1.0, s)
-        log_s = tl.where(low, v - e * 0.5, tl.log(above))
-        return log_s, s, tl.where(low, e * -0.5 + 1.0, slope / above)
-    else:
-        v = raw + COUPLING_SIGMOID_SHIFT
-        e = exp(-tl.abs(v))
-        inverse = 1.0 / (e + 1.0)
-        log_s = tl.where(v > 0.0, 0.0, v) - log1p_nonnegative(e)
-        complement = tl.where(v < 0.0, 1.0, e) * inverse
-        tl.static_assert(SCALE_FN == "sigmoid" or SCALE_FN == "inv_sigmoid")
-        if SCALE_FN == "sigmoid":
-            return log_s, tl.where(v < 0.0, e, 1.0) * inverse, complement
-        else:
-            return -log_s, exp(-v) + 1.0, -complement
 
 
 @triton.jit
@@ -110,30 +48,32 @@ def tile_of(unit, k, n_elements, PLANES: tl.constexpr, LINES: tl.constexpr, ELEM
 @triton.jit
 def copy_tile(
     source, to, unit, k, n_lines, n_elements,
-    source_row, source_line, source_step, to_row, to_line,
+    source_row, source_line, source_step, to_row, to_line, to_step,
     PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     row, line, element = tile_of(unit, k, n_elements, PLANES, LINES, ELEMENTS)
     mask = (line < n_lines) & (element < n_elements)
     at = row * source_row + line * source_line + element * source_step
     value = tl.load(source + at, mask=mask)
-    tl.store(to + (row * to_row + line * to_line + element), value, mask=mask)
+    tl.store(to + (row * to_row + line * to_line + element * to_step), value, mask=mask)
 
 
 @triton.jit
 def forward_kernel(
     x, halves, y, log_det,
     n_lines, n_elements, kept_lines, kept_elements, count, parts, programs,
-    x_row, x_line, x_step, p_row, p_line, p_step, y_row, y_line, l_row, l_line,
+    x_row, x_line, x_step, p_row, p_line, p_step, y_row, y_line, y_step, l_row, l_line,
     x_at, x_kept_at, y_at, y_kept_at, shift_at, raw_at,
-    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr, INVERSE: tl.constexpr,
-    EACH: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, GAIN: tl.constexpr,
+    SHIFT_FIRST: tl.constexpr, INVERSE: tl.constexpr, EACH: tl.constexpr,
+    PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     unit = tl.program_id(0) // programs
     part = tl.program_id(0) % programs
     if part >= parts:
         copy_tile(x + x_kept_at, y + y_kept_at, unit, part - parts, kept_lines, kept_elements,
-                  x_row, x_line, x_step, y_row, y_line, PLANES, LINES, ELEMENTS)  # fmt: skip
+                  x_row, x_line, x_step, y_row, y_line, y_step,
+                  PLANES, LINES, ELEMENTS)  # fmt: skip
     else:
         total = tl.zeros([LINES, ELEMENTS], log_det.dtype.element_ty)
         for i in range(count):  # tiles past the last are masked throughout
@@ -145,13 +85,14 @@ def forward_kernel(
             at = row * p_row + line * p_line + element * p_step
             shift = fetch(halves, shift_at + at, mask).to(value.dtype)
             raw = fetch(halves, raw_at + at, mask).to(value.dtype)
-            log_s, s, _ = scale(raw, SCALE_FN, BOUND)
+            log_s, s, _ = scale(raw, SCALE_FN, BOUND, GAIN)
             if INVERSE:
                 log_s = -log_s
                 out = value / s - shift if SHIFT_FIRST else (value - shift) / s
             else:
                 out = (value + shift) * s if SHIFT_FIRST else value * s + shift
-            tl.store(y + (y_at + (row * y_row + line * y_line + element)), out, mask=mask)
+            to = row * y_row + line * y_line + element * y_step
+            tl.store(y + (y_at + to), out, mask=mask)
             if EACH:
                 tl.store(log_det + (row * l_row + line * l_line + element), log_s, mask=mask)
             else:
@@ -170,16 +111,17 @@ def backward_kernel(
     grad_y, grad_log_det, x, halves, grad_x, grad_params,
     n_lines, n_elements, kept_lines, kept_elements, tiles, programs,
     g_row, g_line, g_step, x_row, x_line, x_step, p_row, p_line, p_step,
-    gx_row, gx_line, gp_row, gp_line, gp_step, l_row, l_line, l_step,
+    gx_row, gx_line, gx_step, gp_row, gp_line, gp_step, l_row, l_line, l_step,
     g_at, g_kept_at, x_at, gx_at, gx_kept_at, shift_at, raw_at, grad_shift_at, grad_raw_at,
-    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, SHIFT_FIRST: tl.constexpr, INVERSE: tl.constexpr,
-    EACH: tl.constexpr, PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
+    SCALE_FN: tl.constexpr, BOUND: tl.constexpr, GAIN: tl.constexpr,
+    SHIFT_FIRST: tl.constexpr, INVERSE: tl.constexpr, EACH: tl.constexpr,
+    PLANES: tl.constexpr, LINES: tl.constexpr, ELEMENTS: tl.constexpr,
 ):  # fmt: skip
     unit = tl.program_id(0) // programs
     k = tl.program_id(0) % programs
     if k >= tiles:
         copy_tile(grad_y + g_kept_at, grad_x + gx_kept_at, unit, k - tiles, kept_lines,
-                  kept_elements, g_row, g_line, g_step, gx_row, gx_line,
+                  kept_elements, g_row, g_line, g_step, gx_row, gx_line, gx_step,
                   PLANES, LINES, ELEMENTS)  # fmt: skip
     else:
         row, line, element = tile_of(unit, k, n_elements, PLANES, LINES, ELEMENTS)
@@ -198,7 +140,7 @@ def backward_kernel(
         else:
             grad_log = fetch(grad_log_det, line * l_line, line < n_lines)
         grad_log = grad_log.to(value.dtype)
-        _, s, slope = scale(raw, SCALE_FN, BOUND)
+        _, s, slope = scale(raw, SCALE_FN, BOUND, GAIN)
         if INVERSE:
             grad_value = grad / s
             if SHIFT_FIRST:
@@ -216,8 +158,8 @@ def backward_kernel(
                 grad_shift = grad
                 grad_log_s = grad_value * value + grad_log
         to = row * gp_row + line * gp_line + element * gp_step
-        tl.store(grad_x + (gx_at + (row * gx_row + line * gx_line + element)), grad_value,
-                 mask=mask)  # fmt: skip
+        to_x = row * gx_row + line * gx_line + element * gx_step
+        tl.store(grad_x + (gx_at + to_x), grad_value, mask=mask)
         tl.store(grad_params + (grad_shift_at + to), grad_shift, mask=mask)
         tl.store(grad_params + (grad_raw_at + to), grad_log_s * slope, mask=mask)
 
@@ -228,7 +170,7 @@ OPTIONS = _C.options()  # the values of each, by name
 
 
 def _check(x: Tensor, params: Tensor, *options: Any) -> None:
-    scale_fn, bound, layout, order, _, transform, reduction = options
+    scale_fn, bound, gain, layout, order, _, transform, reduction = options
     mixed = x.dtype != torch.float64 and params.dtype != torch.float64
     if not (
         x.dtype in FLOATING
@@ -240,12 +182,13 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> None:
         and params.shape[0] == x.shape[0]
         and params.shape[2:] == x.shape[2:]
         and params.shape[1] % 2 == 0
-        and params.shape[1] <= 2 * x.shape[1]
+        and transform in OPTIONS["transform"]
+        and has_channels(transform, x.shape[1], params.shape[1] // 2)
         and scale_fn in OPTIONS["scale_fn"]
         and 0 < bound < float("inf")
+        and 0 < gain < float("inf")
         and layout in OPTIONS["layout"]
         and order in OPTIONS["order"]
-        and transform in OPTIONS["transform"]
         and reduction in OPTIONS["reduction"]
     ):
         refuse("affine_coupling", x, params, *options)
@@ -258,13 +201,11 @@ class _Tiles:
     """How a call is divided into tiles."""
 
     def __init__(self, x: Tensor, params: Tensor, options: tuple[Any, ...], *operands: Channels):
-        scale_fn, bound, _, order, inverse, transform, reduction = options
+        scale_fn, bound, gain, _, order, inverse, transform, reduction = options
         rows, self.space = x.shape[0], math.prod(x.shape[2:])
         coupled = params.shape[1] // 2
         kept = x.shape[1] - coupled
-        self.coupled_channel, self.kept_channel = (
-            (0, coupled) if transform == "first" else (kept, 0)
-        )
+        self.coupled_channel, self.kept_channel = starts_of(transform, coupled, kept)
         self.planes = self.space != 1 and any(o.channel != self.space * o.step for o in operands)
         if self.planes:
             self.sizes = (coupled, self.space, kept, self.space)
@@ -285,6 +226,7 @@ class _Tiles:
         self.constants = {
             "SCALE_FN": scale_fn,
             "BOUND": float(bound),
+            "GAIN": float(gain),
             "SHIFT_FIRST": order == "shift_then_scale",
             "INVERSE": bool(inverse),
             "EACH": reduction == "none",
@@ -304,20 +246,24 @@ class _Tiles:
 
     def starts(self, o: Channels) -> tuple[Any, Any]:
         """Where an operand's coupled and kept channels begin."""
-        return self.coupled_channel * o.channel, self.kept_channel * o.channel
+        return self.coupled_channel * o.one, self.kept_channel * o.one
 
 
 def _halves(o: Channels, channels: Any, layout: str) -> tuple[Any, Any]:
     """Where shift and raw scale begin."""
-    if layout == "interleaved":
-        return 0, o.channel // 2
-    half = channels // 2 * o.channel
-    return (0, half) if layout == "shift_scale" else (half, 0)
+    second = o.one if layout.startswith("interleaved") else channels // 2 * o.one
+    return (second, 0) if layout.endswith("scale_shift") else (0, second)
+
+
+def _steps(options: tuple[Any, ...]) -> tuple[int, int]:
+    """How far apart the coupled channels lie, of x and of the parameters."""
+    layout, transform = options[3], options[6]
+    return step_of(transform), 2 if layout.startswith("interleaved") else 1
 
 
 def _log_dets(x: Tensor, params: Tensor, options: tuple[Any, ...]) -> tuple[Any, ...]:
     """The shape of log_det: a number a row, or one for each coupled element."""
-    each = options[6] == "none"
+    each = options[7] == "none"
     return (x.shape[0], params.shape[1] // 2, *x.shape[2:]) if each else (x.shape[0],)
 
 
@@ -328,8 +274,9 @@ def _log_dets(x: Tensor, params: Tensor, options: tuple[Any, ...]) -> tuple[Any,
 def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
     """(y, log_det); the options are those of the dispatcher's schema."""
     _check(x, params, *options)
-    layout, each = options[2], 2 if options[2] == "interleaved" else 1
-    xs, ys = channels_of(x.shape, x.stride()), channels_of(x.shape, None)
+    layout = options[3]
+    apart, each = _steps(options)
+    xs, ys = channels_of(x.shape, x.stride(), apart), channels_of(x.shape, None, apart)
     ps = channels_of(params.shape, params.stride(), each)
     tiles = _Tiles(x, params, options, xs, ys, ps)
     parts = parts_of(tiles.units, tiles.tiles)
@@ -344,7 +291,7 @@ def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
         inputs=[xs.rows, ps.rows], outputs=[(x.shape, x.dtype), (sums, wide_of(x.dtype))],
         numbers=(
             *tiles.sizes, ceil_div(tiles.tiles, parts), parts, programs,
-            *tiles.strides(xs), *tiles.strides(ps), *tiles.strides(ys, step=False),
+            *tiles.strides(xs), *tiles.strides(ps), *tiles.strides(ys),
             *tiles.strides(ls, step=False), *tiles.starts(xs), *tiles.starts(ys),
             *_halves(ps, params.shape[1], layout),
         ),
@@ -364,9 +311,11 @@ def affine_coupling_backward(
     log_dets = _log_dets(x, params, options)
     outputs = (x.shape, x.dtype), (log_dets, wide_of(x.dtype))
     check_gradients("affine_coupling", (grad_y, grad_log_det), outputs, x, params, *options)
-    layout, each = options[2], 2 if options[2] == "interleaved" else 1
-    gs, xs = channels_of(x.shape, grad_y.stride()), channels_of(x.shape, x.stride())
-    ps, gxs = channels_of(params.shape, params.stride(), each), channels_of(x.shape, None)
+    layout = options[3]
+    apart, each = _steps(options)
+    gs, xs = (channels_of(x.shape, t.stride(), apart) for t in (grad_y, x))
+    gxs = channels_of(x.shape, None, apart)
+    ps = channels_of(params.shape, params.stride(), each)
     gps = channels_of(params.shape, None, each)
     operands = [gs, xs, gxs, ps, gps]
     if len(log_dets) == 1:
@@ -383,7 +332,7 @@ def affine_coupling_backward(
         numbers=(
             *tiles.sizes, tiles.tiles, programs,
             *tiles.strides(gs), *tiles.strides(xs), *tiles.strides(ps),
-            *tiles.strides(gxs, step=False), *tiles.strides(gps), *tiles.strides(ls),
+            *tiles.strides(gxs), *tiles.strides(gps), *tiles.strides(ls),
             *tiles.starts(gs), tiles.starts(xs)[0], *tiles.starts(gxs),
             *_halves(ps, params.shape[1], layout), *_halves(gps, params.shape[1], layout),
         ),

@@ -19,8 +19,9 @@ from torch import Tensor
 from .._extension import _C
 from .elementary import log
 from .engine.calls import Call, planned
+from .engine.channels import Channels, channels_of, has_channels, starts_of, step_of
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import TILE, ceil_div, channels_of, power_of_two, warps
+from .engine.rows import TILE, ceil_div, power_of_two, warps
 from .engine.tiles import fetch
 from .softmax_bins import (
     bin_gradients,
@@ -60,15 +61,15 @@ def elements_of(k, n, space, COUNT: tl.constexpr, WIDE: tl.constexpr):
 
 @triton.jit
 def copy_run(
-    source, to, k, total, n, space, source_row, source_channel, source_step, to_row,
+    source, to, k, total, n, space, source_row, source_channel, source_step, to_row, to_channel,
     COUNT: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Copies run k to rows whose elements are contiguous."""
+    """Copies run k to rows whose channels are contiguous."""
     number, row, channel, position = elements_of(k, n, space, COUNT, WIDE)
     mask = number < total
     at = row * source_row + channel * source_channel + position * source_step
     value = tl.load(source + at, mask=mask)
-    tl.store(to + (row * to_row + channel * space + position), value, mask=mask)
+    tl.store(to + (row * to_row + channel * to_channel + position), value, mask=mask)
 
 
 @triton.jit
@@ -140,7 +141,7 @@ def spline_at(
 def forward_kernel(
     x, raws, y, log_det,
     total, n, kept_total, kept_n, space, runs,
-    x_row, x_channel, x_step, p_row, p_channel, p_part, p_step, y_row,
+    x_row, x_channel, x_step, p_row, p_channel, p_part, p_step, y_row, y_channel,
     x_at, x_kept_at, y_at, y_kept_at,
     K: tl.constexpr, BINS: tl.constexpr, BOUND: tl.constexpr, BOUNDARY: tl.constexpr,
     LEAST: tl.constexpr, SCALE: tl.constexpr, CLIP: tl.constexpr, WIDTH_FLOOR: tl.constexpr,
@@ -150,7 +151,7 @@ def forward_kernel(
     k = tl.program_id(0)
     if k >= runs:
         copy_run(x + x_kept_at, y + y_kept_at, k - runs, kept_total, kept_n, space,
-                 x_row, x_channel, x_step, y_row, COPIED, WIDE)  # fmt: skip
+                 x_row, x_channel, x_step, y_row, y_channel, COPIED, WIDE)  # fmt: skip
     else:
         number, row, channel, position = elements_of(k, n, space, ELEMENTS, WIDE)
         mask = number < total
@@ -160,7 +161,7 @@ def forward_kernel(
             value, raws, at, mask, p_part, K, BINS, BOUND, BOUNDARY, LEAST, SCALE, CLIP,
             WIDTH_FLOOR, HEIGHT_FLOOR, INVERSE_HIGH, INVERSE_LOW, INVERSE,
         )  # fmt: skip
-        tl.store(y + (y_at + (row * y_row + channel * space + position)), out, mask=mask)
+        tl.store(y + (y_at + (row * y_row + channel * y_channel + position)), out, mask=mask)
         tl.store(log_det + number, log_slope, mask=mask)
 
 
@@ -188,7 +189,7 @@ def backward_kernel(
     grad_y, grad_log_det, x, raws, grad_x, grad_params,
     total, n, kept_total, kept_n, space, runs,
     g_row, g_channel, g_step, l_row, l_channel, l_step, x_row, x_channel, x_step,
-    p_row, p_channel, p_part, p_step, gx_row, gp_row, gp_channel,
+    p_row, p_channel, p_part, p_step, gx_row, gx_channel, gp_row, gp_channel,
     g_at, g_kept_at, x_at, gx_at, gx_kept_at,
     WIDTH_SHARE: tl.constexpr, HEIGHT_SHARE: tl.constexpr,
     K: tl.constexpr, BINS: tl.constexpr, BOUND: tl.constexpr, BOUNDARY: tl.constexpr,
@@ -199,7 +200,7 @@ def backward_kernel(
     k = tl.program_id(0)
     if k >= runs:
         copy_run(grad_y + g_kept_at, grad_x + gx_kept_at, k - runs, kept_total, kept_n, space,
-                 g_row, g_channel, g_step, gx_row, COPIED, WIDE)  # fmt: skip
+                 g_row, g_channel, g_step, gx_row, gx_channel, COPIED, WIDE)  # fmt: skip
     else:
         element, row, channel, position = elements_of(k, n, space, ELEMENTS, WIDE)
         mask = element < total
@@ -238,7 +239,7 @@ def backward_kernel(
         of_start = of_u / width
         if not INVERSE:
             of_x = of_start
-        tl.store(grad_x + (gx_at + (row * gx_row + channel * space + position)),
+        tl.store(grad_x + (gx_at + (row * gx_row + channel * gx_channel + position)),
                  tl.where(inside, of_x, given), mask=mask)  # fmt: skip
         # u = (x - x_k) / w, s = h / w; y = y_k + h N / D.
         of_width = -(u * of_start) - s * (of_s / width)
@@ -299,7 +300,7 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> int:
         and params.shape[0] == x.shape[0]
         and params.shape[2:] == x.shape[2:]
         and params.shape[1] % parts == 0
-        and params.shape[1] <= parts * x.shape[1]
+        and has_channels(transform, x.shape[1], params.shape[1] // parts)
     ):
         refuse("rational_quadratic_spline", x, params, *options)
     return int(parts)
@@ -343,8 +344,8 @@ class _Runs:
         moved = params.shape[1] // parts
         kept = x.shape[1] - moved
         self.moved = (rows, moved, *x.shape[2:])
-        first = options[9] == "first"
-        self.moved_channel, self.kept_channel = (0, moved) if first else (kept, 0)
+        self.apart = step_of(options[9])
+        self.moved_channel, self.kept_channel = starts_of(options[9], moved, kept)
         n, kept_n = moved * self.space, kept * self.space
         constants = _constants(x.dtype == torch.float64, options)
         bins = max(constants["BINS"], 8)  # a thread's, and no more than one element
@@ -361,9 +362,13 @@ class _Runs:
             "num_warps": warps(elements * bins),
         }
 
-    def starts(self, channel: Any) -> tuple[Any, Any]:
+    def operand(self, x: Tensor, strides: tuple[int, ...] | None) -> Channels:
+        """The moved or the kept channels of a tensor shaped as x."""
+        return channels_of(x.shape, strides, self.apart)
+
+    def starts(self, o: Channels) -> tuple[Any, Any]:
         """Where the moved and the kept channels of an operand begin."""
-        return self.moved_channel * channel, self.kept_channel * channel
+        return self.moved_channel * o.one, self.kept_channel * o.one
 
 
 # ---- the op --------------------------------------------------------------------------------
@@ -374,7 +379,7 @@ def rational_quadratic_spline(x: Tensor, params: Tensor, *options: Any) -> Call:
     """(y, log_det); the options are those of the dispatcher's schema."""
     parts = _check(x, params, *options)
     runs = _Runs(x, params, parts, options)
-    xs, ys = channels_of(x.shape, x.stride()), channels_of(x.shape, None)
+    xs, ys = runs.operand(x, x.stride()), runs.operand(x, None)
     ps = channels_of(params.shape, params.stride())
     each = options[10] == "none"
     return Call(
@@ -383,8 +388,8 @@ def rational_quadratic_spline(x: Tensor, params: Tensor, *options: Any) -> Call:
         outputs=[(x.shape, x.dtype), (runs.moved, wide_of(x.dtype))],
         numbers=(
             *runs.sizes, xs.row, xs.channel, xs.step,
-            ps.row, ps.channel * parts, ps.channel, ps.step, ys.row,
-            *runs.starts(xs.channel), *runs.starts(ys.channel),
+            ps.row, ps.channel * parts, ps.channel, ps.step, ys.row, ys.channel,
+            *runs.starts(xs), *runs.starts(ys),
         ),
         constants=runs.constants,
         finish=None if each else lambda _, outputs: (outputs[0], outputs[1].flatten(1).sum(1)),
@@ -404,8 +409,8 @@ def rational_quadratic_spline_backward(
     check_gradients(
         "rational_quadratic_spline", (grad_y, grad_log_det), outputs, x, params, *options
     )
-    gs, xs = channels_of(x.shape, grad_y.stride()), channels_of(x.shape, x.stride())
-    ps, gxs = channels_of(params.shape, params.stride()), channels_of(x.shape, None)
+    gs, xs, gxs = (runs.operand(x, s) for s in (grad_y.stride(), x.stride(), None))
+    ps = channels_of(params.shape, params.stride())
     gps = channels_of(params.shape, None)
     if each:
         ls = channels_of(log_det, grad_log_det.stride())
@@ -419,8 +424,8 @@ def rational_quadratic_spline_backward(
         numbers=(
             *runs.sizes, gs.row, gs.channel, gs.step, *logs, xs.row, xs.channel, xs.step,
             ps.row, ps.channel * parts, ps.channel, ps.step,
-            gxs.row, gps.row, gps.channel * parts,
-            *runs.starts(gs.channel), runs.starts(xs.channel)[0], *runs.starts(gxs.channel),
+            gxs.row, gxs.channel, gps.row, gps.channel * parts,
+            *runs.starts(gs), runs.starts(xs)[0], *runs.starts(gxs),
         ),
         constants={
             "WIDTH_SHARE": 1 - options[3] * options[0] if options[6] != "zuko" else 1.0,

@@ -87,7 +87,7 @@ CASES = {
     ),
 }
 SCALE_FNS = ["exp", "tanh", "softclip", "atan", "sigmoid", "inv_sigmoid", "softplus"]
-LAYOUTS = ["shift_scale", "scale_shift", "interleaved"]
+LAYOUTS = ["shift_scale", "scale_shift", "interleaved", "interleaved_scale_shift"]
 ORDERS = ["scale_then_shift", "shift_then_scale"]
 for _scale_fn, _half in itertools.product(SCALE_FNS, ["first", "second"]):
     CASES[f"coupling_mlp_{_scale_fn}_{_half}"] = (

@@ -26,11 +26,12 @@ def _with_lists(function: Function) -> Function:
 
 def _arguments(sample: Sample) -> tuple[Any, ...]:
     x, *layers = sample.leaves().tensors
-    o = {"scale_fn": "tanh", "layout": "shift_scale", "transform": "second", **sample.options}
-    return (
-        x, layers[::2], layers[1::2], o["scale_fn"], 2.0, o["layout"], "scale_then_shift",
-        o.get("inverse", False), o["transform"],
-    )  # fmt: skip
+    o = {
+        "scale_fn": "tanh", "bound": 2.0, "gain": 1.0, "layout": "shift_scale",
+        "order": "scale_then_shift", "inverse": False, "transform": "second",
+        "activation": "relu", "negative_slope": 0.01, "residual": False,
+    }  # fmt: skip
+    return x, layers[::2], layers[1::2], *(o | sample.options).values()
 
 
 def _sample(rows: int, channels: int, coupled: int, *hidden: int, **options: Any) -> Sample:
@@ -55,6 +56,9 @@ def _bad() -> list[Bad]:
         Bad("no tensor", lambda: f([1.0], [w], [b]), TypeError, ("`x`", "list")),
         Bad("no sequence", lambda: f(x, w, [b]), TypeError, ("`weights`", "Tensor")),
         Bad("transform", lambda: f(x, [w], [b], transform="both"), ValueError, ("`transform`",)),
+        Bad("gain", lambda: f(x, [w], [b], gain=-1.0), ValueError, ("`gain`", "-1")),
+        Bad("even", lambda: f(x, [w], [b], transform="even"), ValueError, ("even", "2", "3")),
+        Bad("residual", lambda: f(x, [w], [b], residual=True), ValueError, ("`weights`", "even")),
         Bad("bound", lambda: f(x, [w], [b], bound=0.0), ValueError, ("`bound`", "0")),
     ]
 
@@ -71,10 +75,16 @@ AFFINE_COUPLING_MLP = Case(
         _sample(97, 7, 2, 16, inverse=True, layout="interleaved", scale_fn="softplus"),
         _sample(12, 8, 4, 160),  # too wide for the kernels: torch's products
         _sample(700, 4, 3, 33, scale_fn="exp", transform="first", inverse=True),
+        _sample(33, 7, 4, 16, transform="even", scale_fn="atan", gain=0.7),
+        _sample(130, 6, 3, 16, 8, 16, transform="odd", residual=True, inverse=True),
+        _sample(12, 6, 3, 160, transform="odd", activation="elu"),
+        _sample(33, 6, 3, 20, activation="leaky_relu", layout="interleaved_scale_shift"),
     ],
     small=lambda: [
         _sample(3, 3, 2, 2),
         _sample(2, 3, 1, 4, 3, transform="first", inverse=True),
+        _sample(2, 3, 2, 3, transform="even", activation="tanh", gain=0.8),
+        _sample(2, 3, 1, 3, 2, 3, transform="odd", residual=True, inverse=True),
     ],
     empty=lambda: [
         _sample(0, 5, 2, 4),
@@ -86,6 +96,9 @@ AFFINE_COUPLING_MLP = Case(
         _sample(3, 4, 2, 0),
         _sample(0, 4, 4, 5),
         _sample(3, 0, 0, 2),
+        _sample(3, 1, 1, 5, transform="even"),
+        _sample(3, 1, 0, 5, transform="odd"),
+        _sample(0, 5, 3, 4, transform="even"),
     ],
     bad=_bad,
     bijection=True,

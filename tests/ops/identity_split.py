@@ -30,6 +30,7 @@ def _bad() -> list[Bad]:
         Bad("many", lambda: f(x, 4), ValueError, ("`coupled`", "3", "4")),
         Bad("negative", lambda: f(x, -1), ValueError, ("`coupled`", "-1")),
         Bad("transform", lambda: f(x, 1, transform="all"), ValueError, ("`transform`", "all")),
+        Bad("even", lambda: f(x, 1, transform="even"), ValueError, ("`coupled`", "2", "even", "1")),
         Bad("no tensor", lambda: f([1.0], 1), TypeError, ("`x`", "list")),
     ]
 
@@ -46,8 +47,18 @@ IDENTITY_SPLIT = Case(
             for transform in ("first", "second")
         ]
         + [_sample((2, 3), 0)]
+        + [
+            _sample(shape, (shape[1] + even) // 2, "even" if even else "odd")
+            for shape in ((9, 5), (3, 8, 3, 5), (2, 1))
+            for even in (True, False)
+        ]
     ),
-    small=lambda: [_sample((2, 3), 1), _sample((2, 3, 2), 2, "first")],
+    small=lambda: [
+        _sample((2, 3), 1),
+        _sample((2, 3, 2), 2, "first"),
+        _sample((2, 3), 2, "even"),
+        _sample((2, 3, 2), 1, "odd"),
+    ],
     empty=lambda: [_sample((0, 3), 1), _sample((3, 4, 0), 2), _sample((2, 4, 0, 3, 2), 2)],
     bad=_bad,
     views=True,

@@ -149,6 +149,11 @@ def _split_samples() -> list[Sample]:
             ((40, 6), 6, True, "row"),
         )
         for transform in ("first", "second")
+    ] + [
+        _sample((9, 5), 3, transform="even"),
+        _sample((40, 6), 3, transform="odd", inverse=True),
+        _sample((3, 7, 3, 5), 3, transform="odd", reduction="none"),
+        _sample((2, 301), 151, transform="even"),
     ]
 
 
@@ -159,6 +164,7 @@ def _split_bad() -> list[Bad]:
         Bad("too many", lambda: f(torch.randn(2, 92)), ValueError, ("`params`", "[2, 92]")),
         Bad("part", lambda: f(torch.randn(2, 45)), ValueError, ("`params`", "[2, 45]")),
         Bad("transform", lambda: f(p, transform="third"), ValueError, ("`transform`", "third")),
+        Bad("odd", lambda: f(p, transform="odd"), ValueError, ("`params`", "1", "odd")),
     ]
 
 
@@ -172,6 +178,7 @@ SPLINE_SPLIT = Case(
         _sample((2, 3), 1, transform="first", bins=3),
         _sample((2, 3, 2), 2, inverse=True, bins=3, boundary="circular"),
         _sample((2, 2, 3), 1, dim=-1, reduction="dim", bins=3),
+        _sample((2, 3), 2, transform="even", bins=2),
     ],
     empty=lambda: [
         _sample((0, 3), 1),

@@ -24,6 +24,8 @@ LOG_S: dict[str, Callable[[Any], Any]] = {
     "sigmoid": lambda r: -mpmath.log1p(mpmath.exp(-r - 2)),
     "inv_sigmoid": lambda r: mpmath.log1p(mpmath.exp(-r - 2)),
     "softplus": lambda r: mpmath.log(min(mpmath.log1p(mpmath.exp(r)) + mpmath.mpf("1e-3"), 3)),
+    "floored_sigmoid": lambda r: mpmath.log(1 / (1 + mpmath.exp(-r - 2)) + mpmath.mpf("1e-3")),
+    "floored_softplus": lambda r: mpmath.log(mpmath.log1p(mpmath.exp(r)) + mpmath.mpf("1e-3")),
     "shifted_softplus": lambda r: mpmath.log(mpmath.log1p((mpmath.e - 1) * mpmath.exp(r))),
 }
 

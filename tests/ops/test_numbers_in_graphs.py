@@ -18,6 +18,8 @@ from flowkernels.ops._declaration import PUBLIC
 # Of these arguments; 1 is apart, because torch.compile never makes a symbol of it.
 VALUES: dict[str, tuple[Any, ...]] = {
     "bound": (2.0, 3.0, 1.5, 2.5),
+    "gain": (2.0, 3.0, 1.5, 2.5),
+    "negative_slope": (0.25, 0.5, 0.75, 1.0),
     "v": (2.0, 3.0, 1.5, 2.5),
     "x": (2.0, 3.0, 0.25, 1.0),
     "t": (0.25, 0.5, 0.75, 1.0),

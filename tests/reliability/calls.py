@@ -152,9 +152,21 @@ def large(dtypes: tuple[torch.dtype, ...] = ALL_DTYPES) -> Iterator[Call]:
             sizes = LARGE[op.inputs.sizes]
             for size in sizes:
                 yield of_size(op, size, dtype)
-            choices = options_of(op)
-            for values in itertools.product(*choices.values()) if choices else ():
-                yield of_size(op, sizes[0], dtype, **dict(zip(choices, values, strict=True)))
+            for options in _every_value(op):
+                yield of_size(op, sizes[0], dtype, **options)
+
+
+def _every_value(op: PublicOp) -> Iterator[dict[str, Any]]:
+    """Options such that each pair of an option's value and a flag occurs; the others by turns."""
+    choices = options_of(op)
+    choices.pop("residual", None)  # the declared networks have no blocks
+    flags = {k: v for k, v in choices.items() if v == (False, True)}
+    listed = {k: v for k, v in choices.items() if k not in flags}
+    turns = max((len(v) for v in listed.values()), default=1 if flags else 0)
+    for flag_values in itertools.product(*flags.values()):
+        for turn in range(turns):
+            by_turn = {k: v[turn % len(v)] for k, v in listed.items()}
+            yield {**by_turn, **dict(zip(flags, flag_values, strict=True))}
 
 
 def wide_networks() -> list[Call]:

@@ -56,7 +56,7 @@ RANGES: dict[str, tuple[float | int | str, float | int | str, str]] = {
         "derivative of a vMF draw"),
     "coupling_atan_slope": (0.636, 0.636, "of FrEIA's clamp, about 2 / pi"),
     "coupling_sigmoid_shift": (2.0, 2.0, "added to r by the sigmoid scales, as in Glow"),
-    "coupling_softplus_floor": (1e-3, 1e-3, "added to the softplus scale, as in nflows"),
+    "coupling_scale_floor": (1e-3, 1e-3, "added to softplus and floored scales, as in nflows"),
     "coupling_softplus_ceiling": (3.0, 3.0, "the largest softplus scale"),
     "coupling_softplus_shift": (0.5413248546129181, 0.5413248546129181, "log(e - 1), added to r by "
         "the shifted softplus scale"),

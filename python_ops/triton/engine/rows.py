@@ -64,30 +64,6 @@ def rows_of(t: Tensor, batch: Sequence[Any], event: int = 1) -> Rows:
     return Rows(line, step)
 
 
-@dataclass(frozen=True)
-class Channels:
-    """A tensor (B, C, *S) and its strides of rows, channels and positions in space."""
-
-    rows: Rows
-    row: Any
-    channel: Any
-    step: Any
-
-
-def channels_of(shape: Sequence[Any], strides: Sequence[Any] | None, each: Any = 1) -> Channels:
-    """An operand with one stride for all of its space; rare layouts are copied.
-
-    `each` of the tensor's channels are one, as of a coupling's interleaved parameters.  Outputs
-    (`strides` is None) are contiguous.
-    """
-    space = math.prod(shape[2:])
-    step = None if strides is None else merged(shape[2:], strides[2:])
-    if strides is None or step is None:
-        rows = Rows(load=None if strides is None else Tensor.contiguous)
-        return Channels(rows, shape[1] * space, space * each, 1)
-    return Channels(Rows(), strides[0], strides[1] * each, step)
-
-
 def contiguous(t: Tensor, dtype: torch.dtype | None = None) -> Rows:
     """`t` element after element, in `dtype`."""
     if dtype is not None and t.dtype != dtype:

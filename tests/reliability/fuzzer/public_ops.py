@@ -35,6 +35,8 @@ def _fraction(rng: random.Random, arguments: dict[str, Any]) -> Any:
 # Legal values of the options that no list enumerates.
 OPTIONS: dict[str, Callable[[random.Random, dict[str, Any]], Any]] = {
     "bound": lambda rng, a: rng.choice((0.1, 0.5, 1, 2.0, 5.0, 30)),
+    "gain": lambda rng, a: rng.choice((0.1, 0.9, 1, 1.7)),
+    "negative_slope": lambda rng, a: rng.choice((0.01, 0.3, 1)),
     "dim": lambda rng, a: rng.choice((2, 3, 4, 5, 17, 64, 785, 3073, 100003)),
     "event_ndim": lambda rng, a: rng.randint(0, a["diag"].ndim),
     "coupled": lambda rng, a: rng.randint(0, a["x"].shape[1]),
@@ -68,7 +70,8 @@ def _plain(rng: random.Random, op: PublicOp) -> tuple[dict[str, Any], int]:
     )
     chosen = {name: rng.choice(listed) for name, listed in options_of(op).items()}
     if op.name != "identity_split":  # of the others, sizes follow from these
-        of_sizes = {"transform": "second", "boundary": "linear"}
+        halves = rng.choice(("first", "second", "odd"))
+        of_sizes = {"transform": halves, "boundary": "linear", "residual": False}
         chosen |= {name: v for name, v in of_sizes.items() if name in signature.parameters}
     out = dict(bound)
     for name in signature.parameters:
@@ -78,6 +81,8 @@ def _plain(rng: random.Random, op: PublicOp) -> tuple[dict[str, Any], int]:
             _move_channels(rng, out)
         elif name in OPTIONS and (name in out or rng.random() < 0.5):
             out[name] = OPTIONS[name](rng, out)
+    if op.name == "identity_split" and out.get("transform") in ("even", "odd"):
+        out["coupled"] = (out["x"].shape[1] + (out["transform"] == "even")) // 2
     if "grad_log_det" in out and out.get("reduction") == "none":
         x, params = out["x"], out["params"]
         out["grad_log_det"] = torch.randn(x.shape[0], params.shape[1] // 2, *x.shape[2:]).to(x)
