@@ -21,6 +21,14 @@ LINK := build/link-2.11/venv/bin/python
 FORMATTED = $$(git ls-files '*.cpp' '*.h' '*.cu')
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))')
 
+# Where ccache is installed, nothing is compiled twice, also in another checkout. It is not needed.
+CCACHE := $(wildcard /usr/lib/ccache)
+ifneq ($(CCACHE),)
+export PATH := $(CCACHE):$(PATH)
+export CCACHE_BASEDIR ?= $(CURDIR)
+export CCACHE_NOHASHDIR ?= 1
+endif
+
 .PHONY: demo test lint format types bench check-gpu check-link gpu-objects gpu clean
 .DELETE_ON_ERROR:
 
