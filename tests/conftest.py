@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 import torch
 from torch.distributions import Distribution
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests first, for one that starts last is waited for by all workers but one.
+
+    `--dist worksteal` gives each worker an equal share of the list, of which others later take
+    from the end. So each share begins with slow tests; those of one file, which have fixtures in
+    common, are in one share.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    workers = config.workerinput["workercount"]
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("slow"):
+            files.setdefault(item.location[0], []).append(item)
+    shares: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for number, slow in enumerate(files.values()):
+        shares[number % workers] += slow
+    others = iter([item for item in items if not item.get_closest_marker("slow")])
+    left = len(items)
+    for number, share in enumerate(shares):
+        size = left // (workers - number)
+        share += islice(others, max(0, size - len(share)))
+        left -= len(share)
+    items[:] = [item for share in shares for item in share] + list(others)
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,12 @@ from . import harness
 from .driver import build
 from .kernels import symbols
 
-pytestmark = pytest.mark.skipif(
-    harness.missing() is not None, reason=f"no emulated kernels: {harness.missing()}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        harness.missing() is not None, reason=f"no emulated kernels: {harness.missing()}"
+    ),
+]
 DTYPES = {"float32", "float64", "float16", "bfloat16"}
 DIRECTIONS = {"forward", "backward"}
 FORWARD_ONLY = {"vmf_sample_cosine"}

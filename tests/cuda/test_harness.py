@@ -11,9 +11,12 @@ import pytest
 from . import harness
 from .kernels import ROOT, symbols
 
-pytestmark = pytest.mark.skipif(
-    harness.missing() is not None, reason=f"no emulated kernels: {harness.missing()}"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        harness.missing() is not None, reason=f"no emulated kernels: {harness.missing()}"
+    ),
+]
 
 OPS = " or ".join(binding.stem for binding in harness.BINDINGS)
 # Poles, opposite points, lengths next to the ends of the range: the rare branches.

@@ -28,6 +28,7 @@ RUNS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_interpreted(run: str) -> None:
     environment = {
