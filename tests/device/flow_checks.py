@@ -18,7 +18,7 @@ from flowkernels.bases import Base, FromDistribution, ResampledBase, base_names
 from flowkernels.experiments.training.module import FlowModule
 from flowkernels.experiments.training.reverse_kl import reverse_kl
 from flowkernels.flows import Flow
-from flowkernels.interpolation import CauchyLength, Chi, path_names
+from flowkernels.interpolation import CauchyLength, Chi, cauchy_length, far_tails, path_names
 
 from .watch import Refused, fake_device, like, to_device, watched
 
@@ -100,9 +100,14 @@ each_base = pytest.mark.parametrize("base", BASES)
 
 @pytest.fixture(autouse=True)
 def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer Newton steps: each calls the same ops."""
+    """Fewer Newton steps and terms of series and fractions: each calls the same ops."""
     for law in (CauchyLength, Chi):
         monkeypatch.setattr(law, "rounds", 2)
+    monkeypatch.setattr(far_tails, "_TERMS", 3)
+    fraction = cauchy_length._continued_fraction
+    monkeypatch.setattr(
+        cauchy_length, "_continued_fraction", lambda a, b, x, most: fraction(a, b, x, min(most, 5))
+    )
 
 
 def build(kind: str, base: str = "normal", **options: Any) -> Flow:
