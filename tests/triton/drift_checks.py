@@ -119,7 +119,7 @@ def affine_coupling(dtype: torch.dtype) -> Iterator[tuple[Any, ...]]:
     for fn in _C.options()["scale_fn"]:
         for order, inverse in itertools.product(("scale_then_shift", "shift_then_scale"), (0, 1)):
             reduction = "none" if inverse else "row"
-            options = (fn, 2.0, "shift_scale", order, bool(inverse), "second", reduction)
+            options = (fn, 2.0, 1.0, "shift_scale", order, bool(inverse), "second", reduction)
             yield random(*raw.shape, seed=3).to(dtype), params.to(dtype), *options
 
 

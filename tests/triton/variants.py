@@ -80,10 +80,11 @@ def _coupling(
     layout: str = "shift_scale",
     order: str = "scale_then_shift",
     inverse: bool = False,
+    transform: str = "second",
     reduction: str = "row",
 ) -> list[Variant]:
     half = shape[1] if coupled is None else coupled
-    options = (scale_fn, 2.0, layout, order, inverse, "second", reduction)
+    options = (scale_fn, 2.0, 1.0, layout, order, inverse, transform, reduction)
     log_dets = (shape[0], half, *shape[2:]) if reduction == "none" else shape[:1]
 
     def tensors(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -111,6 +112,7 @@ def _couplings() -> Iterator[Variant]:
     yield from _coupling("shift first", order="shift_then_scale")
     yield from _coupling("shift first, inverse", order="shift_then_scale", inverse=True)
     yield from _coupling("split, short rows", shape=(65536, 6), coupled=3)
+    yield from _coupling("split, even", shape=(65536, 64), coupled=32, transform="even")
     yield from _coupling("split, few long rows", shape=(4, 2 << 20), coupled=1 << 20)
     images: dict[str, Any] = {"shape": (64, 48, 32, 32), "coupled": 24}
     yield from _coupling("interleaved", layout="interleaved", **images)

@@ -21,7 +21,7 @@ constexpr auto& scale_names = fk::OptionNames<ScaleFn>::names;
 struct Options {
   ScaleFn scale_fn = ScaleFn::tanh;
   bool interleaved = false, scale_first = false, shift_first = false, inverse = false,
-       first = false, image = false, channels_last = false, each = false;
+       first = false, even = false, image = false, channels_last = false, each = false;
   DType params;
 
   Options(const std::string& note, DType dtype) : params(dtype) {
@@ -34,6 +34,7 @@ struct Options {
       shift_first |= word == "shift_then_scale";
       inverse |= word == "inverse";
       first |= word == "first";
+      even |= word == "even";
       channels_last |= word == "channels_last";
       each |= word == "each";
       image |= word == "image" || channels_last;
@@ -74,10 +75,9 @@ struct Halves {
   fk::RowOperand shift, raw;
 };
 Halves halves(Operand params, const Image& of, const Options& o) {
-  if (o.interleaved) return {of.part(params, 0, 2), of.part(params, 1, 2)};
-  const int64_t coupled = of.channels / 2;
-  const int64_t shift_at = o.scale_first ? coupled : 0, raw_at = o.scale_first ? 0 : coupled;
-  return {of.part(params, shift_at), of.part(params, raw_at)};
+  const int64_t second = o.interleaved ? 1 : of.channels / 2, step = o.interleaved ? 2 : 1;
+  const int64_t shift_at = o.scale_first ? second : 0, raw_at = o.scale_first ? 0 : second;
+  return {of.part(params, shift_at, step), of.part(params, raw_at, step)};
 }
 
 template <bool Split>
@@ -87,8 +87,10 @@ std::unique_ptr<Case> make(const Spec& spec) {
   const Options o(spec.note, spec.dtype);
   const int64_t positions = o.image && spec.width % 4 == 0 ? spec.width / 4 : 1;
   const int64_t channels = spec.width / positions;
-  const int64_t coupled = Split ? channels / 2 : channels, kept = channels - coupled;
-  const int64_t coupled_at = o.first ? 0 : kept, kept_at = o.first ? coupled : 0;
+  const bool even = Split && o.even;
+  const int64_t coupled = Split ? (channels + even) / 2 : channels, kept = channels - coupled;
+  const int64_t coupled_at = even || o.first ? 0 : kept, step = even ? 2 : 1;
+  const int64_t kept_at = even ? 1 : o.first ? coupled : 0;
   Matrix& x = c.input("x", spec.dtype, spec.width, normals(1));
   const Image of_x(channels, positions, o.channels_last), of_y(channels, positions);
   const Image of_params(2 * coupled, positions, o.channels_last), of_grads(2 * coupled, positions);
@@ -102,9 +104,10 @@ std::unique_ptr<Case> make(const Spec& spec) {
     a.shift_first = o.shift_first;
     a.inverse = o.inverse;
     a.bound = 2;
+    a.gain = 1.25;
     a.sums_rows = !o.each;
     a.float64 = x.at(where).dtype == DType::f64;
-    a.x = of_x.part(x.at(where), coupled_at);
+    a.x = of_x.part(x.at(where), coupled_at, step);
     const Halves h = halves(params.at(where), of_params, o);
     a.shift = h.shift;
     a.raw = h.raw;
@@ -118,9 +121,9 @@ std::unique_ptr<Case> make(const Spec& spec) {
     log_det.least_scale = o.each ? 1 : sqrt(double(coupled * positions));
     const auto whole = [=, &x, &y, &log_det](Where where) {
       Args a = arguments(where);
-      a.y = of_y.part(y.at(where), coupled_at);
-      a.kept_x = of_x.part(x.at(where), kept_at);
-      a.kept_y = of_y.part(y.at(where), kept_at);
+      a.y = of_y.part(y.at(where), coupled_at, step);
+      a.kept_x = of_x.part(x.at(where), kept_at, step);
+      a.kept_y = of_y.part(y.at(where), kept_at, step);
       a.log_det = of_log_det.part(log_det.at(where), 0);
       return a;
     };
@@ -145,13 +148,13 @@ std::unique_ptr<Case> make(const Spec& spec) {
   Matrix& grad_params = c.output("grad_params", o.params, 2 * coupled * positions);
   const auto whole = [=, &grad_y, &grad_log_det, &grad_x, &grad_params](Where where) {
     Args a = arguments(where);
-    a.grad_y = of_x.part(grad_y.at(where), coupled_at);
-    a.grad_x = of_y.part(grad_x.at(where), coupled_at);
+    a.grad_y = of_x.part(grad_y.at(where), coupled_at, step);
+    a.grad_x = of_y.part(grad_x.at(where), coupled_at, step);
     const Halves h = halves(grad_params.at(where), of_grads, o);
     a.grad_shift = h.shift;
     a.grad_raw = h.raw;
-    a.kept_x = of_x.part(grad_y.at(where), kept_at);
-    a.kept_y = of_y.part(grad_x.at(where), kept_at);
+    a.kept_x = of_x.part(grad_y.at(where), kept_at, step);
+    a.kept_y = of_y.part(grad_x.at(where), kept_at, step);
     a.grad_log_det = of_log_det.part(grad_log_det.at(where), 0);
     return a;
   };
@@ -181,6 +184,8 @@ std::vector<std::string> notes() {
   all.push_back("tanh interleaved image");
   all.push_back("exp image channels_last first");
   all.push_back("sigmoid interleaved channels_last inverse");
+  all.push_back("tanh even");
+  all.push_back("softplus even image interleaved scale_shift inverse");
   all.push_back("tanh each");
   all.push_back("exp each interleaved image channels_last inverse");
   return all;
