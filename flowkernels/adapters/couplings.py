@@ -64,36 +64,23 @@ class Coupling:
         network: gives the parameters of the kept channels; None if only the library's does.
         split: which channels these are.
         options: keywords of the op.
-        copies: whether the library's network gets a copy of the kept channels, as it may change
-            them in place.
     """
 
-    __slots__ = ("_copies", "network", "options", "split", "whole")
+    __slots__ = ("network", "options", "split", "whole")
 
-    def __init__(
-        self,
-        network: Network | None,
-        split: Split,
-        options: dict[str, Any],
-        copies: bool = False,
-    ) -> None:
-        self.network, self.split, self.options, self._copies = network, split, options, copies
+    def __init__(self, network: Network | None, split: Split, options: dict[str, Any]) -> None:
+        self.network, self.split, self.options = network, split, options
         # All that the op for a whole layer takes beside x, the weights and the direction.
         self.whole: dict[str, Any] = {"transform": split.transform or "second"} | options
         if self.network is not None:
             self.whole |= self.network.options
 
     @classmethod
-    def of(
-        cls, net: nn.Module, split: Split, options: dict[str, Any], watch: Watch, *, gathers: bool
-    ) -> Coupling:
-        """With a library's network, which `watch` is told of.
-
-        `gathers` says whether the library copies the kept channels.
-        """
+    def of(cls, net: nn.Module, split: Split, options: dict[str, Any], watch: Watch) -> Coupling:
+        """With a library's network, which `watch` is told of."""
         network, of_network = recognise(net)
         watch.include(of_network)
-        return cls(network, split, options, gathers and not _leaves_its_input(net))
+        return cls(network, split, options)
 
     def affine(self, x: Tensor, net: Any, inverse: bool) -> tuple[Tensor, Tensor]:
         """(y, log_det); `net` gives the parameters where they need more than the kept channels."""
@@ -105,7 +92,7 @@ class Coupling:
                 x, network.weights(), network.biases(), inverse=inverse, **self.whole
             )
         else:
-            kept, x = self._kept(x)
+            kept, x = ops.identity_split(x, split.coupled, transform=self.whole["transform"])
             params = network(kept) if net is None and network is not None else net(kept)
             y, log_det = ops.affine_coupling_split(
                 x, params, transform=self.whole["transform"], inverse=inverse, **self.options
@@ -119,10 +106,10 @@ class Coupling:
         split, network = self.split, self.network
         if split.order is not None:
             x = x.index_select(1, split.order)
-        kept, x = self._kept(x)
+        kept, x = ops.identity_split(x, split.coupled, transform=self.whole["transform"])
         params = network(kept) if net is None and network is not None else net(kept)
         y, log_det = ops.rational_quadratic_spline_split(
-            x, params, transform=split.transform or "second", inverse=inverse, **self.options
+            x, params, transform=self.whole["transform"], inverse=inverse, **self.options
         )
         if split.inverse is not None:
             y = y.index_select(1, split.inverse)
@@ -133,18 +120,13 @@ class Coupling:
         split, network = self.split, self.network
         if split.order is not None:
             x = x.index_select(1, split.order)
-        transform: Transform = split.transform or "second"
-        kept, x = self._kept(x)
+        transform: Transform = self.whole["transform"]
+        kept, x = ops.identity_split(x, split.coupled, transform=self.whole["transform"])
         shift = network(kept) if net is None and network is not None else net(kept)
         changed, _ = ops.identity_split(x, x.shape[1] - split.coupled, transform=_OTHER[transform])
         changed = changed - shift if inverse else changed + shift
         y = _merged(kept, changed, transform)
         return y if split.inverse is None else y.index_select(1, split.inverse)
-
-    def _kept(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        transform = self.split.transform or "second"
-        kept, x = ops.identity_split(x, self.split.coupled, transform=transform)
-        return (kept.clone() if self._copies else kept), x
 
 
 _OTHER: dict[str, Transform] = {
@@ -164,13 +146,6 @@ def _merged(kept: Tensor, changed: Tensor, transform: str) -> Tensor:
     last = even[:, -1:]
     pairs = torch.stack([even[:, :-1], odd], 2).flatten(1, 2)
     return torch.cat([pairs, last], 1)
-
-
-def _leaves_its_input(net: nn.Module) -> bool:
-    """Whether a network is certain not to change its input in place."""
-    libraries = ("nflows", "normflows", "zuko", "torch")
-    known = type(net).__module__.partition(".")[0] in libraries
-    return known and not any(getattr(each, "inplace", False) for each in net.modules())
 
 
 def spline_problem(

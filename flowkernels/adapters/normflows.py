@@ -102,7 +102,7 @@ class _Block:
             first, second = second, first
         # Its own modules are the same whatever the channels: watched once.
         watch = Watch() if self.by_channels else self.watch
-        return Coupling.of(self.net, Split(first, second), self.options, watch, gathers=False)
+        return Coupling.of(self.net, Split(first, second), self.options, watch)
 
 
 _MODES = ("channel", "channel_inv", "checkerboard", "checkerboard_inv")

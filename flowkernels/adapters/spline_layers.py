@@ -45,7 +45,7 @@ def coupling(module: Any, watch: Watch, options: dict[str, Any]) -> Coupling:
     for name in ("identity_features", "transform_features"):
         watch.buffer(module, name)
     split = Split(module.identity_features, module.transform_features)
-    return Coupling.of(module.transform_net, split, options, watch, gathers=True)
+    return Coupling.of(module.transform_net, split, options, watch)
 
 
 def network_of(plan: Coupling, module: Any, context: Tensor | None) -> Any:

@@ -86,7 +86,7 @@ def _decide_coupling(module: Any, watch: Watch) -> _Coupling | str:
     watch.buffer(module, "mask")
     mask = module.mask
     split = Split(mask.nonzero().squeeze(-1), (~mask).nonzero().squeeze(-1))
-    layer = Coupling.of(module.hyper, split, found.options, watch, gathers=True)
+    layer = Coupling.of(module.hyper, split, found.options, watch)
     return _Coupling(layer, layer.spline if found.spline else layer.affine)
 
 
