@@ -9,6 +9,7 @@ method then runs.
 from __future__ import annotations
 
 import copy
+import copyreg
 import functools
 import importlib
 from collections.abc import Callable, Iterable
@@ -221,11 +222,15 @@ def restored(module: nn.Module) -> bool:
 def _reduce(self: Any, protocol: Any) -> Any:
     """As the plain class has it: its library reads it without this package."""
     kind = type(self)
+    plain = kind.__dict__[_PLAIN]
     reduced = super(kind, self).__reduce_ex__(protocol)
     if isinstance(reduced, str):
         return reduced
     function, args, *rest = reduced
-    return (function, tuple(kind.__dict__[_PLAIN] if a is kind else a for a in args), *rest)
+    if function is copyreg.__newobj__:
+        # Of which pickle checks that the class is the object's own.
+        return (copyreg._reconstructor, (plain, object, None), *rest)  # type: ignore[attr-defined]
+    return (function, tuple(plain if a is kind else a for a in args), *rest)
 
 
 def _deepcopy(self: Any, memo: dict[int, Any]) -> Any:
