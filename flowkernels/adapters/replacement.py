@@ -227,9 +227,9 @@ def _reduce(self: Any, protocol: Any) -> Any:
     if isinstance(reduced, str):
         return reduced
     function, args, *rest = reduced
-    if function is copyreg.__newobj__:
+    if function is copyreg.__newobj__:  # type: ignore[attr-defined]
         # Of which pickle checks that the class is the object's own.
-        return (copyreg._reconstructor, (plain, object, None), *rest)  # type: ignore[attr-defined]
+        return (copyreg._reconstructor, (plain, object, None), *rest)
     return (function, tuple(plain if a is kind else a for a in args), *rest)
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,13 +58,14 @@ def served() -> int:
 def test_a_trained_and_pickled_flow(library: str, flow: str) -> None:
     model, x = made(library, flow)
     file = io.BytesIO()
-    try:
-        torch.save(model.module, file)
-    except (AttributeError, pickle.PicklingError) as error:
-        # FrEIA's AllInOne of 0.2 and its clamps are lambdas; then the weights are what is saved.
-        assert "lambda" in str(error), error
+    if library == "FrEIA":
+        # Its clamps are lambdas, which cannot be pickled: the weights are what is saved.
+        torch.save(model.module.state_dict(), file)
+        file.seek(0)
         plain = copy.deepcopy(model.module)
+        plain.load_state_dict(torch.load(file))
     else:
+        torch.save(model.module, file)
         file.seek(0)
         plain = torch.load(file, weights_only=False)
     ours = adapters.accelerate(copy.deepcopy(plain))
@@ -127,43 +125,32 @@ def test_accelerating_twice_and_by_parts(library: str, flow: str) -> None:
     assert str(module) == str(adapters.restore(copy.deepcopy(module)))
 
 
-READ = """
-import sys, torch
-sys.modules["flowkernels"] = None  # not to be imported
-sys.path[:0] = {path!r}
-module = torch.load({file!r}, weights_only=False)
-print(type(module).__module__, {log_prob})
-"""
+class WithoutUs(pickle.Unpickler):
+    """Reads what needs no flowkernels."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        assert not module.startswith("flowkernels"), (module, name)
+        return super().find_class(module, name)
 
 
-@pytest.mark.parametrize(
-    ("library", "flow", "log_prob"),
-    [
-        ("nflows", "RealNVP", "module.log_prob(torch.ones(1, 6)).item()"),
-        ("normflows", "RealNVP", "module.log_prob(torch.ones(1, 6)).item()"),
-        ("zuko", "NICE", "module().log_prob(torch.ones(1, 6)).item()"),
-    ],
-)
-@pytest.mark.parametrize("patched", [False, True])
-def test_saved_flows_need_no_flowkernels(
-    library: Any, flow: str, log_prob: str, patched: bool, tmp_path: Path
-) -> None:
-    model, _ = made(library, flow)
-    x = torch.ones(1, DIM)
-    expected = model.log_prob(model.module, x).item()
-    file = tmp_path / "flow.pt"
+@FLOWS
+@pytest.mark.parametrize("patched", [False, True], ids=["accelerated", "patched"])
+def test_saved_flows_need_no_flowkernels(library: Any, flow: str, patched: bool) -> None:
+    if library == "FrEIA":
+        pytest.skip("FrEIA's blocks hold lambdas, which cannot be pickled")
+    model, x = made(library, flow)
+    expected = model.log_prob(model.module, x)
     if patched:
         with adapters.patch(library):
             model.log_prob(model.module, x)
-            torch.save(model.module, file)
+            saved = pickle.dumps(model.module)
     else:
-        torch.save(adapters.accelerate(model.module), file)
-    code = READ.format(file=str(file), path=sys.path, log_prob=log_prob)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    name, value = run.stdout.split()
-    assert name.split(".")[0] == library
-    assert float(value) == pytest.approx(expected, abs=1e-4)
+        module = adapters.accelerate(model.module)
+        model.log_prob(module, x)
+        saved = pickle.dumps(module)
+    loaded = WithoutUs(io.BytesIO(saved)).load()
+    assert all(plain_class(type(each)) is type(each) for each in loaded.modules())
+    assert torch.equal(model.log_prob(loaded, x), expected)
 
 
 # ---- patch ----------------------------------------------------------------------------------
@@ -224,9 +211,14 @@ def test_nested_patches(library: Any) -> None:
 
 def test_a_patch_ends_with_an_exception(library: Any) -> None:
     before = methods(library)
-    with pytest.raises(KeyError), adapters.patch(library):
-        assert methods(library) != before
-        raise KeyError
+
+    def fails() -> None:
+        with adapters.patch(library):
+            assert methods(library) != before
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
     assert methods(library) == before
 
 
@@ -247,5 +239,5 @@ def test_refused_arguments() -> None:
     with pytest.raises(ValueError, match="library must be nflows, normflows, zuko or FrEIA"):
         adapters.patch("jax")  # type: ignore[arg-type]
     for function in (adapters.accelerate, adapters.restore):
-        with pytest.raises(TypeError, match="module must be a torch.nn.Module, got int"):
+        with pytest.raises(TypeError, match=r"module must be a torch\.nn.Module, got int"):
             function(3)  # type: ignore[type-var]

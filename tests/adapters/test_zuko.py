@@ -13,7 +13,7 @@ from flowkernels import adapters
 
 from .parity import DTYPES, SPLINES, TOLERANCES, check
 
-zuko = pytest.importorskip("zuko", reason="zuko is not installed (extra `peers`)")
+pytest.importorskip("zuko", reason="zuko is not installed (extra `peers`)")
 
 from zuko import flows
 from zuko.transforms import AutoregressiveTransform, CouplingTransform
