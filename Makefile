@@ -2,6 +2,7 @@
 # make test   the whole test-suite
 # make lint   formatting, lint and types
 # make bench  speed against plain torch, eager and compiled
+# make peers  the test suites of nflows, normflows, zuko and FrEIA on our kernels
 # make check-gpu  compiles every CUDA and Triton kernel for every GPU; needs no GPU
 # make check-link builds and loads both extensions with torch 2.11 for CUDA (downloads 2.5 GB once)
 # make gpu-objects compiles object files for a machine with a GPU to link
@@ -29,7 +30,7 @@ export CCACHE_BASEDIR ?= $(CURDIR)
 export CCACHE_NOHASHDIR ?= 1
 endif
 
-.PHONY: demo test lint format types bench check-gpu check-link gpu-objects gpu clean
+.PHONY: demo test lint format types bench peers check-gpu check-link gpu-objects gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -40,6 +41,10 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# PEERS=folder of checkouts; without it, the tests that packages hold.
+peers: $(READY)
+	$(BIN)/python -m tests.adapters.peers
 
 check-gpu: $(READY)
 	@status=0; \
