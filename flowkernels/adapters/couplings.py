@@ -101,16 +101,34 @@ class Coupling:
             y = y.index_select(1, split.inverse)
         return y, log_det
 
-    def spline(self, x: Tensor, net: Any, inverse: bool) -> tuple[Tensor, Tensor]:
-        """(y, log_det) of rational-quadratic splines."""
+    def spline(
+        self, x: Tensor, net: Any, inverse: bool, of_kept: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """(y, log_det) of rational-quadratic splines.
+
+        `of_kept` maps the kept channels, too, and gives their log-det; the network sees them before
+        the forward map.
+        """
         split, network = self.split, self.network
         if split.order is not None:
             x = x.index_select(1, split.order)
-        kept, x = ops.identity_split(x, split.coupled, transform=self.whole["transform"])
-        params = network(kept) if net is None and network is not None else net(kept)
-        y, log_det = ops.rational_quadratic_spline_split(
-            x, params, transform=self.whole["transform"], inverse=inverse, **self.options
-        )
+        transform = self.whole["transform"]
+        kept, x = ops.identity_split(x, split.coupled, transform=transform)
+        seen = kept
+        if of_kept is not None:
+            mapped, log_det_kept = of_kept(kept)
+            seen = mapped if inverse else kept
+        params = network(seen) if net is None and network is not None else net(seen)
+        if of_kept is None:
+            y, log_det = ops.rational_quadratic_spline_split(
+                x, params, transform=transform, inverse=inverse, **self.options
+            )
+        else:
+            changed = _coupled(x, split.coupled, transform)
+            changed, log_det = ops.rational_quadratic_spline(
+                changed, params, inverse=inverse, **self.options
+            )
+            y, log_det = _merged(mapped, changed, transform), log_det + log_det_kept
         if split.inverse is not None:
             y = y.index_select(1, split.inverse)
         return y, log_det
@@ -123,7 +141,7 @@ class Coupling:
         transform: Transform = self.whole["transform"]
         kept, x = ops.identity_split(x, split.coupled, transform=self.whole["transform"])
         shift = network(kept) if net is None and network is not None else net(kept)
-        changed, _ = ops.identity_split(x, x.shape[1] - split.coupled, transform=_OTHER[transform])
+        changed = _coupled(x, split.coupled, transform)
         changed = changed - shift if inverse else changed + shift
         y = _merged(kept, changed, transform)
         return y if split.inverse is None else y.index_select(1, split.inverse)
@@ -132,6 +150,10 @@ class Coupling:
 _OTHER: dict[str, Transform] = {
     "first": "second", "second": "first", "even": "odd", "odd": "even",
 }  # fmt: skip
+
+
+def _coupled(x: Tensor, coupled: int, transform: str) -> Tensor:
+    return ops.identity_split(x, x.shape[1] - coupled, transform=_OTHER[transform])[0]
 
 
 def _merged(kept: Tensor, changed: Tensor, transform: str) -> Tensor:

@@ -103,6 +103,10 @@ REPLACEMENTS = [
         (*layers.COUPLING_METHODS, "_piecewise_cdf"), layers.coupling_compiled,
     ),
     Replacement(
+        "nflows", "nflows.transforms.nonlinearities:PiecewiseRationalQuadraticCDF",
+        layers.decide_elements, layers.own_methods,
+    ),
+    Replacement(
         "nflows", f"{_AUTOREGRESSIVE}:MaskedAffineAutoregressiveTransform", _decide_autoregressive,
         layers.solving_methods
         | {

@@ -174,6 +174,10 @@ REPLACEMENTS = [
         (*layers.COUPLING_METHODS, "_piecewise_cdf"), layers.coupling_compiled,
     ),
     Replacement(
+        "normflows", f"{_SPLINES}.coupling:PiecewiseRationalQuadraticCDF", layers.decide_elements,
+        layers.own_methods,
+    ),
+    Replacement(
         "normflows", "normflows.flows.affine.autoregressive:MaskedAffineAutoregressive",
         _decide_autoregressive,
         layers.solving_methods

@@ -229,7 +229,8 @@ def _reduce(self: Any, protocol: Any) -> Any:
     function, args, *rest = reduced
     if function is copyreg.__newobj__:  # type: ignore[attr-defined]
         # Of which pickle checks that the class is the object's own.
-        return (copyreg._reconstructor, (plain, object, None), *rest)
+        # The function that pickles of protocol 0 name.
+        return (copyreg._reconstructor, (plain, object, None), *rest)  # type: ignore[attr-defined]
     return (function, tuple(plain if a is kind else a for a in args), *rest)
 
 

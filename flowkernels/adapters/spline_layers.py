@@ -5,7 +5,6 @@ Durkan et al., Neural Spline Flows (arXiv 1906.04032).
 
 from __future__ import annotations
 
-import importlib
 import math
 import warnings
 from typing import Any
@@ -24,8 +23,8 @@ from .watch import Watch
 __all__ = [
     "AUTOREGRESSIVE_METHODS", "COUPLING_METHODS", "REFUSED", "autoregressive_compiled",
     "autoregressive_methods", "coupling", "coupling_compiled", "coupling_methods",
-    "decide_autoregressive", "decide_coupling", "elementwise", "network_of", "refused",
-    "solving_methods",
+    "decide_autoregressive", "decide_coupling", "decide_elements", "elementwise", "network_of",
+    "own_methods", "refused", "solving_methods",
 ]  # fmt: skip
 
 REFUSED = "an input that the library refuses"
@@ -63,27 +62,28 @@ def refused(module: Any, inputs: Tensor) -> bool:
 # ---- spline couplings -----------------------------------------------------------------------
 
 
-def _options(module: Any, net: Any) -> dict[str, Any] | str:
+def _options(module: Any, net: Any, bins: int = 0) -> dict[str, Any] | str:
     """The op's options, or why there are none."""
+    bins = bins or module.num_bins
     problem = spline_problem(
-        module.num_bins, module.tail_bound, module.min_bin_width, module.min_bin_height,
+        bins, module.tail_bound, module.min_bin_width, module.min_bin_height,
         module.min_derivative,
     )  # fmt: skip
     if problem is not None:
         return problem
     width = getattr(net, "hidden_features", None) or getattr(net, "hidden_channels", None)
     options = {
-        "bins": module.num_bins, "bound": float(module.tail_bound), "boundary": module.tails,
+        "bins": bins, "bound": float(module.tail_bound), "boundary": module.tails,
         "min_width": module.min_bin_width, "min_height": module.min_bin_height,
         "min_derivative": module.min_derivative,
         "scale": 1.0 if width is None else 1 / math.sqrt(width),
     }  # fmt: skip
-    tails, of_nflows = module.tails, _root(module) == "nflows"
-    if tails == "linear" or (tails == "circular" and not of_nflows):
+    tails = module.tails
+    if tails == "linear" or (tails == "circular" and _root(module) == "normflows"):
         return options
     if isinstance(tails, (list, tuple)):
         return "tails that differ from feature to feature"
-    if tails is None and of_nflows:
+    if tails is None:
         # On [0, 1]; ours are on intervals around 0.
         return options | {"bound": 0.5, "boundary": "none"}
     return f"tails {tails!r}"
@@ -117,9 +117,12 @@ def _layer(inverse: bool) -> Any:
     def serve(plan: Coupling, module: Any, inputs: Tensor, context: Tensor | None = None) -> Any:
         if refused(module, inputs):
             return REFUSED
-        if module.unconditional_transform is not None or module.tails is None:
+        if module.tails is None:
             return DEFER  # to `_coupling_transform`
-        return plan.spline(inputs, network_of(plan, module, context), inverse)
+        net, of_kept = network_of(plan, module, context), module.unconditional_transform
+        if of_kept is not None:
+            of_kept = of_kept.inverse if inverse else of_kept
+        return plan.spline(inputs, net, inverse, of_kept)
 
     return serve
 
@@ -142,12 +145,12 @@ def _elements_compiled(
 
 def _splines(
     module: Any, options: dict[str, Any], inputs: Tensor, params: Tensor, inverse: bool
-) -> tuple[Tensor, Tensor]:
-    """(y, log_det of rows) of inputs (B, C, *S); of [0, 1] where there are no tails."""
+) -> Any:
+    """(y, log_det of rows) of inputs (B, C, *S); without tails those of [0, 1]."""
     if module.tails is not None:
         return ops.rational_quadratic_spline(inputs, params, inverse=inverse, **options)
-    if inputs.numel() and (torch.min(inputs) < 0 or torch.max(inputs) > 1):
-        raise importlib.import_module("nflows.transforms.base").InputOutsideDomain
+    if not inputs.numel() or torch.min(inputs) < 0 or torch.max(inputs) > 1:
+        return REFUSED
     y, log_det = ops.rational_quadratic_spline(inputs - 0.5, params, inverse=inverse, **options)
     return y + 0.5, log_det
 
@@ -159,6 +162,33 @@ coupling_methods: dict[str, Any] = {
     "forward": _layer(False), "inverse": _layer(True), "_coupling_transform": _elements,
 }  # fmt: skip
 coupling_compiled: dict[str, Any] = {"_coupling_transform": _elements_compiled}
+
+
+# ---- splines with parameters of their own ----------------------------------------------------
+
+_OWN = ("tails", "tail_bound", "min_bin_width", "min_bin_height", "min_derivative")
+_PARAMETERS = ("unnormalized_widths", "unnormalized_heights", "unnormalized_derivatives")
+
+
+def decide_elements(module: Any, watch: Watch) -> dict[str, Any] | str:
+    """The op's options for splines whose parameters are the same for all rows."""
+    watch.attributes(module, _OWN)
+    return _options(module, None, module.unnormalized_widths.shape[-1])
+
+
+def _own_spline(plan: dict[str, Any], module: Any, inputs: Tensor, inverse: bool = False) -> Any:
+    own = module._parameters
+    params = torch.cat([own[name] for name in _PARAMETERS], -1).flatten()
+    rows = len(inputs)
+    out = _splines(
+        module, plan, inputs.reshape(rows, -1), params.expand(rows, len(params)), inverse
+    )
+    if isinstance(out, str):
+        return out
+    return out[0].reshape(inputs.shape), out[1]
+
+
+own_methods: dict[str, Any] = {"_spline": _own_spline}
 
 
 # ---- autoregressive layers ------------------------------------------------------------------

@@ -67,5 +67,7 @@ def check(
         assert len(got) == len(expected)
         for a, b in zip(got, expected, strict=True):
             assert a.shape == b.shape and a.dtype == b.dtype
-            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+            # Relative to the largest element: a sum of large terms that cancel is no more exact.
+            largest = max(1.0, b.detach().abs().max().item())
+            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * largest)
     return ours

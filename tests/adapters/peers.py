@@ -49,7 +49,9 @@ def _installed(library: str) -> Suite | None:
     folder = Path(spec.origin).parent
     if not any(folder.rglob("*_test.py")):
         return None
-    return Suite(library, folder.parent, library, f"installed {importlib.metadata.version(library)}")
+    return Suite(
+        library, folder.parent, library, f"installed {importlib.metadata.version(library)}"
+    )
 
 
 def _downloaded(library: str, into: Path) -> Suite | None:

@@ -37,7 +37,9 @@ def pytest_runtest_logreport(report: Any) -> None:
     if report.when == "call" or report.outcome != "passed":
         # A test with a failed subtest has failed.
         before = OUTCOMES.get(report.nodeid)
-        OUTCOMES[report.nodeid] = "failed" if "failed" in (before, report.outcome) else report.outcome
+        OUTCOMES[report.nodeid] = (
+            "failed" if "failed" in (before, report.outcome) else report.outcome
+        )
 
 
 def pytest_sessionfinish() -> None:
