@@ -1,13 +1,28 @@
-"""Whether a tensor has values, and whether the host can read them without synchronization."""
+"""What needs the values of tensors: whether there are any, reading them, and running eagerly."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
-__all__ = ["has_values", "readable_without_sync", "shown"]
+__all__ = ["has_values", "readable_without_sync", "shown", "uncompiled"]
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def uncompiled(function: Function) -> Function:
+    """A decorator: the function runs eagerly also where torch.compile compiles its caller.
+
+    As torch.compiler.disable, which imports the compiler (one to two seconds) when it decorates;
+    torch's own lazy form imports it at the first call.
+    """
+    lazily = getattr(torch, "_disable_dynamo", torch.compiler.disable)
+    return cast(Function, lazily(function))
 
 
 def has_values(x: Tensor) -> bool:

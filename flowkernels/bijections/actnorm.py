@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flowkernels import arguments
 from flowkernels.precision import full_precision
-from flowkernels.synchronization import has_values, readable_without_sync
+from flowkernels.synchronization import has_values, readable_without_sync, uncompiled
 
 from . import context as contexts
 from .base import Bijection, check_channels, constant_log_det, positions
@@ -75,7 +75,7 @@ class ActNorm(Bijection):
         """Whether the next forward sets scale and bias."""
         return self.training and not self._started
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
         """Set scale and bias from the statistics of x (B, C, *S); an empty x changes nothing."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flowkernels import arguments
+from flowkernels.synchronization import uncompiled
 
 from . import context as contexts
 from .base import (
@@ -163,7 +164,7 @@ class GlowSteps(Bijection):
 
         return [layer(k, coupling) for k, coupling in enumerate(self._couplings)]
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @uncompiled
     @torch.no_grad()
     def _start(self, x: Tensor, context: Tensor | None) -> None:
         """Initialise each normalisation from the output of the steps before it."""

@@ -201,3 +201,11 @@ def test_loading_the_application_warns_of_no_old_path() -> None:
         f"for name in {MODULES}: importlib.import_module('{APPLICATION}.' + name)\n"
     )
     run(code)
+
+
+def test_the_library_does_not_import_the_compiler() -> None:
+    """torch._dynamo takes as long to import as torch itself."""
+    modules = ("flows", "bijections", "bases", "distributions", "interpolation", "adapters")
+    code = f"import {', '.join(f'flowkernels.{m}' for m in modules)}, sys\n"
+    code += "sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT.parent)
