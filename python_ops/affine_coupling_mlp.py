@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from ._declaration import Inputs, as_keywords, declare, public
+from ._mlp_compiled import has_kernels
+from .affine_coupling import affine_coupling_split
 from .composite import affine_coupling_mlp as formulas
 from .composite.affine_coupling import Layout, Order, ScaleFn, Transform
 from .composite.mlp import Activation
-from .mlp import network, with_lists
+from .identity_split import identity_split
+from .mlp import mlp, network, with_lists
 
 
 def _formula(
@@ -24,6 +27,20 @@ def _formula(
 
 
 _affine_coupling_mlp = declare("affine_coupling_mlp", formula=_formula)
+
+
+def _is_compiled(x: Any, weights: Any, biases: Any, residual: bool, transform: str) -> bool:
+    """Whether a compiler is tracing, and the network has kernels that its graph can call."""
+    if not torch.compiler.is_compiling() or not weights:
+        return False
+    last = weights[-1]
+    coupled = last.shape[0] // 2 if isinstance(last, Tensor) and last.ndim == 2 else 0
+    alternates = transform in ("even", "odd")
+    return (
+        has_kernels(x, weights, biases, residual, coupled)
+        and last.shape[0] == 2 * coupled
+        and (not alternates or coupled == (x.shape[1] + (transform == "even")) // 2)
+    )
 
 
 def _layer(size: tuple[int, ...]) -> tuple[Tensor, ...]:
@@ -89,6 +106,16 @@ def affine_coupling_mlp(
         >>> torch.allclose(back, x, atol=1e-5), log_det.shape
         (True, torch.Size([5]))
     """
+    if _is_compiled(x, weights, biases, residual, transform):
+        kept, x = identity_split(x, weights[-1].shape[0] // 2, transform=transform)
+        params = mlp(
+            kept, weights, biases, activation=activation, negative_slope=negative_slope,
+            residual=residual,
+        )  # fmt: skip
+        return affine_coupling_split(
+            x, params, transform=transform, scale_fn=scale_fn, bound=bound, gain=gain,
+            layout=layout, order=order, inverse=inverse,
+        )  # fmt: skip
     out: tuple[Tensor, Tensor] = _affine_coupling_mlp(
         x, weights, biases, scale_fn, bound, gain, layout, order, inverse, transform,
         activation, negative_slope, residual,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ._declaration import Inputs, as_keywords, declare, public
+from ._mlp_compiled import has_kernels
 from .composite import mlp as formulas
 from .composite.mlp import Activation as Activation
 
@@ -71,8 +72,9 @@ def mlp(
     For the small networks of flows most of a training step lies between the matrix products:
     Python, dispatch, a graph node per layer and a pass over memory per activation, all of which
     this op saves. Networks of at most 128 units a layer have CPU kernels of their own; the
-    others, and other devices, take torch's products. Under torch.compile, autocast and the
-    transforms of torch.func it is the same sequence of torch's linear layers. The last bits of
+    others, and other devices, take torch's products. Graphs of torch.compile call these kernels;
+    in exported programs, under autocast and in the transforms of torch.func it is the same
+    sequence of torch's linear layers. The last bits of
     torch's products, and so those of wide networks, may depend on the number of threads.
 
     Args:
@@ -100,5 +102,9 @@ def mlp(
         tensor([[2.],
                 [3.]])
     """
-    out: Tensor = _mlp(x, weights, biases, activation, negative_slope, residual)
+    options = activation, negative_slope, residual
+    if has_kernels(x, weights, biases, residual):
+        out: Tensor = torch.ops.flowkernels.mlp_compiled(x, weights, biases, *options)
+    else:
+        out = _mlp(x, weights, biases, *options)
     return out

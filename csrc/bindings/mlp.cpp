@@ -196,9 +196,21 @@ bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases) {
 
 Tensor Tape::record(const Tensor& x, TensorList weights, TensorList biases,
                     const MlpOptions& options, bool keep) {
-  has_kernels_ = mlp_has_kernels(x, weights);
   options_ = options;
   std::vector<Tensor> hidden;
+  const auto saved = [&] {
+    if (!keep) return;
+    save(hidden_, hidden);
+    save(weights_, weights);
+    save(biases_, biases);
+  };
+  if (traced_) {
+    Tensor y;
+    std::tie(y, hidden) = rows(x, weights, biases, options, keep);
+    saved();
+    return y;
+  }
+  has_kernels_ = mlp_has_kernels(x, weights);
   Tensor h = has_kernels_
                  ? mlp_forward_cpu(flat(x), weights, biases, options, keep ? &hidden : nullptr)
                  : through_layers(
@@ -209,11 +221,7 @@ Tensor Tape::record(const Tensor& x, TensorList weights, TensorList biases,
                        [&](const Tensor& in) {
                          if (keep) hidden.push_back(in);
                        });
-  if (keep) {
-    save(hidden_, hidden);
-    save(weights_, weights);
-    save(biases_, biases);
-  }
+  saved();
   std::vector<int64_t> sizes = x.sizes().vec();
   sizes.back() = h.size(1);
   return h.view(sizes);
@@ -231,6 +239,13 @@ Tensor Tape::again(const Tensor& x) {
 variable_list Tape::pull(const Tensor& x, const Tensor& grad_y, const std::vector<bool>& wanted,
                          const Tensor& sum) {
   const std::vector<Tensor> w = unpack(weights_);
+  if (traced_ && !at::GradMode::is_enabled()) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    variable_list gradients = rows_backward(grad_y, x, unpack(hidden_), w, options_);
+    for (size_t i = 0; i < wanted.size(); ++i)
+      if (!wanted[i]) gradients[i] = Tensor();
+    return gradients;
+  }
   const Tensor grad = flat(grad_y);
   // A derivative of the gradients also goes through what the layers read.
   if (!runs_plainly(grad)) {
@@ -301,10 +316,10 @@ struct MlpBackward : Node {
 };
 
 Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases,
-                   const MlpOptions& options) {
+                   const MlpOptions& options, bool traced) {
   const variable_list inputs = inputs_of(x, weights, biases);
   const bool tracked = is_tracked(inputs);
-  Tape tape;
+  Tape tape(traced);
   Tensor y = [&] {
     at::AutoDispatchBelowADInplaceOrView below;
     return tape.record(x, weights, biases, options, tracked);
@@ -320,14 +335,32 @@ Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases,
 
 }  // namespace
 
-Tensor run(const Tensor& x, TensorList weights, TensorList biases, std::string_view activation,
-           double negative_slope, bool residual) {
+MlpOptions checked(const Tensor& x, TensorList weights, TensorList biases,
+                   std::string_view activation, double negative_slope, bool residual) {
   const MlpOptions options = parse(op, activation, negative_slope, residual);
   check_dense(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 1, op, ": `x` must have shape (*batch, features), got a scalar");
   check(op, x, x.sym_size(-1), weights, biases, options);
-  return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases, options)
-                                            : layer_by_layer(x, weights, biases, options);
+  return options;
+}
+
+Tensor run(const Tensor& x, TensorList weights, TensorList biases, std::string_view activation,
+           double negative_slope, bool residual) {
+  const MlpOptions o = checked(x, weights, biases, activation, negative_slope, residual);
+  return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases, o, false)
+                                            : layer_by_layer(x, weights, biases, o);
+}
+
+// Of networks that have CPU kernels, which the compiler's graph calls as they are: faster than
+// its own code for the layers. Transforms and tangents take the layers.
+Tensor run_compiled(const Tensor& x, TensorList weights, TensorList biases,
+                    std::string_view activation, double negative_slope, bool residual) {
+  const MlpOptions o = checked(x, weights, biases, activation, negative_slope, residual);
+  bool transformed = x.dim() != 2 || in_transform(x);
+  for (const TensorList list : {weights, biases})
+    for (const Tensor& t : list) transformed = transformed || in_transform(t);
+  return transformed ? layer_by_layer(x, weights, biases, o)
+                     : in_one_node(x, weights, biases, o, true);
 }
 
 }  // namespace mlp
@@ -341,6 +374,17 @@ FK_COMPOSITE_OP("mlp",
                     std::string_view activation, Real negative_slope, Flag residual) {
                   return mlp::run(x, weights, biases, activation, negative_slope, residual);
                 }))
+
+FK_LIBRARY_FRAGMENT(m) {
+  m.def(
+      "mlp_compiled(Tensor x, Tensor[] weights, Tensor[] biases, str activation, "
+      "float negative_slope, bool residual) -> Tensor",
+      {at::Tag::pt2_compliant_tag});
+  m.impl("mlp_compiled", c10::DispatchKey::CompositeImplicitAutograd, &mlp::run_compiled);
+}
+TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) {
+  m.impl("mlp_compiled", &mlp::run_compiled);
+}
 
 }  // namespace bindings
 }  // namespace fk

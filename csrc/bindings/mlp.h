@@ -27,9 +27,18 @@ Tensor layer_by_layer(const Tensor& x, TensorList weights, TensorList biases,
 // Whether nothing but a plain graph (no transform, tangent, autocast or mode) would see the layers.
 bool takes_one_node(const Tensor& x, TensorList weights, TensorList biases);
 
+// For a compiler's graph: the CPU kernels as ops of the dispatcher (mlp_compiled.cpp).
+std::tuple<Tensor, std::vector<Tensor>> rows(const Tensor& x, TensorList weights, TensorList biases,
+                                             const MlpOptions& options, bool keep);
+std::vector<Tensor> rows_backward(const Tensor& grad_y, const Tensor& x, TensorList hidden,
+                                  TensorList weights, const MlpOptions& options);
+
 // A forward of the network, and its gradients.
 class Tape {
  public:
+  // `traced`: by ops that a compiler sees, for matrices x that have kernels.
+  explicit Tape(bool traced = false) : traced_(traced) {}
+
   // The output for x (*batch, features), without a graph; `keep` what `pull` needs.
   Tensor record(const Tensor& x, TensorList weights, TensorList biases, const MlpOptions& options,
                 bool keep);
@@ -45,7 +54,7 @@ class Tape {
  private:
   std::vector<SavedVariable> weights_, biases_;
   std::vector<SavedVariable> hidden_;  // of the kernels, if there are any, else of torch's products
-  bool has_kernels_ = false;
+  bool has_kernels_ = false, traced_;
   MlpOptions options_;
 };
 

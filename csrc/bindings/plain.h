@@ -26,6 +26,15 @@ inline bool nobody_watches() {
                                        DispatchKey::FuncTorchDynamicLayerFrontMode});
   return !c10::impl::tls_local_dispatch_key_set().included_.has_any(modes);
 }
+// Whether a transform of torch.func, or forward-mode differentiation, sees the tensor.
+inline bool in_transform(const Tensor& t) {
+  using c10::DispatchKey;
+  constexpr c10::DispatchKeySet wrapped(
+      {DispatchKey::FuncTorchBatched, DispatchKey::FuncTorchGradWrapper, DispatchKey::Batched});
+  return t.key_set().has_any(wrapped) || has_tangent(t) ||
+         c10::impl::tls_local_dispatch_key_set().included_.has(
+             DispatchKey::FuncTorchDynamicLayerFrontMode);
+}
 // Whether a node's backward may call kernels and change what it owns: no graph of the gradients
 // is wanted, and nothing but these tensors' values.
 template <class... T>

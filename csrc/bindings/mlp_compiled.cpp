@@ -1,0 +1,109 @@
+// mlp's CPU kernels as ops of the dispatcher, which a compiler's graph can hold.
+//
+// Their fake kernels are in python_ops/mlp.py.
+#include <ATen/Functions.h>
+
+#include "../cpu/mlp.h"
+#include "mlp.h"
+#include "mlp_cpu.h"
+#include "module.h"
+
+namespace fk {
+namespace bindings {
+namespace mlp {
+namespace {
+
+using std::string_view;
+using Tensors = std::vector<Tensor>;
+constexpr const char* op = "mlp";
+
+// ---- kernels -----------------------------------------------------------------------
+
+int64_t padded(const Tensor& x, int64_t width) {
+  const int64_t lanes = cpu::mlp_lanes(x.scalar_type() == at::kDouble);
+  return (width + lanes - 1) / lanes * lanes;
+}
+
+std::tuple<Tensor, Tensors> rows_cpu(const Tensor& x, TensorList weights, TensorList biases,
+                                     string_view activation, double negative_slope, bool residual,
+                                     bool keep) {
+  Tensors hidden;
+  const MlpOptions options = parse(op, activation, negative_slope, residual);
+  if (x.size(0) > 0) {
+    Tensor y = mlp_forward_cpu(x, weights, biases, options, keep ? &hidden : nullptr);
+    return {std::move(y), std::move(hidden)};
+  }
+  if (keep)
+    for (const Tensor& w : weights.slice(1))
+      hidden.push_back(at::empty({0, padded(x, w.size(1))}, x.options()));
+  return {at::empty({0, weights.back().size(0)}, x.options()), std::move(hidden)};
+}
+
+Tensors rows_backward_cpu(const Tensor& grad_y, const Tensor& x, TensorList hidden,
+                          TensorList weights, string_view activation, double negative_slope,
+                          bool residual) {
+  Tensors gradients(1 + 2 * weights.size());
+  if (x.size(0) > 0) {
+    const std::vector<bool> all(gradients.size(), true);
+    mlp_backward_cpu(grad_y, x, hidden, weights, parse(op, activation, negative_slope, residual),
+                     all, gradients);
+    return gradients;
+  }
+  gradients[0] = at::zeros(x.sizes(), x.options());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    gradients[1 + i] = at::zeros(weights[i].sizes(), x.options());
+    gradients[1 + weights.size() + i] = at::zeros({weights[i].size(0)}, x.options());
+  }
+  return gradients;
+}
+
+// ---- calls ---------------------------------------------------------------------------
+
+template <class Function>
+const auto& handle(const char* name) {
+  static const auto h =
+      c10::Dispatcher::singleton().findSchemaOrThrow(name, "").template typed<Function>();
+  return h;
+}
+
+string_view name_of(const MlpOptions& o) {
+  return OptionNames<Activation>::names[static_cast<int>(o.activation)];
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensors> rows(const Tensor& x, TensorList weights, TensorList biases,
+                                 const MlpOptions& o, bool keep) {
+  return handle<decltype(rows_cpu)>("flowkernels::mlp_rows")
+      .call(x, weights, biases, name_of(o), o.negative_slope, o.residual, keep);
+}
+Tensors rows_backward(const Tensor& grad_y, const Tensor& x, TensorList hidden, TensorList weights,
+                      const MlpOptions& o) {
+  return handle<decltype(rows_backward_cpu)>("flowkernels::mlp_rows_backward")
+      .call(grad_y, x, hidden, weights, name_of(o), o.negative_slope, o.residual);
+}
+
+}  // namespace mlp
+
+FK_LIBRARY_FRAGMENT(m) {
+  const std::vector<at::Tag> tags = {at::Tag::pt2_compliant_tag};
+  m.def(
+      "mlp_rows(Tensor x, Tensor[] weights, Tensor[] biases, str activation, "
+      "float negative_slope, bool residual, bool keep) -> (Tensor, Tensor[])",
+      tags);
+  m.def(
+      "mlp_rows_backward(Tensor grad_y, Tensor x, Tensor[] hidden, Tensor[] weights, "
+      "str activation, float negative_slope, bool residual) -> Tensor[]",
+      tags);
+}
+TORCH_LIBRARY_IMPL(flowkernels, CPU, m) {
+  m.impl("mlp_rows", &mlp::rows_cpu);
+  m.impl("mlp_rows_backward", &mlp::rows_backward_cpu);
+}
+// The width of the rows that `mlp_rows` keeps of `width` units.
+static const Bound bound_mlp_rows([](pybind11::module_& m) {
+  m.def("mlp_lanes", [](Flag float64) { return cpu::mlp_lanes(float64); });
+});
+
+}  // namespace bindings
+}  // namespace fk
