@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from flowkernels import ops
@@ -244,16 +245,32 @@ def _serve_all(
         if rev or module.reverse_pre_permute:
             module.w_perm_inv = module.w_perm.transpose(0, 1).contiguous()
     if rev:
-        y, of_scale = module._permute(y, rev=True)
+        y, of_scale = _permuted(module, y, True)
     elif module.reverse_pre_permute:
         y = module._pre_permute(y, rev=False)
     y, log_det = _tenth(plan, y, c, bool(rev))
     if not rev:
-        y, of_scale = module._permute(y, rev=False)
+        y, of_scale = _permuted(module, y, False)
     elif module.reverse_pre_permute:
         y = module._pre_permute(y, rev=True)
-    pixels = math.prod(y.shape[2:])
-    return (y,), log_det - pixels * of_scale if rev else log_det + pixels * of_scale
+    if y.ndim > 2:
+        of_scale = math.prod(y.shape[2:]) * of_scale
+    return (y,), log_det - of_scale if rev else log_det + of_scale
+
+
+def _permuted(module: Any, x: Tensor, inverse: bool) -> tuple[Tensor, Any]:
+    """Permutation and global scale as one linear map, of vectors, and the log-det of the scale."""
+    matrix = module.w_perm_inv if inverse else module.w_perm
+    if x.ndim != 2 or not matrix.is_floating_point():
+        out: tuple[Tensor, Any] = module._permute(x, rev=inverse)
+        return out
+    scale = module.global_scale_activation(module.global_scale)
+    offset = module.global_offset
+    if inverse:
+        y = F.linear(x, matrix / scale.T, (-offset / scale)[0])
+    else:
+        y = F.linear(x, matrix * scale, F.linear(offset, matrix)[0])
+    return y, scale.log().sum()
 
 
 def _tenth(
@@ -302,6 +319,6 @@ REPLACEMENTS = [
     ),
     Replacement(
         "FrEIA", "FrEIA.modules.all_in_one_block:AllInOneBlock", _decide_all,
-        {"forward": _serve_all}, ("_affine",),
+        {"forward": _serve_all}, ("_affine", "_permute"),
     ),
 ]  # fmt: skip

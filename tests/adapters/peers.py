@@ -110,7 +110,8 @@ def run(suite: Suite, patched: bool, scratch: Path, options: list[str]) -> dict[
     )  # fmt: skip
     # 1: tests failed; which ones is compared.
     if process.returncode not in (0, 1) or not result.exists():
-        return (process.stdout + process.stderr)[-1500:]
+        said = [line for line in process.stdout.splitlines() if line.startswith("E  ")]
+        return "\n".join(dict.fromkeys(said)) or (process.stdout + process.stderr)[-1500:]
     found: dict[str, Any] = json.loads(result.read_text())
     return found
 
