@@ -196,6 +196,8 @@ def _serve_conditional(
 
 # ---- AllInOneBlock ---------------------------------------------------------------------------
 
+# Up to this many channels a product with a matrix is faster than indices and their gradient.
+_FEW = 128
 _ALL_IN_ONE = (
     "in_channels", "input_rank", "splits", "clamp", "GIN", "householder", "reverse_pre_permute",
     "conditional", "dims_in",
@@ -261,9 +263,12 @@ def _serve_all(
 def _permuted(module: Any, x: Tensor, inverse: bool) -> tuple[Tensor, Any]:
     """Permutation and global scale as one linear map, of vectors, and the log-det of the scale."""
     matrix = module.w_perm_inv if inverse else module.w_perm
-    if x.ndim != 2 or not matrix.is_floating_point():
+    if x.ndim != 2 or (matrix.ndim == 1 and len(matrix) > _FEW):
         out: tuple[Tensor, Any] = module._permute(x, rev=inverse)
         return out
+    if matrix.ndim == 1:
+        eye = torch.eye(len(matrix), dtype=module.global_scale.dtype, device=x.device)
+        matrix = eye.index_select(0, matrix)
     scale = module.global_scale_activation(module.global_scale)
     offset = module.global_offset
     if inverse:
