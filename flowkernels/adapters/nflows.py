@@ -104,7 +104,7 @@ REPLACEMENTS = [
     ),
     Replacement(
         "nflows", "nflows.transforms.nonlinearities:PiecewiseRationalQuadraticCDF",
-        layers.decide_elements, layers.own_methods,
+        layers.decide_elements, layers.own_methods, (), layers.own_compiled,
     ),
     Replacement(
         "nflows", f"{_AUTOREGRESSIVE}:MaskedAffineAutoregressiveTransform", _decide_autoregressive,

@@ -175,7 +175,7 @@ REPLACEMENTS = [
     ),
     Replacement(
         "normflows", f"{_SPLINES}.coupling:PiecewiseRationalQuadraticCDF", layers.decide_elements,
-        layers.own_methods,
+        layers.own_methods, (), layers.own_compiled,
     ),
     Replacement(
         "normflows", "normflows.flows.affine.autoregressive:MaskedAffineAutoregressive",

@@ -24,7 +24,7 @@ __all__ = [
     "AUTOREGRESSIVE_METHODS", "COUPLING_METHODS", "REFUSED", "autoregressive_compiled",
     "autoregressive_methods", "coupling", "coupling_compiled", "coupling_methods",
     "decide_autoregressive", "decide_coupling", "decide_elements", "elementwise", "network_of",
-    "own_methods", "refused", "solving_methods",
+    "own_compiled", "own_methods", "refused", "solving_methods",
 ]  # fmt: skip
 
 REFUSED = "an input that the library refuses"
@@ -188,7 +188,13 @@ def _own_spline(plan: dict[str, Any], module: Any, inputs: Tensor, inverse: bool
     return out[0].reshape(inputs.shape), out[1]
 
 
+def _own_spline_compiled(module: Any, inputs: Tensor, inverse: bool = False) -> Any:
+    options = _options(module, None, module.unnormalized_widths.shape[-1])
+    return options if isinstance(options, str) else _own_spline(options, module, inputs, inverse)
+
+
 own_methods: dict[str, Any] = {"_spline": _own_spline}
+own_compiled: dict[str, Any] = {"_spline": _own_spline_compiled}
 
 
 # ---- autoregressive layers ------------------------------------------------------------------

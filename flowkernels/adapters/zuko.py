@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Transform, constraints
 
 from flowkernels import ops
 
@@ -135,7 +136,6 @@ class _Transforms(NamedTuple):
 @functools.cache
 def _transforms() -> _Transforms:
     """Subclasses of zuko's, which need the library."""
-    from torch.distributions import Transform
     from torch.distributions.transforms import _InverseTransform
     from zuko.transforms import AutoregressiveTransform, CouplingTransform
 
@@ -266,45 +266,39 @@ def _spline_meta(module: Any, options: dict[str, Any], c: Tensor | None, x: Tens
     if c is not None:
         batch = torch.broadcast_shapes(x.shape[:-1], c.shape[:-1])
         x = torch.cat([x.expand(*batch, -1), c.expand(*batch, -1)], -1)
-    return _spline_class()(module.hyper(x), options)
+    return _Splines(module.hyper(x), options)
 
 
-@functools.cache
-def _spline_class() -> Any:
-    from torch.distributions import Transform, constraints
+class _Splines(Transform):
+    """Splines of all features, given the network's output (*batch, D (3 K - 1))."""
 
-    class Splines(Transform):
-        """Splines of all features, given the network's output (*batch, D (3 K - 1))."""
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
 
-        domain = constraints.real_vector
-        codomain = constraints.real_vector
-        bijective = True
+    def __init__(self, params: Tensor, options: dict[str, Any]) -> None:
+        super().__init__()
+        self._params, self._options = params, options
 
-        def __init__(self, params: Tensor, options: dict[str, Any]) -> None:
-            super().__init__()
-            self._params, self._options = params, options
+    def _run(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        params = self._params.expand(*x.shape[:-1], self._params.shape[-1])
+        y, ladj = ops.rational_quadratic_spline(
+            x.reshape(-1, x.shape[-1]), params.reshape(-1, params.shape[-1]),
+            inverse=inverse, **self._options,
+        )  # fmt: skip
+        return y.reshape(x.shape), ladj.reshape(x.shape[:-1])
 
-        def _run(self, x: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-            params = self._params.expand(*x.shape[:-1], self._params.shape[-1])
-            y, ladj = ops.rational_quadratic_spline(
-                x.reshape(-1, x.shape[-1]), params.reshape(-1, params.shape[-1]),
-                inverse=inverse, **self._options,
-            )  # fmt: skip
-            return y.reshape(x.shape), ladj.reshape(x.shape[:-1])
+    def _call(self, x: Tensor) -> Tensor:
+        return self._run(x, False)[0]
 
-        def _call(self, x: Tensor) -> Tensor:
-            return self._run(x, False)[0]
+    def _inverse(self, y: Tensor) -> Tensor:
+        return self._run(y, True)[0]
 
-        def _inverse(self, y: Tensor) -> Tensor:
-            return self._run(y, True)[0]
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self._run(x, False)[1]
 
-        def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-            return self._run(x, False)[1]
-
-        def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-            return self._run(x, False)
-
-    return Splines
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self._run(x, False)
 
 
 REPLACEMENTS = [
