@@ -11,15 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 
+import flowkernels.adapters
+
 ROOT = Path(__file__).parents[1]
 # Libraries that examples import at their beginning; such examples stand on their own.
 OPTIONAL = {
     "sbi": "sbi is not installed (extra `sbi`)",
     "pyro": "pyro is not installed (package pyro-ppl, extra `dev`)",
-    "zuko": "zuko is not installed (extra `peers`)",
+    **{
+        name: f"{name} is not installed (extra `peers`)"
+        for name in ("zuko", "nflows", "normflows", "FrEIA")
+    },
 }
 README, FLOWS = ROOT / "README.md", ROOT / "docs" / "flows.md"
 DISTRIBUTIONS = ROOT / "docs" / "torch_distributions.md"
+ADAPTERS = ROOT / "docs" / "adapters.md"
 
 
 def blocks(page: Path) -> list[str]:
@@ -75,11 +81,13 @@ def test_examples(page: Path) -> None:
 def test_examples_with_another_library(page: Path, name: str) -> None:
     pytest.importorskip(name, reason=OPTIONAL[name])
     examples = [example for example in blocks(page) if library(example) == name]
+    flowkernels.adapters.report().reset()
     run(page, examples, {"torch": torch})
 
 
 def test_pages_have_examples_with_other_libraries() -> None:
-    adapters = {"sbi": [README, FLOWS], "pyro": [DISTRIBUTIONS], "zuko": [DISTRIBUTIONS]}
+    adapters = {"sbi": [README, FLOWS], "pyro": [DISTRIBUTIONS], "zuko": [DISTRIBUTIONS, ADAPTERS]}
+    adapters |= {name: [ADAPTERS] for name in ("nflows", "normflows", "FrEIA")}
     for name, pages in adapters.items():
         assert all(name in map(library, blocks(page)) for page in pages)
 
