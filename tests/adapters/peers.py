@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,10 +125,9 @@ def passed(found: dict[str, Any]) -> set[str]:
 def lines(suite: Suite, plain: dict[str, Any], patched: dict[str, Any]) -> Iterator[str]:
     """What is to be said of a suite."""
     before, after = passed(plain), passed(patched)
-    yield (
-        f"{suite.library} ({suite.origin}): {len(before)} of {len(plain['outcomes'])} tests pass "
-        f"without patch, {len(after)} with it"
-    )
+    counts = [Counter(found["outcomes"].values()) for found in (plain, patched)]
+    shown = [", ".join(f"{n} {outcome}" for outcome, n in sorted(c.items())) for c in counts]
+    yield f"{suite.library} ({suite.origin}): without patch {shown[0]}; with it {shown[1]}"
     yield from (f"    passes only without patch: {test}" for test in sorted(before - after))
     yield from (f"    passes only with patch: {test}" for test in sorted(after - before))
     for name, calls in patched["calls"].items():
