@@ -24,11 +24,11 @@
 namespace fk {
 
 // The list of scale functions; `coupling_scale` below is their mathematics.
-#define FK_SCALE_FUNCTIONS(X)                                                                      \
-  X(exp)                                                                                           \
-  X(tanh)                                                                                          \
-  X(softclip) X(atan) X(sigmoid) X(inv_sigmoid) X(softplus) X(shifted_softplus) X(floored_sigmoid) \
-      X(floored_softplus)
+// clang-format off
+#define FK_SCALE_FUNCTIONS(X) \
+  X(exp) X(tanh) X(softclip) X(atan) X(sigmoid) X(inv_sigmoid) X(softplus) X(shifted_softplus) \
+  X(floored_sigmoid) X(floored_softplus)
+// clang-format on
 FK_OPTION(ScaleFn, FK_SCALE_FUNCTIONS)
 
 }  // namespace fk
