@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -29,7 +29,7 @@ def over_channels(
     # What has no such dimensions the kernel itself refuses.
     if not tensors or x.ndim < 2 or params.ndim != x.ndim:
         return kernel(x, params, "row")
-    if dim == 1 and reduction != "dim":
+    if _is_second(dim) and reduction != "dim":
         return kernel(x, params, reduction)
     place = _place(name, x, dim)
     before, after = x.shape[:place], x.shape[place + 1 :]
@@ -55,12 +55,17 @@ def require_channels(
     tensors = isinstance(x, Tensor) and isinstance(params, Tensor)
     if not tensors or not x.ndim >= 2 <= params.ndim:
         return
-    place = 1 if dim == 1 else _place(name, x, dim)
+    place = 1 if _is_second(dim) else _place(name, x, dim)
     if params.ndim == x.ndim and params.shape[place] != parts * x.shape[place]:
         raise ValueError(
             f"{name}: `params` must have {parts} x {x.shape[place]} channels for `x` of shape "
             f"{tuple(x.shape)}{of}, got shape {tuple(params.shape)}"
         )
+
+
+def _is_second(dim: Any) -> bool:
+    """Whether it is dimension 1; tensors have no truth value, and `_place` refuses them."""
+    return not isinstance(dim, Tensor) and bool(dim == 1)
 
 
 def _place(name: str, x: Tensor, dim: int) -> int:

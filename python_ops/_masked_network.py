@@ -65,6 +65,8 @@ def _fits(outputs: int, z: Any, weights: Any, biases: Any, degrees: Any) -> bool
     for weight, bias, width in zip(weights, biases, widths, strict=True):
         if weight.dtype is not dtype or bias.dtype is not dtype:
             return False
+        if weight.layout is not torch.strided or bias.layout is not torch.strided:
+            return False
         if weight.shape != (width, before) or bias.shape != (width,):
             return False
         before = width

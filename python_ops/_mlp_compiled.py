@@ -7,17 +7,25 @@ layers, so that an exported program does not depend on the processor.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ._extension import _C
+from .composite.mlp import Activation
 
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 WIDEST = 128  # units of a layer that has kernels, mlp_widest in csrc/args/mlp.h
 
 
-def has_kernels(x: Any, weights: Any, biases: Any, residual: Any, coupled: Any = 0) -> bool:
+def has_kernels(
+    x: Any,
+    weights: Any,
+    biases: Any,
+    options: tuple[Any, ...],
+    coupled: Any = 0,
+) -> bool:
     """Whether a compiler is tracing a network that the CPU's kernels take.
 
     It reads the channels of x but for those that are `coupled`.
@@ -28,7 +36,10 @@ def has_kernels(x: Any, weights: Any, biases: Any, residual: Any, coupled: Any =
         return False
     if x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
         return False
-    # What is no network the op itself refuses.
+    activation, negative_slope, residual = options
+    # What is no network, and options that do not exist, the op itself refuses.
+    if activation not in ACTIVATIONS or not 0 < negative_slope <= 1:
+        return False
     if not len(weights) == len(biases) > 0 or (residual and len(weights) % 2):
         return False
     width = x.shape[1] - coupled

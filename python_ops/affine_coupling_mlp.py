@@ -29,7 +29,7 @@ def _formula(
 _affine_coupling_mlp = declare("affine_coupling_mlp", formula=_formula)
 
 
-def _is_compiled(x: Any, weights: Any, biases: Any, residual: bool, transform: str) -> bool:
+def _is_compiled(x: Any, weights: Any, biases: Any, transform: str, *network: Any) -> bool:
     """Whether a compiler is tracing, and the network has kernels that its graph can call."""
     if not torch.compiler.is_compiling() or not weights:
         return False
@@ -37,7 +37,7 @@ def _is_compiled(x: Any, weights: Any, biases: Any, residual: bool, transform: s
     coupled = last.shape[0] // 2 if isinstance(last, Tensor) and last.ndim == 2 else 0
     alternates = transform in ("even", "odd")
     return (
-        has_kernels(x, weights, biases, residual, coupled)
+        has_kernels(x, weights, biases, network, coupled)
         and last.shape[0] == 2 * coupled
         and (not alternates or coupled == (x.shape[1] + (transform == "even")) // 2)
     )
@@ -106,7 +106,7 @@ def affine_coupling_mlp(
         >>> torch.allclose(back, x, atol=1e-5), log_det.shape
         (True, torch.Size([5]))
     """
-    if _is_compiled(x, weights, biases, residual, transform):
+    if _is_compiled(x, weights, biases, transform, activation, negative_slope, residual):
         kept, x = identity_split(x, weights[-1].shape[0] // 2, transform=transform)
         params = mlp(
             kept, weights, biases, activation=activation, negative_slope=negative_slope,

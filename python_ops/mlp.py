@@ -103,7 +103,7 @@ def mlp(
                 [3.]])
     """
     options = activation, negative_slope, residual
-    if has_kernels(x, weights, biases, residual):
+    if has_kernels(x, weights, biases, options):
         out: Tensor = torch.ops.flowkernels.mlp_compiled(x, weights, biases, *options)
     else:
         out = _mlp(x, weights, biases, *options)

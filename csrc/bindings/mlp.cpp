@@ -335,7 +335,7 @@ Tensor in_one_node(const Tensor& x, TensorList weights, TensorList biases,
 
 }  // namespace
 
-MlpOptions checked(const Tensor& x, TensorList weights, TensorList biases,
+MlpOptions checked(const char* op, const Tensor& x, TensorList weights, TensorList biases,
                    std::string_view activation, double negative_slope, bool residual) {
   const MlpOptions options = parse(op, activation, negative_slope, residual);
   check_dense(op, "x", x);
@@ -346,7 +346,7 @@ MlpOptions checked(const Tensor& x, TensorList weights, TensorList biases,
 
 Tensor run(const Tensor& x, TensorList weights, TensorList biases, std::string_view activation,
            double negative_slope, bool residual) {
-  const MlpOptions o = checked(x, weights, biases, activation, negative_slope, residual);
+  const MlpOptions o = checked(op, x, weights, biases, activation, negative_slope, residual);
   return takes_one_node(x, weights, biases) ? in_one_node(x, weights, biases, o, false)
                                             : layer_by_layer(x, weights, biases, o);
 }
@@ -355,7 +355,8 @@ Tensor run(const Tensor& x, TensorList weights, TensorList biases, std::string_v
 // its own code for the layers. Transforms and tangents take the layers.
 Tensor run_compiled(const Tensor& x, TensorList weights, TensorList biases,
                     std::string_view activation, double negative_slope, bool residual) {
-  const MlpOptions o = checked(x, weights, biases, activation, negative_slope, residual);
+  const MlpOptions o =
+      checked("mlp_compiled", x, weights, biases, activation, negative_slope, residual);
   bool transformed = x.dim() != 2 || in_transform(x);
   for (const TensorList list : {weights, biases})
     for (const Tensor& t : list) transformed = transformed || in_transform(t);

@@ -4,6 +4,7 @@
 #include <ATen/Functions.h>
 
 #include "../cpu/mlp.h"
+#include "check.h"
 #include "mlp.h"
 #include "mlp_cpu.h"
 #include "module.h"
@@ -15,7 +16,17 @@ namespace {
 
 using std::string_view;
 using Tensors = std::vector<Tensor>;
-constexpr const char* op = "mlp";
+constexpr const char* op = "mlp_rows";
+constexpr const char* backward_op = "mlp_rows_backward";
+
+// A network of x's rows that has kernels.
+void check_rows(const char* name, const Tensor& x, TensorList weights) {
+  check_dense(name, "x", x);
+  check_floating(name, "x", x);
+  TORCH_CHECK_VALUE(x.dim() == 2 && (x.size(0) == 0 || mlp_has_kernels(x, weights)), name,
+                    ": `x` must have shape (rows, features) and `weights` at most ", mlp_widest,
+                    " units a layer, got ", x.sizes());
+}
 
 // ---- kernels -----------------------------------------------------------------------
 
@@ -29,6 +40,8 @@ std::tuple<Tensor, Tensors> rows_cpu(const Tensor& x, TensorList weights, Tensor
                                      bool keep) {
   Tensors hidden;
   const MlpOptions options = parse(op, activation, negative_slope, residual);
+  check_rows(op, x, weights);
+  check(op, x, x.size(1), weights, biases, options);
   if (x.size(0) > 0) {
     Tensor y = mlp_forward_cpu(x, weights, biases, options, keep ? &hidden : nullptr);
     return {std::move(y), std::move(hidden)};
@@ -43,10 +56,25 @@ Tensors rows_backward_cpu(const Tensor& grad_y, const Tensor& x, TensorList hidd
                           TensorList weights, string_view activation, double negative_slope,
                           bool residual) {
   Tensors gradients(1 + 2 * weights.size());
+  const MlpOptions options = parse(backward_op, activation, negative_slope, residual);
+  check_rows(backward_op, x, weights);
+  Tensors biases;
+  for (const Tensor& w : weights) {
+    TORCH_CHECK_VALUE(w.dim() == 2, backward_op, ": `weights` must be matrices, got ", w.sizes());
+    biases.push_back(at::empty({w.size(0)}, x.options()));
+  }
+  check(backward_op, x, x.size(1), weights, biases, options);
+  check_gradient(op, "grad_y", grad_y, {x.size(0), weights.back().size(0)}, x.scalar_type(), x);
+  TORCH_CHECK_VALUE(hidden.size() + 1 == weights.size(), backward_op, ": `hidden` must hold ",
+                    weights.size() - 1, " matrices, got ", hidden.size());
+  for (size_t i = 0; i < hidden.size(); ++i)
+    check_gradient(op, "hidden", hidden[i], {x.size(0), padded(x, weights[i + 1].size(1))},
+                   x.scalar_type(), x);
   if (x.size(0) > 0) {
     const std::vector<bool> all(gradients.size(), true);
-    mlp_backward_cpu(grad_y, x, hidden, weights, parse(op, activation, negative_slope, residual),
-                     all, gradients);
+    std::vector<Tensor> read;
+    for (const Tensor& h : hidden) read.push_back(h.contiguous());
+    mlp_backward_cpu(grad_y, x, read, weights, options, all, gradients);
     return gradients;
   }
   gradients[0] = at::zeros(x.sizes(), x.options());

@@ -41,6 +41,8 @@ def affine(features: int, *, layout: str, **options: Any) -> Map:
             rows = [(features + d, d) for d in range(features)]
         case "interleaved":
             rows = [(2 * d, 2 * d + 1) for d in range(features)]
+        case "interleaved_scale_shift":
+            rows = [(2 * d + 1, 2 * d) for d in range(features)]
         case _:
             raise ValueError(f"unknown layout {layout!r}")
     return Map(

@@ -74,7 +74,7 @@ def affine_autoregressive_inverse(
     own = torch.arange(z.shape[-1])
     return _solved(
         lambda rows, params: affine_coupling(rows, params, layout=layout, inverse=True, **options),
-        own.repeat_interleave(2) if layout == "interleaved" else own.repeat(2),
+        own.repeat_interleave(2) if layout.startswith("interleaved") else own.repeat(2),
         z, weights, biases, degrees, context, input_order,
     )  # fmt: skip
 

@@ -123,6 +123,7 @@ AFFINE_AUTOREGRESSIVE_INVERSE = Case(
         _sample((131,), 9, 4, 3, layout="interleaved"),
         _sample((33,), 6, input_order=(5, 4, 3, 2, 1, 0), order="shift_then_scale"),
         _sample((2, 3, 4), 4, 8, context=3, layout="scale_shift"),
+        _sample((33,), 4, 8, layout="interleaved_scale_shift"),
         _sample((), 4, 6),
         _sample((700,), 16, 33, 64),
         _sample((12,), 20, 160, 3, context=130),
@@ -134,6 +135,7 @@ AFFINE_AUTOREGRESSIVE_INVERSE = Case(
     small=lambda: [
         _sample((2,), 3, 4, 3, input_order=(2, 0, 1)),
         _sample((2, 2), 2, 3, context=2, layout="interleaved", order="shift_then_scale"),
+        _sample((2,), 2, 3, layout="interleaved_scale_shift"),
     ],
     empty=lambda: [
         _sample((0,), 3, 4),

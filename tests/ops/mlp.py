@@ -31,14 +31,16 @@ def _arguments(sample: Sample) -> tuple[Any, ...]:
 def network_sample(batch: tuple[int, ...], *widths: int, **options: Any) -> Sample:
     """x and the layers of a network."""
     g = torch.Generator().manual_seed(sum(widths) + sum(batch))
-    # Of one sign, so that no sum cancels and no ReLU's argument comes so near to 0 that
-    # rounding to half precision carries it over; a quarter of the units are switched off.
+    # So that no sum cancels and no argument comes so near to 0 that rounding to half precision
+    # carries it over: a quarter of the units are negative, and so are the weights that read them.
+    of_inputs = torch.ones(widths[0], dtype=torch.float64)
     tensors = [0.25 + torch.rand((*batch, widths[0]), dtype=torch.float64, generator=g)]
     for width_in, width_out in itertools.pairwise(widths):
         off = torch.where(torch.arange(width_out) % 4 == 1, -1.0, 1.0).double()
         weight = torch.rand((width_out, width_in), dtype=torch.float64, generator=g) + 0.25
         bias = torch.rand((width_out,), dtype=torch.float64, generator=g) + 0.25
-        tensors += [weight * off.unsqueeze(1) / max(width_in, 1), bias * off]
+        tensors += [weight * off.unsqueeze(1) * of_inputs / max(width_in, 1), bias * off]
+        of_inputs = off
     label = ", ".join([f"{batch}, {widths}", *(f"{k}={v}" for k, v in options.items())])
     return Sample(label, tuple(tensors), options)
 

@@ -130,10 +130,10 @@ std::vector<Spec> specs_of(const Op& op, const Choice& choice) {
     // float32 in every option at every shape.
     for (size_t note = 0; note < op.notes.size(); ++note)
       for (size_t shape = 0; shape < all.size(); ++shape) add(DType::f32, direction, note, shape);
-    // What the other dtypes see is shared out: twice around, each option at another shape the
-    // second time.
+    // What the other dtypes see is shared out: three times around, each option at another shape
+    // every time.
     for (DType dtype : op.dtypes)
-      for (size_t n = 0; dtype != DType::f32 && n < 2 * std::max(all.size(), op.notes.size()); ++n)
+      for (size_t n = 0; dtype != DType::f32 && n < 3 * std::max(all.size(), op.notes.size()); ++n)
         add(dtype, direction, n, n + n / op.notes.size());
   }
   constexpr size_t stride = 7919;  // a prime, and larger than any list
