@@ -16,7 +16,7 @@ from ._extension import _C
 from .composite.mlp import Activation
 
 ACTIVATIONS: tuple[str, ...] = get_args(Activation)
-WIDEST = 128  # units of a layer that has kernels, mlp_widest in csrc/args/mlp.h
+WIDEST: int = _C.mlp_widest  # units of a layer that has kernels
 
 
 def has_kernels(

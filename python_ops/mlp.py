@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,6 @@ from ._declaration import Inputs, as_keywords, declare, public
 from ._mlp_compiled import has_kernels
 from .composite import mlp as formulas
 from .composite.mlp import Activation as Activation
-
-ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 
 def _formula(

@@ -13,7 +13,7 @@ import torch
 import flowkernels
 from flowkernels import _C, ops
 from flowkernels.ops._declaration import OPS, PUBLIC, arguments_of
-from flowkernels.ops.composite import affine_coupling, bessel, rational_quadratic_spline
+from flowkernels.ops.composite import affine_coupling, bessel, mlp, rational_quadratic_spline
 
 from . import declared
 
@@ -58,6 +58,7 @@ def test_lists_of_options_are_those_of_the_kernels() -> None:
         ("boundary", rational_quadratic_spline.Boundary),
         ("convention", rational_quadratic_spline.Convention),
         ("reduction", affine_coupling.KernelReduction),
+        ("activation", mlp.Activation),
     ):
         assert get_args(literal) == lists[option]
     assert tuple(affine_coupling.SCALES) == lists["scale_fn"]

@@ -1,6 +1,6 @@
 // mlp's CPU kernels as ops of the dispatcher, which a compiler's graph can hold.
 //
-// Their fake kernels are in python_ops/mlp.py.
+// Their fake kernels are in python_ops/_mlp_compiled.py.
 #include <ATen/Functions.h>
 
 #include "../cpu/mlp.h"
@@ -30,11 +30,6 @@ void check_rows(const char* name, const Tensor& x, TensorList weights) {
 
 // ---- kernels -----------------------------------------------------------------------
 
-int64_t padded(const Tensor& x, int64_t width) {
-  const int64_t lanes = cpu::mlp_lanes(x.scalar_type() == at::kDouble);
-  return (width + lanes - 1) / lanes * lanes;
-}
-
 std::tuple<Tensor, Tensors> rows_cpu(const Tensor& x, TensorList weights, TensorList biases,
                                      string_view activation, double negative_slope, bool residual,
                                      bool keep) {
@@ -48,7 +43,7 @@ std::tuple<Tensor, Tensors> rows_cpu(const Tensor& x, TensorList weights, Tensor
   }
   if (keep)
     for (const Tensor& w : weights.slice(1))
-      hidden.push_back(at::empty({0, padded(x, w.size(1))}, x.options()));
+      hidden.push_back(at::empty({0, mlp_padded(x, w.size(1))}, x.options()));
   return {at::empty({0, weights.back().size(0)}, x.options()), std::move(hidden)};
 }
 
@@ -68,7 +63,7 @@ Tensors rows_backward_cpu(const Tensor& grad_y, const Tensor& x, TensorList hidd
   TORCH_CHECK_VALUE(hidden.size() + 1 == weights.size(), backward_op, ": `hidden` must hold ",
                     weights.size() - 1, " matrices, got ", hidden.size());
   for (size_t i = 0; i < hidden.size(); ++i)
-    check_gradient(op, "hidden", hidden[i], {x.size(0), padded(x, weights[i + 1].size(1))},
+    check_gradient(op, "hidden", hidden[i], {x.size(0), mlp_padded(x, weights[i + 1].size(1))},
                    x.scalar_type(), x);
   if (x.size(0) > 0) {
     const std::vector<bool> all(gradients.size(), true);
@@ -128,9 +123,10 @@ TORCH_LIBRARY_IMPL(flowkernels, CPU, m) {
   m.impl("mlp_rows", &mlp::rows_cpu);
   m.impl("mlp_rows_backward", &mlp::rows_backward_cpu);
 }
-// The width of the rows that `mlp_rows` keeps of `width` units.
+// For the fake kernels: rows that `mlp_rows` keeps are padded to whole vectors.
 static const Bound bound_mlp_rows([](pybind11::module_& m) {
   m.def("mlp_lanes", [](Flag float64) { return cpu::mlp_lanes(float64); });
+  m.attr("mlp_widest") = mlp_widest;
 });
 
 }  // namespace bindings

@@ -23,8 +23,7 @@ constexpr int64_t most_chunks = 32;
 // The kernels' arguments and the memory they point into.
 class Call {
  public:
-  Call(const Tensor& x, TensorList weights, const MlpOptions& options)
-      : options_(x.options()), lanes_(cpu::mlp_lanes(x.scalar_type() == at::kDouble)) {
+  Call(const Tensor& x, TensorList weights, const MlpOptions& options) : options_(x.options()) {
     static_cast<MlpOptions&>(args) = options;
     args.float64 = x.scalar_type() == at::kDouble;
     args.layers = static_cast<int64_t>(weights.size());
@@ -36,8 +35,8 @@ class Call {
       MlpLayer l = {};
       l.in = w.size(1);
       l.out = w.size(0);
-      l.padded_in = padded(l.in);
-      l.padded_out = padded(l.out);
+      l.padded_in = mlp_padded(x, l.in);
+      l.padded_out = mlp_padded(x, l.out);
       l.weight = w.data_ptr();
       l.weight_stride[0] = w.stride(0);
       l.weight_stride[1] = w.stride(1);
@@ -65,18 +64,22 @@ class Call {
     return std::max<int64_t>(1, task_products / (rows * products_));
   }
   Tensor empty(at::IntArrayRef sizes) const { return at::empty(sizes, options_); }
-  int64_t padded(int64_t width) const { return (width + lanes_ - 1) / lanes_ * lanes_; }
 
   MlpArgs args = {};
   std::vector<MlpLayer> layers;
 
  private:
   at::TensorOptions options_;
-  int64_t lanes_, products_ = 0;
+  int64_t products_ = 0;
   std::vector<Tensor> memory_;
 };
 
 }  // namespace
+
+int64_t mlp_padded(const Tensor& x, int64_t width) {
+  const int64_t lanes = cpu::mlp_lanes(x.scalar_type() == at::kDouble);
+  return (width + lanes - 1) / lanes * lanes;
+}
 
 bool mlp_has_kernels(const Tensor& x, TensorList weights) {
   const auto dtype = x.scalar_type();

@@ -14,6 +14,9 @@ namespace bindings {
 // Wider ones are what BLAS libraries are made for.
 bool mlp_has_kernels(const at::Tensor& x, at::TensorList weights);
 
+// The width of rows of `width` elements like x's, padded to whole vectors.
+int64_t mlp_padded(const at::Tensor& x, int64_t width);
+
 // `hidden` receives what the gradient needs of the layers in between; null where no
 // gradient is wanted.
 at::Tensor mlp_forward_cpu(const at::Tensor& x, at::TensorList weights, at::TensorList biases,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from flowkernels import ops
 from flowkernels.ops.affine_coupling import Transform
+from flowkernels.ops.composite.identity_split import join_channels, split_channels
 from flowkernels.ops.rational_quadratic_spline import LARGEST_BINS
 
 from .networks import Network, recognise
@@ -124,11 +125,11 @@ class Coupling:
                 x, params, transform=transform, inverse=inverse, **self.options
             )
         else:
-            changed = _coupled(x, split.coupled, transform)
+            changed, _ = split_channels(x, split.coupled, transform)
             changed, log_det = ops.rational_quadratic_spline(
                 changed, params, inverse=inverse, **self.options
             )
-            y, log_det = _merged(mapped, changed, transform), log_det + log_det_kept
+            y, log_det = join_channels(changed, mapped, transform), log_det + log_det_kept
         if split.inverse is not None:
             y = y.index_select(1, split.inverse)
         return y, log_det
@@ -139,35 +140,12 @@ class Coupling:
         if split.order is not None:
             x = x.index_select(1, split.order)
         transform: Transform = self.whole["transform"]
-        kept, x = ops.identity_split(x, split.coupled, transform=self.whole["transform"])
+        kept, x = ops.identity_split(x, split.coupled, transform=transform)
         shift = network(kept) if net is None and network is not None else net(kept)
-        changed = _coupled(x, split.coupled, transform)
+        changed, _ = split_channels(x, split.coupled, transform)
         changed = changed - shift if inverse else changed + shift
-        y = _merged(kept, changed, transform)
+        y = join_channels(changed, kept, transform)
         return y if split.inverse is None else y.index_select(1, split.inverse)
-
-
-_OTHER: dict[str, Transform] = {
-    "first": "second", "second": "first", "even": "odd", "odd": "even",
-}  # fmt: skip
-
-
-def _coupled(x: Tensor, coupled: int, transform: str) -> Tensor:
-    return ops.identity_split(x, x.shape[1] - coupled, transform=_OTHER[transform])[0]
-
-
-def _merged(kept: Tensor, changed: Tensor, transform: str) -> Tensor:
-    """All channels in their places."""
-    if transform == "second":
-        return torch.cat([kept, changed], 1)
-    if transform == "first":
-        return torch.cat([changed, kept], 1)
-    even, odd = (changed, kept) if transform == "even" else (kept, changed)
-    if even.shape == odd.shape:
-        return torch.stack([even, odd], 2).flatten(1, 2)
-    last = even[:, -1:]
-    pairs = torch.stack([even[:, :-1], odd], 2).flatten(1, 2)
-    return torch.cat([pairs, last], 1)
 
 
 def spline_problem(

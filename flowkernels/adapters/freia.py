@@ -8,7 +8,7 @@ clamp is one of FrEIA's three.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -61,9 +61,6 @@ class _Side(NamedTuple):
 
     coupling: Coupling
     net: _Net
-
-    def run(self, x: Tensor, c: Sequence[Tensor], inverse: bool) -> tuple[Tensor, Tensor]:
-        return self.coupling.affine(x, self.conditioned(c), inverse)
 
     def conditioned(self, c: Sequence[Tensor]) -> Any:
         """The network of the kept channels and conditions; None if the op for layers has it."""
@@ -124,46 +121,50 @@ def _conditions(module: Any, c: Sequence[Tensor] | None) -> Sequence[Tensor]:
     return c if module.conditional and c is not None else _NO_CONDITIONS
 
 
-def _serve_affine(
-    plan: _Block, module: Any, x: Any, c: Any = _NO_CONDITIONS, rev: bool = False, jac: bool = True
-) -> Any:
-    y, c = x[0], _conditions(module, c)
-    if y.shape[1] != module.channels:
-        return DEFER
-    total = None
-    for side in reversed(plan.sides) if rev else plan.sides:
-        y, log_det = side.run(y, c, bool(rev))
-        total = log_det if total is None else total + log_det
-    return (y,), total
+# Of one coupling: (module, side, y, conditions, inverse) -> (y, log_det).
+_Step = Callable[[Any, _Side, Tensor, Sequence[Tensor], bool], tuple[Tensor, Any]]
 
 
-def _serve_additive(
-    plan: _Block, module: Any, x: Any, c: Any = _NO_CONDITIONS, rev: bool = False, jac: bool = True
-) -> Any:
-    y, c = x[0], _conditions(module, c)
-    if y.shape[1] != module.channels:
-        return DEFER
-    for side in reversed(plan.sides) if rev else plan.sides:
-        net = side.conditioned(c)
-        y = side.coupling.additive(y, net, bool(rev))
-    return (y,), 0.0
+def _serve(step: _Step) -> Any:
+    """The couplings of a block one after the other, in reverse for the inverse."""
+
+    def serve(
+        plan: _Block, module: Any, x: Any, c: Any = _NO_CONDITIONS, rev: bool = False,
+        jac: bool = True,
+    ) -> Any:  # fmt: skip
+        y, c = x[0], _conditions(module, c)
+        if y.shape[1] != module.channels:
+            return DEFER
+        total = None
+        for side in reversed(plan.sides) if rev else plan.sides:
+            y, log_det = step(module, side, y, c, bool(rev))
+            total = log_det if total is None else total + log_det
+        return (y,), total
+
+    return serve
 
 
-def _serve_gin(
-    plan: _Block, module: Any, x: Any, c: Any = _NO_CONDITIONS, rev: bool = False, jac: bool = True
-) -> Any:
-    y, c = x[0], _conditions(module, c)
-    if y.shape[1] != module.channels:
-        return DEFER
+def _affine(
+    module: Any, side: _Side, y: Tensor, c: Sequence[Tensor], inverse: bool
+) -> tuple[Tensor, Any]:
+    return side.coupling.affine(y, side.conditioned(c), inverse)
 
-    def params(side: _Side, kept: Tensor) -> Tensor:
+
+def _additive(
+    module: Any, side: _Side, y: Tensor, c: Sequence[Tensor], inverse: bool
+) -> tuple[Tensor, Any]:
+    return side.coupling.additive(y, side.conditioned(c), inverse), 0.0
+
+
+def _gin(
+    module: Any, side: _Side, y: Tensor, c: Sequence[Tensor], inverse: bool
+) -> tuple[Tensor, Any]:
+    def params(kept: Tensor) -> Tensor:
         raw, t = side.net(torch.cat([kept, *c], 1) if c else kept).chunk(2, 1)
         s = module.clamp * module.f_clamp(raw)
         return torch.cat([s - s.mean(1, keepdim=True), t], 1)
 
-    for side in reversed(plan.sides) if rev else plan.sides:
-        y, _ = side.coupling.affine(y, lambda kept, side=side: params(side, kept), bool(rev))
-    return (y,), 0.0
+    return side.coupling.affine(y, params, inverse)[0], 0.0
 
 
 # ---- ConditionalAffineTransform --------------------------------------------------------------
@@ -299,24 +300,24 @@ _TWO = ("_coupling1", "_coupling2")
 
 REPLACEMENTS = [
     Replacement(
-        "FrEIA", f"{_BLOCKS}:NICECouplingBlock", _decide_additive, {"forward": _serve_additive},
+        "FrEIA", f"{_BLOCKS}:NICECouplingBlock", _decide_additive, {"forward": _serve(_additive)},
         _TWO,
     ),
     Replacement(
         "FrEIA", f"{_BLOCKS}:RNVPCouplingBlock",
         _decide_affine(("subnet_s2", "subnet_t2"), ("subnet_s1", "subnet_t1")),
-        {"forward": _serve_affine}, _TWO,
+        {"forward": _serve(_affine)}, _TWO,
     ),
     Replacement(
         "FrEIA", f"{_BLOCKS}:GLOWCouplingBlock", _decide_affine(("subnet2",), ("subnet1",)),
-        {"forward": _serve_affine}, _TWO,
+        {"forward": _serve(_affine)}, _TWO,
     ),
     Replacement(
-        "FrEIA", f"{_BLOCKS}:GINCouplingBlock", _decide_gin, {"forward": _serve_gin}, _TWO
+        "FrEIA", f"{_BLOCKS}:GINCouplingBlock", _decide_gin, {"forward": _serve(_gin)}, _TWO
     ),
     Replacement(
         "FrEIA", f"{_BLOCKS}:AffineCouplingOneSided", _decide_affine((), ("subnet",)),
-        {"forward": _serve_affine},
+        {"forward": _serve(_affine)},
     ),
     Replacement(
         "FrEIA", f"{_BLOCKS}:ConditionalAffineTransform", _decide_conditional,

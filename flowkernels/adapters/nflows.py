@@ -108,12 +108,7 @@ REPLACEMENTS = [
     ),
     Replacement(
         "nflows", f"{_AUTOREGRESSIVE}:MaskedAffineAutoregressiveTransform", _decide_autoregressive,
-        layers.solving_methods
-        | {
-            "_elementwise_forward": layers.elementwise(False),
-            "_elementwise_inverse": layers.elementwise(True),
-        },
-        ("_unconstrained_scale_and_shift", "_output_dim_multiplier"),
+        layers.affine_methods, layers.AFFINE_METHODS,
     ),
     Replacement(
         "nflows", f"{_AUTOREGRESSIVE}:MaskedPiecewiseRationalQuadraticAutoregressiveTransform",

@@ -180,12 +180,7 @@ REPLACEMENTS = [
     Replacement(
         "normflows", "normflows.flows.affine.autoregressive:MaskedAffineAutoregressive",
         _decide_autoregressive,
-        layers.solving_methods
-        | {
-            "_elementwise_forward": layers.elementwise(False),
-            "_elementwise_inverse": layers.elementwise(True),
-        },
-        ("_unconstrained_scale_and_shift", "_output_dim_multiplier"),
+        layers.affine_methods, layers.AFFINE_METHODS,
     ),
     Replacement(
         "normflows", f"{_SPLINES}.autoregressive:MaskedPiecewiseRationalQuadraticAutoregressive",

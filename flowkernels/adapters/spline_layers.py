@@ -21,10 +21,11 @@ from .replacement import DEFER
 from .watch import Watch
 
 __all__ = [
-    "AUTOREGRESSIVE_METHODS", "COUPLING_METHODS", "REFUSED", "autoregressive_compiled",
+    "AFFINE_METHODS", "AUTOREGRESSIVE_METHODS", "COUPLING_METHODS", "REFUSED", "affine_methods",
+    "autoregressive_compiled",
     "autoregressive_methods", "coupling", "coupling_compiled", "coupling_methods",
-    "decide_autoregressive", "decide_coupling", "decide_elements", "elementwise", "network_of",
-    "own_compiled", "own_methods", "refused", "solving_methods",
+    "decide_autoregressive", "decide_coupling", "decide_elements", "network_of",
+    "own_compiled", "own_methods", "refused",
 ]  # fmt: skip
 
 REFUSED = "an input that the library refuses"
@@ -238,7 +239,7 @@ def _inverse(
     return plan.iterate(inputs, inputs.shape[1])
 
 
-def elementwise(inverse: bool) -> Any:
+def _affine_elements(inverse: bool) -> Any:
     """`_elementwise_forward` or `_elementwise_inverse` of affine layers."""
 
     def serve(
@@ -270,6 +271,10 @@ def _elementwise_compiled(
 
 
 solving_methods: dict[str, Any] = {"forward": _forward, "inverse": _inverse}
+affine_methods: dict[str, Any] = solving_methods | {
+    "_elementwise_forward": _affine_elements(False), "_elementwise_inverse": _affine_elements(True),
+}  # fmt: skip
+AFFINE_METHODS = ("_unconstrained_scale_and_shift", "_output_dim_multiplier")
 AUTOREGRESSIVE_METHODS = (
     "_elementwise_forward", "_elementwise_inverse", "_output_dim_multiplier",
 )  # fmt: skip
