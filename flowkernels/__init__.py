@@ -8,12 +8,22 @@ from . import _moved
 
 __version__ = "0.1.0"
 __all__ = [
-    "__version__", "adapters", "backends", "bases", "bijections", "build_info", "distributions",
-    "flows", "interpolation", "ops", "special",
+    "__version__", "adapters", "backends", "bases", "bijections", "build_info", "cluster",
+    "distributions", "flows", "interpolation", "ops", "special",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from . import adapters, bases, bijections, distributions, flows, interpolation, ops, special
+    from . import (
+        adapters,
+        bases,
+        bijections,
+        cluster,
+        distributions,
+        flows,
+        interpolation,
+        ops,
+        special,
+    )
 
 _moved.install()
 
