@@ -5,12 +5,14 @@ from .constraints import unit_sphere
 from .hyperspherical_uniform import HypersphericalUniform
 from .isotropic_cauchy import IsotropicCauchy
 from .power_spherical import PowerSpherical
+from .spherical_cauchy import SphericalCauchy
 from .von_mises_fisher import VonMisesFisher
 
 __all__ = [
     "HypersphericalUniform",
     "IsotropicCauchy",
     "PowerSpherical",
+    "SphericalCauchy",
     "VonMisesFisher",
     "unit_sphere",
 ]

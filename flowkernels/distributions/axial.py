@@ -11,29 +11,25 @@ from .constraints import checked_if_known, unit_sphere
 from .hyperspherical_uniform import log_area
 from .located import LocatedDistribution
 
-__all__ = ["AxialDistribution"]
+__all__ = ["AxialDistribution", "ConcentratedDistribution"]
 
 
 class AxialDistribution(LocatedDistribution):
     """A density on S^(p-1) that depends only on the cosine with `loc`.
 
     With the mean resultant length A = E[loc.x] and V = Var[loc.x], the mean is A loc and the
-    covariance V loc loc' + W (I - loc loc'), V + (p - 1) W + A^2 = 1. At concentration 0
-    it is the uniform distribution.
+    covariance V loc loc' + W (I - loc loc'), V + (p - 1) W + A^2 = 1. If the parameter beside
+    `loc` is 0, it is the uniform distribution.
     """
 
-    arg_constraints = {"loc": unit_sphere, "concentration": constraints.nonnegative}
     support = unit_sphere
     has_rsample = True
-    parameter_name = "concentration"
     least_dim = 2
-    concentration: Tensor
 
     def __init__(
-        self, loc: Tensor, concentration: Tensor | float, validate_args: bool | None = None
+        self, loc: Tensor, number: Tensor | float, validate_args: bool | None = None
     ) -> None:
-        validate_args = checked_if_known(validate_args, loc, concentration)
-        super().__init__(loc, concentration, validate_args)
+        super().__init__(loc, number, checked_if_known(validate_args, loc, number))
 
     @property
     def mean(self) -> Tensor:
@@ -41,7 +37,7 @@ class AxialDistribution(LocatedDistribution):
 
     @property
     def mode(self) -> Tensor:
-        """`loc`. At concentration 0 every point is equally likely."""
+        """`loc`. Of the uniform distribution every point is equally likely."""
         return self.loc
 
     @property
@@ -76,3 +72,16 @@ class AxialDistribution(LocatedDistribution):
     @abstractmethod
     def _divergence_from_uniform(self) -> Tensor:
         """KL(self || uniform) >= 0."""
+
+
+class ConcentratedDistribution(AxialDistribution):
+    """An axial distribution whose parameter beside `loc` is a concentration >= 0."""
+
+    arg_constraints = {"loc": unit_sphere, "concentration": constraints.nonnegative}
+    parameter_name = "concentration"
+    concentration: Tensor
+
+    def __init__(
+        self, loc: Tensor, concentration: Tensor | float, validate_args: bool | None = None
+    ) -> None:
+        super().__init__(loc, concentration, validate_args)

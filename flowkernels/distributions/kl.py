@@ -11,15 +11,18 @@ from torch.distributions import Distribution
 from torch.distributions.kl import register_kl
 
 from .. import ops
+from .axial import AxialDistribution
 from .bregman import bregman_divergence
 from .hyperspherical_uniform import HypersphericalUniform
 from .isotropic_cauchy import IsotropicCauchy
 from .kl_power_spherical import (
-    power_spherical_from_von_mises_fisher,
+    axial_from_von_mises_fisher,
     uniform_from_power_spherical,
     von_mises_fisher_from_power_spherical,
 )
+from .kl_spherical_cauchy import between_spherical_cauchys, spherical_cauchy_from_power_spherical
 from .power_spherical import PowerSpherical
+from .spherical_cauchy import SphericalCauchy
 from .von_mises_fisher import VonMisesFisher
 
 __all__: list[str] = []
@@ -34,7 +37,7 @@ def _same_sphere(p: Distribution, q: Distribution) -> torch.Size:
     return torch.broadcast_shapes(p.batch_shape, q.batch_shape)
 
 
-def _axial_uniform(p: VonMisesFisher | PowerSpherical, q: HypersphericalUniform) -> Tensor:
+def _axial_uniform(p: AxialDistribution, q: HypersphericalUniform) -> Tensor:
     return p._divergence_from_uniform().expand(_same_sphere(p, q))
 
 
@@ -60,14 +63,29 @@ def _uniform_power(p: HypersphericalUniform, q: PowerSpherical) -> Tensor:
     return uniform_from_power_spherical(q).expand(_same_sphere(p, q))
 
 
-def _power_vmf(p: PowerSpherical, q: VonMisesFisher) -> Tensor:
+def _axial_vmf(p: AxialDistribution, q: VonMisesFisher) -> Tensor:
     _same_sphere(p, q)
-    return power_spherical_from_von_mises_fisher(p, q)
+    return axial_from_von_mises_fisher(p, q)
 
 
 def _vmf_power(p: VonMisesFisher, q: PowerSpherical) -> Tensor:
     _same_sphere(p, q)
     return von_mises_fisher_from_power_spherical(p, q)
+
+
+def _uniform_spherical_cauchy(p: HypersphericalUniform, q: SphericalCauchy) -> Tensor:
+    """As in the other direction: the densities' ratio and its reciprocal have the same law."""
+    return q._divergence_from_uniform().expand(_same_sphere(p, q))
+
+
+def _spherical_cauchys(p: SphericalCauchy, q: SphericalCauchy) -> Tensor:
+    _same_sphere(p, q)
+    return between_spherical_cauchys(p, q)
+
+
+def _spherical_cauchy_power(p: SphericalCauchy, q: PowerSpherical) -> Tensor:
+    _same_sphere(p, q)
+    return spherical_cauchy_from_power_spherical(p, q)
 
 
 def _cauchy_cauchy(p: IsotropicCauchy, q: IsotropicCauchy) -> Tensor:
@@ -88,10 +106,10 @@ def _cauchy_cauchy(p: IsotropicCauchy, q: IsotropicCauchy) -> Tensor:
     return torch.log1p((ratio - 1) * (1 - 1 / ratio) / 4 + turn / 4)
 
 
-def _power_power(p: PowerSpherical, q: PowerSpherical) -> Tensor:
+def _two_dimensions(p: AxialDistribution, q: AxialDistribution) -> Tensor:
     raise NotImplementedError(
-        "kl_divergence: between two PowerSpherical it is an integral in two dimensions; "
-        + _ESTIMATE
+        f"kl_divergence: of {type(p).__name__} from {type(q).__name__} it is an integral in two "
+        f"dimensions; {_ESTIMATE}"
     )
 
 
@@ -103,15 +121,22 @@ def _sphere_and_space(p: Distribution, q: Distribution) -> Tensor:
 
 
 _ESTIMATE = "estimate it: x = p.sample((n,)), (p.log_prob(x) - q.log_prob(x)).mean(0)"
-_SPHERE = (VonMisesFisher, PowerSpherical, HypersphericalUniform)
+_SPHERE = (VonMisesFisher, PowerSpherical, SphericalCauchy, HypersphericalUniform)
 
 for _first, _second, _formula in (
     (VonMisesFisher, VonMisesFisher, _vmf_vmf),
     (VonMisesFisher, PowerSpherical, _vmf_power),
     (VonMisesFisher, HypersphericalUniform, _axial_uniform),
-    (PowerSpherical, VonMisesFisher, _power_vmf),
-    (PowerSpherical, PowerSpherical, _power_power),
+    (PowerSpherical, VonMisesFisher, _axial_vmf),
+    (PowerSpherical, PowerSpherical, _two_dimensions),
     (PowerSpherical, HypersphericalUniform, _axial_uniform),
+    (SphericalCauchy, SphericalCauchy, _spherical_cauchys),
+    (SphericalCauchy, PowerSpherical, _spherical_cauchy_power),
+    (SphericalCauchy, VonMisesFisher, _axial_vmf),
+    (SphericalCauchy, HypersphericalUniform, _axial_uniform),
+    (VonMisesFisher, SphericalCauchy, _two_dimensions),
+    (PowerSpherical, SphericalCauchy, _two_dimensions),
+    (HypersphericalUniform, SphericalCauchy, _uniform_spherical_cauchy),
     (HypersphericalUniform, VonMisesFisher, _uniform_vmf),
     (HypersphericalUniform, PowerSpherical, _uniform_power),
     (HypersphericalUniform, HypersphericalUniform, _uniform_uniform),

@@ -1,5 +1,7 @@
 """Divergences between the Power Spherical and the other distributions on the sphere.
 
+The divergence of any axial distribution from a von Mises-Fisher one is here, too.
+
 Everything is computed in float64, then rounded to the dtype of the parameters, at least float32:
 a divergence is a difference of terms that may be much larger.
 """
@@ -10,13 +12,14 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from .axial import AxialDistribution
 from .bregman import bregman_divergence, log_peak_rise
 from .gamma_ratio import digamma_gap, log_gamma_ratio_rise, trigamma_gap
 from .power_spherical import PowerSpherical
 from .quadrature import unit_interval
 from .von_mises_fisher import VonMisesFisher
 
-__all__ = ["power_spherical_from_von_mises_fisher", "uniform_from_power_spherical",
+__all__ = ["axial_from_von_mises_fisher", "rounded", "uniform_from_power_spherical",
            "von_mises_fisher_from_power_spherical"]  # fmt: skip
 
 # The trapezoidal rule in y = log s. The integrand is analytic for |Im y| < pi/2, so that its error
@@ -42,11 +45,11 @@ def uniform_from_power_spherical(q: PowerSpherical) -> Tensor:
     far = torch.where(near, 2 * half, kappa)
     slope = digamma_gap(torch.full_like(kappa, half), half)
     high = far * slope - log_gamma_ratio_rise(far, half)
-    return _rounded(torch.where(near, low, high), q)
+    return rounded(torch.where(near, low, high), q)
 
 
-def power_spherical_from_von_mises_fisher(p: PowerSpherical, q: VonMisesFisher) -> Tensor:
-    """KL(p || q), p Power Spherical: three terms that are not negative.
+def axial_from_von_mises_fisher(p: AxialDistribution, q: VonMisesFisher) -> Tensor:
+    """KL(p || q), p axial: three terms that are not negative.
 
     With k the concentration of the von Mises-Fisher distribution whose mean is that of p, of
     length A: KL(p || uniform) - KL(vMF(k) || uniform), since it has the largest entropy of all with
@@ -54,7 +57,8 @@ def power_spherical_from_von_mises_fisher(p: PowerSpherical, q: VonMisesFisher) 
     A k_q |loc_p - loc_q|^2 / 2.
     """
     dim = p.event_shape[0]
-    wide = PowerSpherical(p.loc.double(), p.concentration.double(), validate_args=False)
+    number: Tensor = getattr(p, p.parameter_name)
+    wide = type(p)(p.loc.double(), number.double(), validate_args=False)
     mean, complement = wide._cosine_mean(), wide._cosine_complement()
     long = mean > 0.5
     kappa = torch.where(
@@ -66,7 +70,7 @@ def power_spherical_from_von_mises_fisher(p: PowerSpherical, q: VonMisesFisher) 
     least = wide._divergence_from_uniform() - ops.vmf_divergence(kappa, dim)
     apart = (p.loc.double() - q.loc.double()).square().sum(-1) / 2
     turn = mean * other * apart
-    return _rounded(least.clamp_min(0) + bregman_divergence(kappa, other, dim) + turn, p, q)
+    return rounded(least.clamp_min(0) + bregman_divergence(kappa, other, dim) + turn, p, q)
 
 
 def von_mises_fisher_from_power_spherical(p: VonMisesFisher, q: PowerSpherical) -> Tensor:
@@ -80,7 +84,7 @@ def von_mises_fisher_from_power_spherical(p: VonMisesFisher, q: PowerSpherical) 
     loc, other = p.loc.double(), q.loc.double()
     apart, together = ((loc + sign * other).square().sum(-1) / 2 for sign in (-1, 1))
     kappa, apart, together = torch.broadcast_tensors(kappa, apart, together)
-    return _rounded(first + power * _mean_log(kappa, apart, together, dim), p, q)
+    return rounded(first + power * _mean_log(kappa, apart, together, dim), p, q)
 
 
 def _mean_log(kappa: Tensor, apart: Tensor, together: Tensor, dim: int) -> Tensor:
@@ -114,8 +118,9 @@ def _mean_log(kappa: Tensor, apart: Tensor, together: Tensor, dim: int) -> Tenso
     return _STEP * torch.where(small, near, far).sum(-1)
 
 
-def _rounded(x: Tensor, *distributions: PowerSpherical | VonMisesFisher) -> Tensor:
+def rounded(x: Tensor, *distributions: AxialDistribution) -> Tensor:
+    """x in the dtype of the parameters, at least float32."""
     dtype = torch.float32
     for d in distributions:
-        dtype = torch.promote_types(dtype, d.concentration.dtype)
+        dtype = torch.promote_types(dtype, getattr(d, d.parameter_name).dtype)
     return x.to(dtype)

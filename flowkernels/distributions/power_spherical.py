@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Gamma
 
 from .. import arguments, ops
-from .axial import AxialDistribution
+from .axial import ConcentratedDistribution
 from .gamma_ratio import digamma_gap, log_gamma_ratio_rise, trigamma_gap
 from .hyperspherical_uniform import log_area
 from .power_spherical_fit import fit_power_spherical
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["PowerSpherical"]
 
 
-class PowerSpherical(AxialDistribution):
+class PowerSpherical(ConcentratedDistribution):
     r"""Power Spherical distribution on S^(p-1): density (1 + loc.x)^kappa up to a constant.
 
     With n = p - 1, the cosine loc.x is 2 e - 1, e ~ Beta(n/2 + kappa, n/2), so that sampling

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import arguments, ops
 from ..ops.bessel import bessel
-from .axial import AxialDistribution
+from .axial import ConcentratedDistribution
 from .resultant import checked_samples, mean_direction
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["VonMisesFisher"]
 
 
-class VonMisesFisher(AxialDistribution):
+class VonMisesFisher(ConcentratedDistribution):
     r"""von Mises-Fisher distribution on S^(p-1).
 
     log p(x) = log C_p(kappa) + kappa loc.x with respect to the sphere's surface measure, in

@@ -123,6 +123,10 @@ DISTRIBUTIONS: dict[str, Callable[[], list[Any]]] = {
         distributions.PowerSpherical(_x(3), 2.0, validate_args=False),
         distributions.PowerSpherical(_x(5, 3), _x(5), validate_args=False),
     ],
+    "SphericalCauchy": lambda: [
+        distributions.SphericalCauchy(_x(3), 0.5, validate_args=False),
+        distributions.SphericalCauchy(_x(5, 3), _x(5), validate_args=False),
+    ],
     "VonMisesFisher": lambda: [
         distributions.VonMisesFisher(_x(3), 2.0, validate_args=False),
         distributions.VonMisesFisher(_x(5, 3), _x(5), validate_args=False),

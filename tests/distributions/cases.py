@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from flowkernels.distributions import HypersphericalUniform, PowerSpherical, VonMisesFisher
+from flowkernels.distributions import (
+    HypersphericalUniform,
+    PowerSpherical,
+    SphericalCauchy,
+    VonMisesFisher,
+)
 
 Make = Callable[..., Distribution]
 
@@ -22,6 +27,11 @@ def direction(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) ->
     return (x / x.norm(dim=-1, keepdim=True)).to(dtype)
 
 
+def rho_of(kappa: Tensor | float) -> Tensor | float:
+    """A rho for each concentration, from 0 at 0 to 1 at infinity."""
+    return kappa / (kappa + 60)
+
+
 def _axial(cls: type[Distribution]) -> Make:
     def make(
         dim: int,
@@ -31,9 +41,16 @@ def _axial(cls: type[Distribution]) -> Make:
         validate_args: bool | None = None,
     ) -> Distribution:
         spread = 1 + torch.arange(int(np.prod(batch)), dtype=dtype).reshape(batch) / 4
-        return cls(direction(*batch, dim, dtype=dtype), kappa * spread, validate_args)
+        number = rho_of(kappa * spread) if cls is SphericalCauchy else kappa * spread
+        return cls(direction(*batch, dim, dtype=dtype), number, validate_args)
 
     return make
+
+
+def parameter(d: Distribution) -> Tensor:
+    """What an axial distribution has beside `loc`."""
+    value: Tensor = getattr(d, d.parameter_name)
+    return value
 
 
 def _uniform(
@@ -49,6 +66,7 @@ def _uniform(
 AXIAL: dict[str, Make] = {
     "von_mises_fisher": _axial(VonMisesFisher),
     "power_spherical": _axial(PowerSpherical),
+    "spherical_cauchy": _axial(SphericalCauchy),
 }
 EVERY: dict[str, Make] = {**AXIAL, "uniform": _uniform}
 CLASSES = {"von_mises_fisher": VonMisesFisher, "power_spherical": PowerSpherical}

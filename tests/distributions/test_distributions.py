@@ -15,10 +15,19 @@ from flowkernels.distributions import (
     HypersphericalUniform,
     IsotropicCauchy,
     PowerSpherical,
+    SphericalCauchy,
     VonMisesFisher,
 )
 
-from .cases import direction, each_axial, each_class, each_distribution, quadrature, within
+from .cases import (
+    direction,
+    each_axial,
+    each_class,
+    each_distribution,
+    parameter,
+    quadrature,
+    within,
+)
 
 BATCHES = [(), (3,), (2, 3), (0,), (2, 0)]
 
@@ -42,14 +51,14 @@ def test_shapes(make, batch):
 @each_axial
 def test_parameters_broadcast(make):
     cls = type(make(3))
-    d = cls(direction(3, 1, 5), torch.tensor([1.0, 2.0], dtype=torch.float64))
+    d = cls(direction(3, 1, 5), torch.tensor([0.25, 0.5], dtype=torch.float64))
     assert d.batch_shape == (3, 2)
     assert d.loc.shape == (3, 2, 5)
-    assert d.concentration.shape == (3, 2)
+    assert parameter(d).shape == (3, 2)
     assert d.rsample((7,)).shape == (7, 3, 2, 5)
     # a value with fewer dimensions than the batch
     assert d.log_prob(direction(5)).shape == (3, 2)
-    number = cls(direction(5), 2)
+    number = cls(direction(5), 0.5)
     assert_close(number.log_prob(number.mode), d.log_prob(d.mode)[0, 1])
 
 
@@ -202,7 +211,7 @@ def test_log_prob_in_float32_at_large_concentrations(make):
         x = d.sample((200,))
         offset = exact.log_prob(x.double())
         # compare at the float32 loc, which is not exactly the float64 one
-        same = type(exact)(d.loc.double(), d.concentration.double(), validate_args=False)
+        same = type(exact)(d.loc.double(), parameter(d).double(), validate_args=False)
         error = (d.log_prob(x).double() - same.log_prob(x.double())).abs().max()
         assert error <= 4e-6 * (offset.abs().max() + dim * math.log(1e6))
 
@@ -217,13 +226,16 @@ def test_log_prob_near_the_antimode(make):
     x = -d.loc * angle.cos()[:, None] + across * angle.sin()[:, None]
     if isinstance(d, PowerSpherical):
         want = d.log_prob(d.loc) + 2 * 2.0 * (angle / 2).sin().log()
+    elif isinstance(d, SphericalCauchy):
+        want = 2 * (1 - d.rho**2).log() - 2 * (1 + d.rho**2 + 2 * d.rho * angle.cos()).log()
+        want = want - math.log(4 * math.pi)
     else:
         want = d.log_prob(d.loc) - 2.0 * (1 + angle.cos())
     assert_close(d.log_prob(x), want, rtol=1e-6, atol=1e-12)
 
 
 def test_instances_of_torch_distributions():
-    for cls in (VonMisesFisher, PowerSpherical, HypersphericalUniform):
+    for cls in (VonMisesFisher, PowerSpherical, SphericalCauchy, HypersphericalUniform):
         assert issubclass(cls, torch.distributions.Distribution)
         assert cls.has_rsample
     d = torch.distributions.Independent(VonMisesFisher(direction(4, 3), 2.0), 1)

@@ -15,12 +15,13 @@ from flowkernels.distributions import (
     HypersphericalUniform,
     IsotropicCauchy,
     PowerSpherical,
+    SphericalCauchy,
     VonMisesFisher,
 )
 from flowkernels.distributions.bregman import bregman_divergence
 from tests.reference.high_precision import bessel
 
-from .cases import direction, quadrature, within
+from .cases import direction, quadrature, rho_of, within
 
 
 def vmf(dim, kappa, seed=0):
@@ -35,6 +36,10 @@ def power(dim, kappa, seed=0):
     return PowerSpherical(direction(dim, seed=seed), kappa)
 
 
+def cauchy(dim, kappa, seed=0):
+    return SphericalCauchy(direction(dim, seed=seed), rho_of(kappa))
+
+
 PAIRS = {
     "vmf, uniform": (vmf, uniform),
     "vmf, vmf": (vmf, vmf),
@@ -44,6 +49,11 @@ PAIRS = {
     "uniform, power spherical": (uniform, power),
     "power spherical, vmf": (power, vmf),
     "vmf, power spherical": (vmf, power),
+    "spherical cauchy, uniform": (cauchy, uniform),
+    "uniform, spherical cauchy": (uniform, cauchy),
+    "spherical cauchy, spherical cauchy": (cauchy, cauchy),
+    "spherical cauchy, vmf": (cauchy, vmf),
+    "spherical cauchy, power spherical": (cauchy, power),
 }
 each_pair = pytest.mark.parametrize(("first", "second"), PAIRS.values(), ids=PAIRS)
 
@@ -180,7 +190,7 @@ def test_uniform_from_power_spherical(dim):
 def test_dtypes(first, second, dtype):
     p, q = first(5, 2.0), second(5, 7.0, seed=2)
     for d in (p, q):
-        for name in ("loc", "concentration"):
+        for name in ("loc", "concentration", "rho"):
             if hasattr(d, name):
                 setattr(d, name, getattr(d, name).to(dtype))
         if isinstance(d, HypersphericalUniform):
@@ -199,7 +209,7 @@ def test_gradients(pair, dim):
     """In the concentrations and, by differences along the sphere, in the directions."""
     first, second = PAIRS[pair]
     p, q = first(dim, 2.0), second(dim, 7.0, seed=2)
-    names = [(d, n) for d in (p, q) for n in ("concentration", "loc") if hasattr(d, n)]
+    names = [(d, n) for d in (p, q) for n in ("concentration", "rho", "loc") if hasattr(d, n)]
     leaves = [getattr(d, n).detach().clone().requires_grad_() for d, n in names]
 
     def value(*tensors):
@@ -211,7 +221,10 @@ def test_gradients(pair, dim):
 
     assert torch.autograd.gradcheck(value, leaves, atol=1e-7)
     for kappa in (0.0, 1.0):  # the concentration 1 at equal directions: |kappa loc - s loc'| = 0
-        edge = [t.detach().clone().fill_(kappa) if not t.ndim else t.detach() for t in leaves]
+        edge = [
+            t.detach() if t.ndim else torch.full_like(t, kappa / 2 if name == "rho" else kappa)
+            for t, (_, name) in zip(leaves, names, strict=True)
+        ]
         edge = [t.requires_grad_() for t in edge]
         grads = torch.autograd.grad(value(*edge), edge, allow_unused=True)
         assert all(g is None or g.isfinite().all() for g in grads)
@@ -230,6 +243,7 @@ def test_cauchy_on_the_line():
 EVERY = {
     "VonMisesFisher": vmf(3, 1.0),
     "PowerSpherical": power(3, 1.0),
+    "SphericalCauchy": cauchy(3, 1.0),
     "HypersphericalUniform": uniform(3),
     "IsotropicCauchy": IsotropicCauchy(torch.zeros(3, dtype=torch.float64)),
 }

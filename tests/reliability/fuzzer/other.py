@@ -90,8 +90,8 @@ def _unit(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 def distribution(rng: random.Random) -> Call:
     """A distribution made and one of its methods called."""
-    name = rng.choice(("VonMisesFisher", "PowerSpherical", "HypersphericalUniform",
-                       "IsotropicCauchy"))  # fmt: skip
+    name = rng.choice(("VonMisesFisher", "PowerSpherical", "SphericalCauchy",
+                       "HypersphericalUniform", "IsotropicCauchy"))  # fmt: skip
     made = getattr(distributions, name)
     dim = rng.choice((2, 3, 4, 17, 64))
     dtype = rng.choice((torch.float32, torch.float64))
@@ -102,7 +102,9 @@ def distribution(rng: random.Random) -> Call:
         arguments: dict[str, Any] = {"dim": dim, "batch_shape": shape, "dtype": dtype}
     else:
         loc = _unit((*shape, dim), dtype)
-        arguments = {"loc": loc, "scale" if name == "IsotropicCauchy" else "concentration": scale}
+        if name == "SphericalCauchy":
+            scale = scale / (1 + scale)
+        arguments = {"loc": loc, made.parameter_name: scale}
     method = rng.choice(("log_prob", "rsample", "sample", "entropy", "mean", "expand", "mode"))
     x = _unit((*rng.choice(((), (5,))), *shape, dim), dtype)
     extra: dict[str, Any] = {
