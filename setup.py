@@ -11,9 +11,11 @@ TORCH_CUDA_ARCH_LIST, MAX_JOBS and CXX as for any torch extension.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -102,6 +104,9 @@ if platform.machine() in ("x86_64", "AMD64"):
     ]  # fmt: skip
 
 
+TORCH_HEADERS = ROOT / "csrc" / "bindings" / "torch_headers.h"
+
+
 def sources(*patterns: str) -> list[str]:
     return sorted(str(p.relative_to(ROOT)) for pattern in patterns for p in ROOT.glob(pattern))
 
@@ -142,6 +147,41 @@ def cuda_bindings() -> list[str]:
     return [*sources("csrc/bindings/cuda/*.cpp"), *both_devices(), *SHARED_BINDINGS]
 
 
+def is_gcc(compiler: list[str]) -> bool:
+    """Whether it is GCC; Clang, which names other files and takes other options, is not."""
+    run = subprocess.run(
+        [*compiler, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, text=True
+    )
+    return "#define __GNUC__ " in run.stdout and "__clang__" not in run.stdout
+
+
+def precompile(compiler: list[str], flags: list[str], header: Path, folder: Path) -> list[str]:
+    """The options with which GCC reads a header's compiled form, made in `folder` if need be.
+
+    The form serves later compilations with the same flags. Where it cannot, GCC says so and parses
+    the header; where it cannot be made, there are no options. Either only takes longer.
+    """
+    text = header.read_text()
+    version = subprocess.run([*compiler, "-v"], capture_output=True, text=True).stderr
+    facts = [text, version, torch.__version__, *compiler, *flags]
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    copy = folder / f"{header.stem}.{key}.h"
+    target = copy.with_suffix(".h.gch")
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in [*folder.glob(f"{header.stem}.*.h"), *folder.glob(f"{header.stem}.*.gch")]:
+            old.unlink(missing_ok=True)
+        copy.write_text(text)
+        partial = target.with_suffix(f".{os.getpid()}.partial")
+        command = [*compiler, *flags, "-w", "-x", "c++-header", str(copy), "-o", str(partial)]
+        if subprocess.run(command).returncode:
+            print(f"{header.name} is not compiled ahead; every binding parses it")
+            partial.unlink(missing_ok=True)
+            return []
+        partial.replace(target)
+    return ["-Winvalid-pch", "-include", str(copy)]
+
+
 class Build(cpp_extension.BuildExtension):
     """Compiles csrc/cpu once per instruction set and links every copy into _C."""
 
@@ -156,7 +196,22 @@ class Build(cpp_extension.BuildExtension):
     def build_extension(self, ext):
         if ext.name == "flowkernels._C":
             ext.extra_objects = self.kernel_objects()
+        flags = ext.extra_compile_args
+        flags["cxx"] = [*flags["cxx"], *self.torch_headers(flags["cxx"])]
         super().build_extension(ext)
+
+    def torch_headers(self, flags: list[str]) -> list[str]:
+        """Options for the bindings of every extension: torch's headers, parsed once for all."""
+        cxx = shlex.split(os.environ.get("CXX", "c++"))
+        if self.compiler.compiler_type != "unix" or not is_gcc(cxx):
+            return []
+        # ccache does not take compiled headers unless it may ignore these differences: a macro of
+        # the command line that a header does not use, and the time of day, which none here reads.
+        os.environ.setdefault("CCACHE_SLOPPINESS", "pch_defines,time_macros")
+        places = [*cpp_extension.include_paths(), *self.compiler.include_dirs]
+        every = [*self.compiler.compiler_so[1:], *(f"-I{p}" for p in places)]
+        every += [f for f in flags if not f.startswith("-DTORCH_EXTENSION_NAME")]
+        return precompile(cxx, every, TORCH_HEADERS, ROOT / "build" / "torch-headers")
 
     def kernel_objects(self) -> list[str]:
         objects = []

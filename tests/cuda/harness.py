@@ -34,15 +34,6 @@ SANITIZERS = [
     "-fno-sanitize=null,object-size",
     "-fno-sanitize-recover=undefined",
 ]
-# What bindings include of torch.
-HEADERS = """
-#include <ATen/Functions.h>
-#include <ATen/Parallel.h>
-#include <torch/csrc/autograd/function.h>
-#include <torch/csrc/autograd/functions/utils.h>
-#include <torch/csrc/autograd/saved_variable.h>
-#include <torch/library.h>
-"""
 COMMON = ["-std=c++20", "-fPIC", "-g1", f"-I{EMULATOR}", *SIZES]
 KERNEL = [*COMMON, "-Og", *SANITIZERS, "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas", "-xc++"]
 
@@ -128,24 +119,6 @@ def compile_kernel(source: Path, library: Path) -> None:
     subprocess.run([*command, "-xnone", str(emulator), "-o", str(library)], check=True)
 
 
-def _precompiled(flags: list[str]) -> Path:
-    """torch's headers, parsed once: two thirds of the time that each binding would take."""
-    import torch
-
-    key = hashlib.sha256(" ".join([torch.__version__, HEADERS, *flags]).encode()).hexdigest()[:16]
-    header = BUILD / f"torch.{key}.h"
-    target = header.with_suffix(".h.gch")
-    if not target.exists():
-        for old in BUILD.glob("torch.*.h*"):
-            old.unlink()
-        header.write_text(HEADERS)
-        temporary = target.with_suffix(".tmp")
-        command = ["g++", *flags, "-xc++-header", str(header), "-o", str(temporary)]
-        subprocess.run(command, check=True)
-        temporary.rename(target)
-    return header
-
-
 def kernel_objects(pool: ThreadPoolExecutor) -> list[Future[Path]]:
     """The kernels and what runs them, being compiled; `locked` must be held."""
     headers = _headers()
@@ -157,17 +130,19 @@ def build() -> Path:
     """The library with all kernels and their bindings, as the CPU's."""
     from torch.utils import cpp_extension
 
+    setup = compilation.setup()
     with locked():
         includes = [*cpp_extension.include_paths(), sysconfig.get_path("include")]
         binding = [*COMMON, "-O0", "-DFK_EMULATED", *(f"-isystem{p}" for p in includes)]
         headers = _headers()
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            torch_headers = pool.submit(_precompiled, binding)
+            torch_headers = pool.submit(
+                setup.precompile, ["g++"], binding, setup.TORCH_HEADERS, BUILD
+            )
             waiting = kernel_objects(pool)
 
             def bind(source: Path) -> Path:
-                flags = [*binding, "-Winvalid-pch", "-include", str(torch_headers.result())]
-                return _compile(source, flags, headers)
+                return _compile(source, [*binding, *torch_headers.result()], headers)
 
             waiting += [pool.submit(bind, source) for source in BINDINGS]
             waiting += [pool.submit(_compile, source, binding, headers) for source in SHARED]
