@@ -20,9 +20,9 @@ __all__ = ["directions", "given_directions", "plus_plus", "sample_size"]
 PASSES = 10
 
 
-def sample_size(k: int) -> int:
+def sample_size(k: int, dim: int) -> int:
     """How many points the start looks at: all up to this number, else as many at random."""
-    return max(4096, 32 * k)
+    return max(4096, 32 * k, min(1 << 15, (1 << 22) // dim))
 
 
 def seeds(rng: Any, count: int = 1) -> np.random.Generator:
@@ -55,8 +55,10 @@ def plus_plus(x: Tensor, weights: Tensor, k: int, rng: np.random.Generator) -> T
     """
     trials = 2 + int(math.log(k))
     weights = weights.double()
-    chosen = [_draw(weights, 1, rng)]
-    nearest = _distances(x, chosen[0])[0]
+    first = _draw(weights, 1, rng)
+    nearest = _distances(x, first)[0]
+    # Numbers, not tensors: small pieces of memory that stay would keep large ones apart.
+    chosen = [int(first)]
     while len(chosen) < k:
         mass = nearest * weights
         if not float(mass.sum()) > 0:
@@ -64,9 +66,9 @@ def plus_plus(x: Tensor, weights: Tensor, k: int, rng: np.random.Generator) -> T
         candidates = _draw(mass, trials, rng)
         distances = torch.minimum(_distances(x, candidates), nearest)
         best = int((distances @ weights).argmin())
-        nearest = distances[best]
-        chosen.append(candidates[best : best + 1])
-    return x[torch.cat(chosen)]
+        nearest.copy_(distances[best])
+        chosen.append(int(candidates[best]))
+    return x[torch.tensor(chosen, device=x.device)]
 
 
 def _draw(mass: Tensor, count: int, rng: np.random.Generator) -> Tensor:
@@ -95,14 +97,17 @@ def directions(
 ) -> Tensor:
     """First directions (K, p) in float64, the same in every process."""
     if not isinstance(init, str):
-        keep_none = given_directions(owner, init, k, source)
-        group.first(keep_none)
-        return keep_none
+        given = given_directions(owner, init, k, source)
+        group.first(given)
+        return given
     seed = torch.from_numpy(rng.integers(0, 2**31 - 1, size=2)).to(source.kind.device)
     group.first(seed)
     key_rng = np.random.default_rng([int(seed[0]), group.rank])
     x, weights, total = keep(
-        source, sample_size(k), lambda rows: torch.from_numpy(key_rng.random(len(rows))), group
+        source,
+        sample_size(k, source.dim),
+        lambda rows: torch.from_numpy(key_rng.random(len(rows))),
+        group,
     )
     if total < k:
         raise ValueError(

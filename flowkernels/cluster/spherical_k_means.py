@@ -44,7 +44,8 @@ class SphericalKMeans(
 
     Args:
         n_clusters: K.
-        init: "k-means++" (on a sample of max(4096, 32 K) points), "random", or centres (K, p).
+        init: "k-means++" (on a sample of 4096 to 32768 points, by p, and at least 32 K), "random",
+            or centres (K, p).
         n_init: number of starts; the best is kept.
         max_iter: the largest number of updates of a start.
         tol: the fit ends where the mean distance falls by less than this part of itself.

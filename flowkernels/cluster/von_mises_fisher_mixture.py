@@ -38,8 +38,8 @@ class VonMisesFisherMixture(DensityMixin, SphericalEstimator[Components]):
 
     Args:
         n_components: K.
-        init: "k-means" (k-means++ and 10 passes of spherical k-means, on a sample of
-            max(4096, 32 K) points), "k-means++", "random", or directions (K, p).
+        init: "k-means" (k-means++ and 10 passes of spherical k-means, on a sample of 4096 to 32768
+            points, by p, and at least 32 K), "k-means++", "random", or directions (K, p).
         n_init: number of starts; the best is kept.
         max_iter: the largest number of updates of a start.
         tol: the fit ends where the log-likelihood rises by less, in nats per unit of weight.

@@ -45,8 +45,8 @@ km = SphericalKMeans(2, init=np.array([[1.0] * 6, [-1.0] * 6]), distributed=True
 km.fit(data["lopsided"][mine])
 found["moved"] = km.cluster_centers_
 # More points than the start looks at.
-many = data["many"][: 2500] if rank == 0 else data["many"][2500:]
-km = SphericalKMeans(3, random_state=rank, distributed=True).fit_batches([many[:1000], many[1000:]])
+many = data["many"][:25000] if rank == 0 else data["many"][25000:]
+km = SphericalKMeans(3, random_state=rank, distributed=True).fit_batches([many[:9000], many[9000:]])
 found["many"], found["many_inertia"] = km.cluster_centers_, km.inertia_
 np.savez(f"{folder}/{rank}.npz", **found)
 dist.destroy_process_group()
@@ -58,7 +58,7 @@ def test_two_processes_fit_as_one(tmp_path: Path) -> None:
     w = np.random.default_rng(0).exponential(size=len(x))
     lopsided = np.abs(x)
     lopsided[-1] = [1, -0.5, 0, 0, 0, 0]
-    many, _, _ = mixture_data(6000, 6, 3, 60.0, seed=1)
+    many, _, _ = mixture_data(40000, 6, 3, 60.0, seed=1)
     np.savez(tmp_path / "data.npz", x=x, w=w, lopsided=lopsided, many=many)
     processes = [
         subprocess.Popen(

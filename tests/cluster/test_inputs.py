@@ -98,6 +98,23 @@ def test_lengths_do_not_count(estimator: Any) -> None:
     again(estimator, normalize=False).fit(X)
 
 
+@each_estimator
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+def test_tensors_stay_on_their_device(estimator: Any) -> None:
+    x = torch.from_numpy(2 * X).cuda()
+    weights = torch.ones(len(x), device="cuda")
+    fit, on_cpu = again(estimator).fit(x, sample_weight=weights), again(estimator).fit(2 * X)
+    for name in fitted(fit):
+        value = getattr(fit, name)
+        assert value.device == x.device
+        np.testing.assert_allclose(value.cpu().numpy(), getattr(on_cpu, name), atol=1e-7)
+    assert fit.predict(x).device == x.device
+    assert (fit.predict(X) == fit.predict(x).cpu().numpy()).all()
+    fit.partial_fit(x).fit_batches(x.split(40))
+    if hasattr(fit, "sample"):
+        assert fit.sample(5)[0].device == x.device and fit.predict_proba(x).device == x.device
+
+
 def test_unit_rows_are_used_in_place() -> None:
     for x in (X, X.astype(np.float32), torch.from_numpy(X)):
         normal = unit(np.asarray(x)).astype(np.asarray(x).dtype)

@@ -113,7 +113,7 @@ def test_plus_plus_beats_random_starts() -> None:
 
 
 def test_large_data_are_sampled_for_the_start() -> None:
-    """Beyond 4096 points: every cluster is found all the same."""
-    x, labels, _ = mixture_data(9000, 3, 3, 500.0, seed=3)
+    """Beyond 32768 points: every cluster is found all the same."""
+    x, labels, _ = mixture_data(40000, 3, 3, 500.0, seed=3)
     km = SphericalKMeans(3, random_state=0).fit(x)
     assert len({(a, b) for a, b in zip(km.labels_.tolist(), labels.tolist(), strict=True)}) == 3
