@@ -38,7 +38,7 @@ def log_normalizer(kappa: float, p: int) -> float:
         return float(
             v * mpmath.log(k)
             - (v + 1) * mpmath.log(2 * mpmath.pi)
-            - mpmath.log(mpmath.besseli(v, k))
+            - mpmath.log(mpmath.besseli(v, k, maxterms=10**6))
         )
 
 

@@ -107,6 +107,17 @@ def test_known_mixtures_are_found(p: int, kappa: float, dtype: str) -> None:
     np.testing.assert_allclose(mixture.weights_, 0.25, atol=0.04)
 
 
+def test_ten_thousand_dimensions() -> None:
+    """Where I_v(kappa) leaves the range of float64."""
+    x, labels, _ = mixture_data(60, 10_000, 2, 12_000.0, seed=2)
+    mixture = VonMisesFisherMixture(2, random_state=0).fit(x)
+    z = log_densities(x, mixture.weights_, mixture.locs_, mixture.concentrations_)
+    np.testing.assert_allclose(mixture.score_samples(x), logsumexp(z, 1), rtol=1e-9)
+    assert len(set(zip(mixture.predict(x).tolist(), labels.tolist(), strict=True))) == 2
+    single = VonMisesFisherMixture(2, random_state=0).fit(x.astype(np.float32))
+    np.testing.assert_allclose(single.concentrations_, mixture.concentrations_, rtol=1e-4)
+
+
 def test_bic_finds_the_number_of_components() -> None:
     x, _, _ = mixture_data(1500, 6, 3, 25.0, seed=3)
     fits = {k: VonMisesFisherMixture(k, n_init=3, random_state=0).fit(x) for k in range(1, 6)}
