@@ -2,8 +2,9 @@
 
 Draws points of von Mises-Fisher mixtures with equal weights and one concentration, and fits them by
 `VonMisesFisherMixture`, by scikit-learn's KMeans of the same points, and by spherecluster's mixture
-where PYTHON has it (`benchmarks/cluster_peer.py`), one start each. Prints the adjusted Rand index with the true components, beside that of the
-assignment by the true parameters, and writes cluster_recovery.json. Needs the extra `cluster`.
+where PYTHON has it (`benchmarks/cluster_peer.py`), one start each. Prints the adjusted Rand index
+with the true components, beside that of the assignment by the true parameters, and writes
+cluster_recovery.json. Needs the extra `cluster`.
 """
 
 from __future__ import annotations
