@@ -17,8 +17,9 @@ from .from_distribution import FromDistribution
 from .normal import StandardNormal
 from .power_spherical import SphericalPowerSpherical
 from .resampled import ResampledBase, factor_size
-from .spherical import SphericalBase
+from .spherical import ProjectedBase, SphericalBase
 from .von_mises_fisher import SphericalVonMisesFisher
+from .von_mises_fisher_mixture import SphericalVonMisesFisherMixture
 
 __all__ = [
     "Base",
@@ -26,10 +27,12 @@ __all__ = [
     "ConditionalNormal",
     "FromDistribution",
     "LogRatioDirichlet",
+    "ProjectedBase",
     "ResampledBase",
     "SphericalBase",
     "SphericalPowerSpherical",
     "SphericalVonMisesFisher",
+    "SphericalVonMisesFisherMixture",
     "StandardCauchy",
     "StandardIsotropicCauchy",
     "StandardNormal",

@@ -1,4 +1,4 @@
-"""The base class of bases on the sphere S^d."""
+"""The base classes of bases on the sphere S^d."""
 
 from __future__ import annotations
 
@@ -15,11 +15,45 @@ from flowkernels.synchronization import has_values, shown
 from .base import Base
 
 
-class SphericalBase(Base):
+class ProjectedBase(Base):
     """z in R^d such that the stereographic projection of scale * z has a given density on S^d.
 
     log p(z) = log p_sphere(psi(scale z)) + d log rho + d log scale (Fadel et al. 2021,
     section 3). The path between two latents is the arc between their projections.
+
+    A subclass defines the distribution on the sphere.
+
+    Args:
+        dim: d, the latent dimension; the sphere lies in R^{d+1}.
+        scale: of the projection.
+    """
+
+    def __init__(self, dim: int, scale: float) -> None:
+        super().__init__(dim, default_path="slerp")
+        self.projection = ScaledStereographic(dim, scale)
+
+    def sphere(self) -> Distribution:
+        """The distribution on the sphere S^d."""
+        raise NotImplementedError(f"{type(self).__name__} does not define sphere")
+
+    def _log_prob(self, z: Tensor) -> Tensor:
+        s, log_det = self.projection(z)
+        log_prob: Tensor = self.sphere().log_prob(s)
+        return log_prob + log_det
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        return self.projection.inverse(self.sphere().rsample(torch.Size(sample_shape)))[0]
+
+    def path(self, a: Tensor, b: Tensor, t: Tensor | float, name: str | None = None) -> Tensor:
+        """The arc between the projections of a and b; `name` as in :meth:`Base.path`."""
+        if name not in (None, "slerp"):
+            return super().path(a, b, t, name)
+        arc = ops.slerp(self.projection(a)[0], self.projection(b)[0], t)
+        return self.projection.inverse(arc)[0]
+
+
+class SphericalBase(ProjectedBase):
+    """A :class:`ProjectedBase` around a mean direction.
 
     A subclass defines the distribution around `loc` with concentration k = c d, and its mean
     cosine A for large d. With loc the image of z = 0, the mass concentrates where cos = A: on a
@@ -48,8 +82,8 @@ class SphericalBase(Base):
         loc: Tensor | None = None,
         scale: float | None = None,
     ) -> None:
-        super().__init__(dim, default_path="slerp")
         owner = type(self).__name__
+        arguments.integer(owner, "dim", dim)
         c = arguments.positive_number(owner, "concentration_scale", concentration_scale)
         if loc is None:
             loc = torch.zeros(dim + 1)
@@ -61,9 +95,7 @@ class SphericalBase(Base):
                 f"{owner}: loc must be a unit vector of shape ({dim + 1},), got shape "
                 f"{tuple(loc.shape)} and length {shown(loc.norm())}"
             )
-        self.projection = ScaledStereographic(
-            dim, self.typical_radius(c) * dim**-0.5 if scale is None else scale
-        )
+        super().__init__(dim, self.typical_radius(c) * dim**-0.5 if scale is None else scale)
         self.register_buffer("loc", loc.detach().clone())
         self.register_buffer("concentration", torch.tensor(c * dim, dtype=self.loc.dtype))
 
@@ -75,29 +107,10 @@ class SphericalBase(Base):
         """
         raise NotImplementedError
 
-    def sphere(self) -> Distribution:
-        """The distribution on the sphere S^d."""
-        raise NotImplementedError(f"{type(self).__name__} does not define sphere")
-
     @property
     def concentration_scale(self) -> float:
         """The c of the concentration c d."""
         return self.concentration.item() / self.dim
-
-    def _log_prob(self, z: Tensor) -> Tensor:
-        s, log_det = self.projection(z)
-        log_prob: Tensor = self.sphere().log_prob(s)
-        return log_prob + log_det
-
-    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        return self.projection.inverse(self.sphere().rsample(torch.Size(sample_shape)))[0]
-
-    def path(self, a: Tensor, b: Tensor, t: Tensor | float, name: str | None = None) -> Tensor:
-        """The arc between the projections of a and b; `name` as in :meth:`Base.path`."""
-        if name not in (None, "slerp"):
-            return super().path(a, b, t, name)
-        arc = ops.slerp(self.projection(a)[0], self.projection(b)[0], t)
-        return self.projection.inverse(arc)[0]
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, concentration_scale={shown(self.concentration / self.dim)}"

@@ -21,6 +21,7 @@ from .kl_power_spherical import (
     von_mises_fisher_from_power_spherical,
 )
 from .kl_spherical_cauchy import between_spherical_cauchys, spherical_cauchy_from_power_spherical
+from .mixture import MixtureOfVonMisesFisher
 from .power_spherical import PowerSpherical
 from .spherical_cauchy import SphericalCauchy
 from .von_mises_fisher import VonMisesFisher
@@ -113,6 +114,13 @@ def _two_dimensions(p: AxialDistribution, q: AxialDistribution) -> Tensor:
     )
 
 
+def _mixture(p: Distribution, q: Distribution) -> Tensor:
+    raise NotImplementedError(
+        f"kl_divergence: of {type(p).__name__} from {type(q).__name__} it is an integral over the "
+        f"whole sphere; {_ESTIMATE}"
+    )
+
+
 def _sphere_and_space(p: Distribution, q: Distribution) -> Tensor:
     raise NotImplementedError(
         f"kl_divergence: {type(p).__name__} and {type(q).__name__} have no common support: one "
@@ -121,6 +129,7 @@ def _sphere_and_space(p: Distribution, q: Distribution) -> Tensor:
 
 
 _ESTIMATE = "estimate it: x = p.sample((n,)), (p.log_prob(x) - q.log_prob(x)).mean(0)"
+_MIXTURE = MixtureOfVonMisesFisher
 _SPHERE = (VonMisesFisher, PowerSpherical, SphericalCauchy, HypersphericalUniform)
 
 for _first, _second, _formula in (
@@ -141,7 +150,9 @@ for _first, _second, _formula in (
     (HypersphericalUniform, PowerSpherical, _uniform_power),
     (HypersphericalUniform, HypersphericalUniform, _uniform_uniform),
     (IsotropicCauchy, IsotropicCauchy, _cauchy_cauchy),
-    *((_kind, IsotropicCauchy, _sphere_and_space) for _kind in _SPHERE),
-    *((IsotropicCauchy, _kind, _sphere_and_space) for _kind in _SPHERE),
+    *((_kind, IsotropicCauchy, _sphere_and_space) for _kind in (*_SPHERE, _MIXTURE)),
+    *((IsotropicCauchy, _kind, _sphere_and_space) for _kind in (*_SPHERE, _MIXTURE)),
+    *((_kind, _MIXTURE, _mixture) for _kind in (*_SPHERE, _MIXTURE)),
+    *((_MIXTURE, _kind, _mixture) for _kind in _SPHERE),
 ):
     register_kl(_first, _second)(_formula)

@@ -74,6 +74,7 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bases.ResampledBase: {"dim": lambda: 4},
     bases.SphericalPowerSpherical: {"dim": lambda: 3},
     bases.SphericalVonMisesFisher: {"dim": lambda: 3},
+    bases.SphericalVonMisesFisherMixture: {"dim": lambda: 3, "components": lambda: 2},
     bases.StandardCauchy: {"dim": lambda: 3},
     bases.StandardIsotropicCauchy: {"dim": lambda: 3},
     bases.StandardNormal: {"dim": lambda: 3},
