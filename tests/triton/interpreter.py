@@ -3,7 +3,8 @@
 The interpreter exchanges Triton's language for its own around every kernel and again
 around every function that a kernel calls, which is most of its time.  In a process that
 compiles nothing, once is enough.  The tests that repeat every sample in several
-precisions or layouts take a part of the samples, evenly spread.
+precisions or layouts take a part of the samples, evenly spread; of these, those run that cover
+the others (tests/ops/covering.py).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import triton.language as tl
 from triton.runtime import interpreter
 from triton.runtime.interpreter import TensorHandle
 
+from ..ops import covering
 from ..ops.case import Bad, Trial
 
-# Test and parameters: every how many samples.  float32 and float64 see all of them, but of the
+# Test and parameters: every how many samples.  float32 and float64 see all of them but those of the
 # spline, which has many: its options come in twos, threes and fours, so that each of their values
 # is among every fifth.
 EVERY = {"test_strides": 9, "float16": 4, "bfloat16": 4, "rational_quadratic_spline": 5}
@@ -78,5 +80,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             keep = seen[place] % step == 0
             seen[place] += 1
         (kept if keep else left_out).append(item)
-    items[:] = kept
+    items[:], covered = covering.thin(kept)
+    left_out += covered
     config.hook.pytest_deselected(items=left_out)
