@@ -84,6 +84,7 @@ BASES: dict[str, Callable[[], str | Base]] = {
     "vmf_other_mean": lambda: bases.SphericalVonMisesFisher(DIM, loc=torch.eye(DIM + 1)[0]),
     "vmf_trainable": _learnable_concentration,
     "learnable_normal": LearnableNormal,
+    "vmf_mixture": lambda: bases.SphericalVonMisesFisherMixture(DIM, 3),
 }
 # Coupling options, with the default base.
 COUPLINGS: list[dict[str, Any]] = [
@@ -288,6 +289,8 @@ def test_unlimited_rejection_synchronises() -> None:
 @each_base
 def test_reverse_kl_step(base: str) -> None:
     flow = build("realnvp", base, actnorm=False)
+    if isinstance(flow.base, bases.SphericalVonMisesFisherMixture):
+        flow.base.logits.requires_grad_(False)  # draws have no gradient in them
     with fake_device():
         to_device(flow.train())
         optimizer = torch.optim.AdamW(flow.parameters(), fused=True)
@@ -330,7 +333,7 @@ def test_every_flow_and_base_is_covered() -> None:
         for name in bases.__all__
         if inspect.isclass(value := getattr(bases, name)) and issubclass(value, Base)
     }
-    abstract = {Base, bases.SphericalBase}
+    abstract = {Base, bases.ProjectedBase, bases.SphericalBase}
     with_context = {bases.ConditionalNormal}  # in context_checks.py
     assert exported - abstract - with_context <= built
 
