@@ -37,7 +37,7 @@ DIMS, KAPPAS = (3, 16, 64, 256, 1024, 4096), (1.0, 10.0, 50.0, 200.0, 1000.0)
 SHRINKAGE = tuple((p, n, k * p) for p in (3, 30, 300, 3000) for n in (10, 100) for k in (0.1, 1.0))
 CORRECTIONS = ("none", "resultant", "marginal")
 BATCHES = 400
-LARGE = (4096, 20_000, 1.0, 40)  # p, n, kappa, repetitions
+LARGE = (4096, 20_000, 1.0, 8)  # p, n, kappa, repetitions
 SAMPLED_DIM, POINTS, SAMPLED_KAPPAS = 1024, 1000, (100.0, 1024.0)
 BLOCK_SECONDS = 0.05
 
@@ -105,25 +105,30 @@ def _summary(fits: torch.Tensor, kappa: float) -> dict[str, float]:
 
 
 def sampling(given: argparse.Namespace) -> dict[str, Any]:
-    """Points a second, in interleaved rounds; process time for one thread, wall time for more."""
-    rows = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        clock = CLOCKS["cpu" if threads == 1 else "wall"]
-        for kappa in SAMPLED_KAPPAS:
-            calls = samplers(kappa)
-            blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
-            seconds: dict[str, list[float]] = {name: [] for name in blocks}
-            for _ in range(given.rounds):
-                for name, block in blocks.items():
-                    start = clock()
-                    block()
-                    seconds[name].append((clock() - start) / block.calls)
-            row: dict[str, Any] = {"p": SAMPLED_DIM, "kappa": kappa, "threads": threads}
-            for name, times in seconds.items():
-                row[name] = POINTS / statistics.median(times)
-            rows.append(row)
-            print(_line(row))
+    """Points a second, in interleaved rounds; process time for one thread, wall time for more.
+
+    SciPy's linear algebra has threads of its own: start with OPENBLAS_NUM_THREADS as `--threads`.
+    """
+    torch.set_num_threads(given.threads)
+    clock = CLOCKS["cpu" if given.threads == 1 else "wall"]
+    path = RESULTS / "spherical_sampling.json"
+    known = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [row for row in known if row["threads"] != given.threads]
+    for kappa in SAMPLED_KAPPAS:
+        calls = samplers(kappa)
+        blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
+        seconds: dict[str, list[float]] = {name: [] for name in blocks}
+        for _ in range(given.rounds):
+            for name, block in blocks.items():
+                start = clock()
+                block()
+                seconds[name].append((clock() - start) / block.calls)
+        row: dict[str, Any] = {"p": SAMPLED_DIM, "kappa": kappa, "threads": given.threads}
+        for name, times in seconds.items():
+            row[name] = POINTS / statistics.median(times)
+        rows.append(row | {"busy": facts()["busy"]})
+        print(_line(rows[-1]))
+    rows.sort(key=lambda row: (row["threads"], row["kappa"]))
     return {"rows": rows, "points": POINTS, "rounds": given.rounds}
 
 
@@ -161,7 +166,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=list(COMMANDS))
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=11, help="of sampling")
+    parser.add_argument("--threads", type=int, default=1, help="of sampling")
     given = parser.parse_args()
     torch.manual_seed(0)
     found = {"machine": facts()} | COMMANDS[given.what](given)
