@@ -33,6 +33,8 @@ from .vmf import vmf_log_normalizer as vmf_log_normalizer
 from .vmf import vmf_log_peak as vmf_log_peak
 from .vmf import vmf_log_prob as vmf_log_prob
 from .vmf import vmf_mean_resultant as vmf_mean_resultant
+from .vmf_mixture import vmf_mixture_log_prob as vmf_mixture_log_prob
+from .vmf_mixture import vmf_mixture_statistics as vmf_mixture_statistics
 from .vmf_sample import vmf_sample as vmf_sample
 
 # The end of what is written.

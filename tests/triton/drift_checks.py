@@ -205,6 +205,21 @@ def spline_condition(args: tuple[Any, ...], gradients: list[Tensor]) -> list[Ten
     return [*moved[:3], moved[3].maximum(starts)]
 
 
+def vmf_mixture(dtype: torch.dtype, weighted: bool = False) -> Iterator[tuple[Any, ...]]:
+    for p, components in ((2, 1), (3, 7), (785, 3)):
+        for scale in (0.0, 1e-3, 1.0, 30.0):
+            x, locs = random(25, p), random(components, p, seed=1)
+            x, locs = (t / t.norm(dim=1, keepdim=True) for t in (x, locs))
+            kappas = scale * p * random(components, seed=2).exp()
+            log_weights = (5 * random(components, seed=3)).log_softmax(0)
+            given = [t.to(dtype) for t in (x, locs, kappas, log_weights)]
+            if weighted:
+                yield *given, random(25, seed=4).exp().to(dtype)
+            else:
+                yield *given, True
+                yield *given, False
+
+
 OPS = {
     "affine_coupling": affine_coupling,
     "bessel": bessel,
@@ -216,6 +231,8 @@ OPS = {
     "stereographic_inverse": stereographic_inverse,
     "tangent_normal": tangent_normal,
     "vmf_log_prob": vmf_log_prob,
+    "vmf_mixture_log_prob": vmf_mixture,
+    "vmf_mixture_statistics": lambda dtype: vmf_mixture(dtype, weighted=True),
     "stereographic_vmf_log_prob": lambda dtype: vmf_log_prob(dtype, latent=True),
     "vmf_sample_cosine": vmf_sample_cosine,
 }
@@ -238,6 +255,8 @@ ALLOWED = {
     "stereographic_inverse": (8, 24),
     "tangent_normal": (16, 64),
     "vmf_log_prob": (8, 16),
+    "vmf_mixture_log_prob": (64, 256),
+    "vmf_mixture_statistics": (64, 256),
     "stereographic_vmf_log_prob": (16, 256),
     "vmf_sample_cosine": (1e4, 0),
 }

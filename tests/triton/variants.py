@@ -309,11 +309,28 @@ def _samplers() -> Iterator[Variant]:
             yield Variant("vmf_sample", "vmf_sample_cosine", label, cosines, PRECISIONS, p == 785)
 
 
+def _mixtures() -> Iterator[Variant]:
+    for label, options in (
+        ("density", (False, False, False, False)),
+        ("responsibilities", (False, False, False, True)),
+        ("statistics", (True, False, False, False)),
+        ("gradients", (True, True, True, False)),
+    ):
+
+        def tensors(dtype: torch.dtype, options: Any = options) -> tuple[Any, ...]:
+            matrix, numbers = empty(50, 65536, dtype=dtype), empty(50, dtype=dtype)
+            common = empty(dtype=torch.float64)
+            return matrix, numbers, numbers, common, empty(65536, dtype=dtype), matrix, *options
+
+        quick = label == "gradients"
+        yield Variant("vmf_mixture", "points", label, tensors, PRECISIONS, quick)
+
+
 def variants() -> list[Variant]:
     """Every kernel, with every piece of mathematics, dtype and layout that it has."""
     return [
         *_couplings(), *_splines(), *_log_dets(), *_slerps(), *_stereographics(), *_bessels(),
-        *_densities(), *_samplers(),
+        *_densities(), *_samplers(), *_mixtures(),
     ]  # fmt: skip
 
 

@@ -110,7 +110,7 @@ const std::vector<Op>& ops() {
       affine_coupling(),       affine_coupling_split(),      bessel(),         bessel_order(),
       log_det_diagonal(),      rational_quadratic_spline(),  slerp(),          stereographic(),
       stereographic_inverse(), stereographic_vmf_log_prob(), tangent_normal(), vmf_log_prob(),
-      vmf_sample_cosine(),
+      vmf_mixture(),           vmf_sample_cosine(),
   };
   return all;
 }

@@ -93,6 +93,7 @@ Op stereographic_inverse();
 Op stereographic_vmf_log_prob();
 Op tangent_normal();
 Op vmf_log_prob();
+Op vmf_mixture();
 Op vmf_sample_cosine();
 
 }  // namespace driver

@@ -1,0 +1,97 @@
+// vmf_mixture: matrices with a row for each component, a column for each point.
+#include "../../../csrc/ops/vmf_mixture.h"
+
+#include <algorithm>
+
+#include "cases.h"
+
+namespace driver {
+namespace {
+
+// The host's matrices with room for whole vectors at the end of each row.
+struct Padded {
+  static constexpr int64_t room = 16;
+  int64_t rows, width, stride;
+  std::vector<double> values;
+
+  Padded(Matrix& from, int64_t rows, int64_t width)
+      : rows(rows), width(width), stride(width + room), values(size_t(rows * stride)) {
+    copy(from.host(), width, values, stride);
+  }
+  void write(Matrix& to) const { copy(values, stride, to.host(), width); }
+
+ private:
+  void copy(const std::vector<double>& from, int64_t from_stride, std::vector<double>& to,
+            int64_t to_stride) const {
+    for (int64_t r = 0; r < rows; ++r)
+      std::copy_n(from.begin() + r * from_stride, width, to.begin() + r * to_stride);
+  }
+};
+
+// The rows of a case are points; its width, the number of components.
+std::unique_ptr<Case> make_vmf_mixture(const Spec& spec) {
+  auto owned = std::make_unique<Case>(spec);
+  Case& c = *owned;
+  c.spec.layout = {};  // one stride for all
+  const int64_t points = spec.rows, k = std::clamp<int64_t>(spec.width, 1, 64);
+  const bool each = spec.note == "responsibilities", backward = c.is_backward();
+  const Sample all{k, k, 0}, one{1, 1, 0};
+  Matrix& products = c.input("products", spec.dtype, points, all, uniforms(1, -1, 1));
+  Matrix& kappa = c.input("kappa", spec.dtype, k, one, uniforms(2, 0, 20));
+  Matrix& offset = c.input("offset", spec.dtype, k, one, uniforms(3, -5, 0));
+  Matrix& common = c.input("common", DType::f64, 1, one, uniforms(4, 2, 3));
+  Matrix* grad = backward ? &c.input("grad", spec.dtype, points, one, normals(5)) : nullptr;
+  Matrix* grad_log_r =
+      backward && each ? &c.input("grad_log_r", spec.dtype, points, all, normals(6)) : nullptr;
+  Matrix* log_prob = backward ? nullptr : &c.output("log_prob", spec.dtype, points, one);
+  Matrix* out = backward || each ? &c.output("out", spec.dtype, points, all) : nullptr;
+  Matrix* along = backward ? &c.output("along", spec.dtype, points, all) : nullptr;
+  const auto arguments = [=, &products, &kappa, &offset, &common](Where where) {
+    const auto base = [where](Matrix* m) { return m == nullptr ? nullptr : m->at(where).base; };
+    fk::VmfMixtureArgs a;
+    a.components = k;
+    a.points = a.stride = points;
+    a.wide = products.at(where).dtype;
+    a.products = base(&products);
+    a.kappa = base(&kappa);
+    a.offset = base(&offset);
+    a.common = static_cast<const double*>(base(&common));
+    a.grad = base(grad);
+    a.grad_log_r = base(grad_log_r);
+    a.log_prob = base(log_prob);
+    a.out = base(out);
+    a.along = base(along);
+    return a;
+  };
+  c.launch = [arguments](const fk::cuda::LaunchContext& context) {
+    fk::cuda::vmf_mixture(arguments(Where::device), context);
+  };
+  c.reference = [=, &products] {
+    fk::VmfMixtureArgs a = arguments(Where::host);
+    Padded in(products, k, points);
+    a.stride = in.stride;
+    a.products = in.values.data();
+    std::unique_ptr<Padded> of_log_r, of_out, of_along;
+    const auto padded = [&](Matrix* m, std::unique_ptr<Padded>& owner) -> double* {
+      if (m == nullptr) return nullptr;
+      owner = std::make_unique<Padded>(*m, k, points);
+      return owner->values.data();
+    };
+    a.grad_log_r = padded(grad_log_r, of_log_r);
+    a.out = padded(out, of_out);
+    a.along = padded(along, of_along);
+    fk::cpu::vmf_mixture(a);
+    if (of_out) of_out->write(*out);
+    if (of_along) of_along->write(*along);
+  };
+  return owned;
+}
+
+}  // namespace
+
+Op vmf_mixture() {
+  return {"vmf_mixture",   {"", "responsibilities"},   both_directions, false,
+          {DType::f32, DType::f64}, make_vmf_mixture};
+}
+
+}  // namespace driver
