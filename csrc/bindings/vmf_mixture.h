@@ -1,16 +1,13 @@
-// vmf_mixture_log_prob and vmf_mixture_statistics: argument checks, and the walk over blocks of
-// points, for every device.
+// vmf_mixture_log_prob and vmf_mixture_statistics: argument checks, and what the kernels of every
+// device are asked for.
 //
-// A block takes torch's matrix product of its points with the locations, the kernel, and the
-// products of the sums or gradients that are wanted.  The (points, components) matrix of the
-// responsibilities is in memory only where it is asked for.
+// Points are taken in blocks: the (points, components) matrix of the responsibilities is in memory
+// only where it is asked for.
 #pragma once
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 
-#include <algorithm>
 #include <tuple>
 #include <vector>
 
@@ -72,7 +69,7 @@ inline void check(const char* op, const Tensor& x, const Tensor& locs,
   TORCH_CHECK_VALUE(!(low < 0), op, ": `concentrations` must be >= 0, got ", low);
 }
 
-// What a call makes, or is given, of its points; undefined where it has no use for it.
+// What a call makes of its points, or is given; undefined where it has no use for it.
 struct PointTensors {
   Tensor log_prob;    // (points)
   Tensor log_r;       // (points, components)
@@ -80,38 +77,36 @@ struct PointTensors {
   Tensor grad_log_r;  // (points, components)
   Tensor grad_x;      // (points, p)
 };
-// Sums over points of the gradients of the logits: alone, times x.loc - 1, and times x.
+// Sums over points of the gradients of the logits, in float64: alone, times x.loc - 1, and times x.
 struct Sums {
   Tensor counts, along, with_x;
 };
 
-// `Machine` runs the kernel (see vmf_mixture.cpp).
-template <class Machine>
-class Mixture {
- public:
-  const int64_t points, dim, components;
-  const at::TensorOptions options;  // of the computation
-  const Tensor x, locs, kappa64;
+// A call's arguments, checked, as the kernels read them.
+struct Parameters {
+  int64_t points, dim, components;
+  at::ScalarType dtype;        // of the computation
+  at::TensorOptions options;   // with that dtype
+  Tensor x, locs;              // (points, dim) as it came, and in the computation's dtype
+  Tensor kappa64, kappa;       // the concentrations
+  Tensor common, offset;       // the largest of log w + log peak, and the others beside it
 
-  Mixture(const char* op, const Tensor& x_, const Tensor& locs_, const Tensor& concentrations,
-          const Tensor& log_weights)
-      : points((check(op, x_, locs_, concentrations, log_weights),
-                c10::multiply_integers(x_.sizes().slice(0, x_.dim() - 1)))),
-        dim(x_.size(-1)),
-        components(locs_.size(0)),
-        options(x_.options().dtype(wide(x_.scalar_type()))),
-        x(x_.reshape({points, dim})),
-        locs(in_dtype(locs_, wide(x_.scalar_type()))),
-        kappa64(concentrations.to(at::kDouble)),
-        dtype_(wide(x_.scalar_type())),
-        machine_(x_) {
-    const Tensor offset = radial("vmf_log_peak") + log_weights.to(at::kDouble);
-    const Tensor largest = offset.max();
-    common_ = at::where(largest.isfinite(), largest, at::zeros_like(largest));
-    offset_ = (offset - common_).to(dtype_);
-    kappa_ = kappa64.to(dtype_).contiguous();
-    block_ = Machine::block(components, dim, static_cast<int64_t>(at::elementSize(dtype_)));
-    blocks_ = (points + block_ - 1) / block_;
+  Parameters(const char* op, const Tensor& x_, const Tensor& locs_, const Tensor& concentrations,
+             const Tensor& log_weights) {
+    check(op, x_, locs_, concentrations, log_weights);
+    points = c10::multiply_integers(x_.sizes().slice(0, x_.dim() - 1));
+    dim = x_.size(-1);
+    components = locs_.size(0);
+    dtype = wide(x_.scalar_type());
+    options = x_.options().dtype(dtype);
+    x = x_.reshape({points, dim});
+    locs = in_dtype(locs_, dtype).contiguous();
+    kappa64 = concentrations.to(at::kDouble);
+    kappa = kappa64.to(dtype).contiguous();
+    const Tensor peak = radial("vmf_log_peak") + log_weights.to(at::kDouble);
+    const Tensor largest = peak.max();
+    common = at::where(largest.isfinite(), largest, at::zeros_like(largest));
+    offset = (peak - common).to(dtype);
   }
 
   // A function of every concentration.
@@ -119,106 +114,95 @@ class Mixture {
     return Op<Bessel>::call(kappa64, 0.5 * static_cast<double>(dim) - 1, function);
   }
   Tensor empty(at::IntArrayRef sizes) const { return at::empty(sizes, options); }
-
-  void run(const PointTensors& given) const {
-    const int64_t parts = std::min<int64_t>(blocks_, 256);
-    machine_.for_parts(parts, [&](int64_t part) { run_part(given, part, parts, nullptr); });
+  // A number for each point, as the kernels read it.
+  Tensor flat(const Tensor& numbers) const {
+    return in_dtype(numbers.reshape({points}), dtype).contiguous();
   }
-  // The same with sums, in float64; of `along` only for gradients.
-  Sums sum(const PointTensors& given, bool with_along) const {
-    const int64_t parts = Machine::parts(blocks_, components * dim);
-    std::vector<Sums> each(static_cast<size_t>(parts));
-    for (Sums& s : each) {
-      s.counts = zeros({components});
-      s.with_x = zeros({components, dim});
-      if (with_along) s.along = zeros({components});
-    }
-    machine_.for_parts(parts, [&](int64_t part) {
-      run_part(given, part, parts, &each[static_cast<size_t>(part)]);
-    });
-    for (size_t i = 1; i < each.size(); ++i) {
-      each[0].counts += each[i].counts;
-      each[0].with_x += each[i].with_x;
-      if (with_along) each[0].along += each[i].along;
-    }
-    return each[0];
+  VmfMixtureArgs args(const PointTensors& of) const {
+    VmfMixtureArgs a;
+    a.components = components;
+    a.wide = cpu_dtype(dtype);
+    a.kappa = kappa.const_data_ptr();
+    a.offset = offset.const_data_ptr();
+    a.common = common.const_data_ptr<double>();
+    if (of.log_prob.defined()) a.log_prob = of.log_prob.data_ptr();
+    if (of.grad.defined()) a.grad = of.grad.const_data_ptr();
+    return a;
   }
+};
 
- private:
-  // Points that are added up in the dtype of the computation before they go to float64.
-  static constexpr int64_t flushed_points = 1024;
+inline at::IntArrayRef batch_of(const Tensor& x) { return x.sizes().slice(0, x.dim() - 1); }
+inline std::vector<int64_t> with_last(at::IntArrayRef batch, int64_t n) {
+  auto sizes = batch.vec();
+  sizes.push_back(n);
+  return sizes;
+}
 
-  Tensor zeros(at::IntArrayRef sizes) const {
-    return at::zeros(sizes, options.dtype(at::kDouble));
+// `Mixture` is Parameters with the kernels of a device: run(PointTensors) makes what is defined in
+// it, sum(PointTensors, along) as well the sums, that of `along` if wanted.
+template <class Mixture>
+struct LogProb {
+  template <class Spec>
+  static std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& locs,
+                                            const Tensor& concentrations,
+                                            const Tensor& log_weights, bool responsibilities) {
+    const Mixture m(Spec::name, x, locs, concentrations, log_weights);
+    PointTensors of;
+    of.log_prob = m.empty({m.points});
+    if (responsibilities) of.log_r = m.empty({m.points, m.components});
+    m.run(of);
+    const auto batch = batch_of(x);
+    const auto shape = with_last(batch, responsibilities ? m.components : 0);
+    return {of.log_prob.reshape(batch), responsibilities ? of.log_r.reshape(shape) : m.empty(shape)};
   }
-  // Columns for a block of points.  A line more than the block: with a stride that is a power of
-  // two the rows would share few sets of the cache.
-  Tensor matrix() const { return empty({components, block_ + 16}); }
-
-  void run_part(const PointTensors& given, int64_t part, int64_t parts, Sums* sums) const {
-    // torch's ops below autograd and autocast, on whatever thread.
-    at::AutoDispatchBelowADInplaceOrView below;
-    c10::impl::ExcludeDispatchKeyGuard without_autocast(c10::autocast_dispatch_keyset);
-
-    const bool gradients = given.grad.defined();
-    const Tensor products = matrix();
-    const Tensor out = gradients || given.log_r.defined() ? matrix() : Tensor();
-    const Tensor grad_log_r = given.grad_log_r.defined() ? matrix() : Tensor();
-    const Tensor scaled = given.grad_x.defined() ? locs * kappa_.unsqueeze(1) : Tensor();
-    const Tensor ones = sums != nullptr ? at::ones({block_}, options) : Tensor();
-    Tensor with_x = sums != nullptr ? at::zeros({components, dim}, options) : Tensor();
-    int64_t held = 0;
-
-    VmfMixtureArgs args;
-    args.components = components;
-    args.stride = products.stride(0);
-    args.wide = cpu_dtype(dtype_);
-    args.products = products.const_data_ptr();
-    args.kappa = kappa_.const_data_ptr();
-    args.offset = offset_.const_data_ptr();
-    args.common = common_.const_data_ptr<double>();
-    if (out.defined()) args.out = out.data_ptr();
-    if (grad_log_r.defined()) args.grad_log_r = grad_log_r.const_data_ptr();
-    if (sums != nullptr && sums->along.defined()) args.along = products.data_ptr();
-
-    for (int64_t b = blocks_ * part / parts; b < blocks_ * (part + 1) / parts; ++b) {
-      const int64_t first = b * block_, n = std::min(block_, points - first);
-      const auto rows = [&](const Tensor& t) { return t.narrow(0, first, n); };
-      const auto columns = [&](const Tensor& m) { return m.narrow(1, 0, n); };
-      const Tensor xs = in_dtype(rows(x), dtype_);
-      Tensor of_block = columns(products);
-      at::mm_out(of_block, locs, xs.t());
-      if (grad_log_r.defined()) columns(grad_log_r).copy_(rows(given.grad_log_r).t());
-      args.points = n;
-      if (given.log_prob.defined()) args.log_prob = rows(given.log_prob).data_ptr();
-      if (gradients) args.grad = rows(given.grad).const_data_ptr();
-      machine_.run(args);
-      if (given.log_r.defined()) rows(given.log_r).copy_(columns(out).t());
-      if (given.grad_x.defined()) {
-        Tensor grad_x = rows(given.grad_x);
-        if (grad_x.scalar_type() == dtype_) {
-          at::mm_out(grad_x, columns(out).t(), scaled);
-        } else {
-          grad_x.copy_(at::mm(columns(out).t(), scaled));
-        }
-      }
-      if (sums == nullptr) continue;
-      sums->counts += at::mv(columns(out), ones.narrow(0, 0, n));
-      if (sums->along.defined())
-        sums->along += at::mv(columns(products), ones.narrow(0, 0, n));
-      at::addmm_out(with_x, with_x, columns(out), xs, held > 0 ? 1 : 0);
-      held += n;
-      if (held < flushed_points) continue;
-      sums->with_x += with_x;
-      held = 0;
-    }
-    if (held > 0) sums->with_x += with_x;
+  template <class Spec>
+  static std::tuple<Tensor, Tensor, Tensor, Tensor> backward(
+      const Tensor& grad_log_prob, const Tensor& grad_log_r, const Tensor& x, const Tensor& locs,
+      const Tensor& concentrations, const Tensor& log_weights, bool responsibilities) {
+    const Mixture m(Spec::name, x, locs, concentrations, log_weights);
+    const auto batch = batch_of(x);
+    check_gradient(Spec::name, "grad_log_prob", grad_log_prob, batch, m.dtype, x);
+    check_gradient(Spec::name, "grad_log_responsibilities", grad_log_r,
+                   with_last(batch, responsibilities ? m.components : 0), m.dtype, x);
+    PointTensors of;
+    of.grad = m.flat(grad_log_prob);
+    if (responsibilities) of.grad_log_r = grad_log_r.reshape({m.points, m.components});
+    of.grad_x = at::empty({m.points, m.dim}, x.options());
+    const Sums sums = m.sum(of, true);
+    const Tensor slope = m.radial("vmf_mean_resultant_complement");
+    return {of.grad_x.reshape(x.sizes()),
+            (sums.with_x * m.kappa64.unsqueeze(1)).to(locs.scalar_type()),
+            (sums.along + slope * sums.counts).to(concentrations.scalar_type()),
+            sums.counts.to(log_weights.scalar_type())};
   }
+};
 
-  const at::ScalarType dtype_;
-  const Machine machine_;
-  Tensor common_, offset_, kappa_;
-  int64_t block_, blocks_;
+template <class Mixture>
+struct Statistics {
+  template <class Spec>
+  static std::tuple<Tensor, Tensor, Tensor> forward(const Tensor& x, const Tensor& locs,
+                                                    const Tensor& concentrations,
+                                                    const Tensor& log_weights,
+                                                    const Tensor& sample_weights) {
+    const Mixture m(Spec::name, x, locs, concentrations, log_weights);
+    const auto batch = batch_of(x);
+    check_floating(Spec::name, "sample_weights", sample_weights);
+    check_same_device(Spec::name, "sample_weights", sample_weights, "x", x);
+    check_precision(Spec::name, "sample_weights", sample_weights, "x", x);
+    TORCH_CHECK_VALUE(sample_weights.sizes() == batch, Spec::name,
+                      ": `sample_weights` must have the shape of the batch of `x` ", batch,
+                      ", got ", sample_weights.sizes());
+    PointTensors of;
+    of.log_prob = m.empty({m.points});
+    of.grad = m.flat(sample_weights);
+    Sums sums = m.sum(of, false);
+    return {of.log_prob.reshape(batch), std::move(sums.counts), std::move(sums.with_x)};
+  }
+  // By the formulas: who differentiates an E-step can afford the responsibilities.
+  template <class Spec, class... A>
+  static typename Facts<Spec>::Gradients backward(const A&... args) {
+    return Op<Spec>::Grads::backward_composite().call(args...);
+  }
 };
 
 }  // namespace vmf_mixture

@@ -16,8 +16,9 @@ __global__ void __launch_bounds__(block_threads, 8)
   const int64_t threads = int64_t(gridDim.x) * block_threads;
   for (int64_t at = int64_t(blockIdx.x) * block_threads + threadIdx.x; at < a.points;
        at += threads) {
-    const T density = VmfMixturePoints<T>{a, at}.run(grad == nullptr ? T(0) : grad[at]);
-    if (log_prob != nullptr) log_prob[at] = density;
+    T result[1] = {grad == nullptr ? T(0) : grad[at]};
+    VmfMixturePoints<T, 1>{a, at}.run(result);
+    if (log_prob != nullptr) log_prob[at] = result[0];
   }
 }
 

@@ -7,16 +7,13 @@
 // The second form of z does not cancel near the modes.  Source: Banerjee et al., Clustering on the
 // unit hypersphere using von Mises-Fisher distributions, JMLR 6 (2005), section 3.
 //
-// The products x.loc_k of a block of points come from a matrix product, a row for each component:
-// vectors, or the threads of a GPU, run across the points, and the sums over components need no
-// exchange between lanes.
+// The products x.loc_k of a block of points are a matrix with a row for each component: vectors, or
+// the threads of a GPU, run across the points, and sums over components need no exchange between
+// lanes.
 #pragma once
 
 #include "../args/dtype.h"
 #include "../math/elementary.h"
-#if !defined(__CUDACC__)
-#include "../cpu/dispatch.h"
-#endif
 
 namespace fk {
 
@@ -36,11 +33,6 @@ struct VmfMixtureArgs {
   void* along = nullptr;  // matrix: that gradient times x.loc_k - 1, or null; may be `products`
 };
 
-namespace cpu {
-#if !defined(__CUDACC__)
-FK_DECLARE_KERNEL(vmf_mixture, void(const VmfMixtureArgs&));
-#endif
-}  // namespace cpu
 namespace cuda {
 struct LaunchContext;
 void vmf_mixture(const VmfMixtureArgs& a, const LaunchContext& context);
@@ -49,62 +41,80 @@ void vmf_mixture(const VmfMixtureArgs& a, const LaunchContext& context);
 
 FK_BEGIN
 
-template <class V>
+// U neighbouring points or, of vectors, U vectors of points.
+template <class V, int U>
 struct VmfMixturePoints {
   using T = scalar_t<V>;
 
-  const VmfMixtureArgs& a;
-  int64_t at;  // the first point
+  const VmfMixtureArgs a;  // a copy, which no store changes
+  int64_t at;              // the first point
 
-  FK_HD V read(const void* matrix, int64_t k) const {
-    return load<V>(static_cast<const T*>(matrix) + k * a.stride + at);
+  // f(u, place) for each of the U values of component k in a matrix.
+  template <class F>
+  FK_HD void each(int64_t k, F f) const {
+#pragma GCC unroll 4
+    for (int u = 0; u < U; ++u) f(u, k * a.stride + at + u * lanes_v<V>);
   }
-  FK_HD void write(void* matrix, int64_t k, V v) const {
-    store<V>(static_cast<T*>(matrix) + k * a.stride + at, v);
+  static FK_HD V read(const void* matrix, int64_t place) {
+    return load<V>(static_cast<const T*>(matrix) + place);
   }
-  FK_HD V above_mode(int64_t k) const {  // x.loc_k - 1
-    return read(a.products, k) - real<V>(1.0);
+  static FK_HD void write(void* matrix, int64_t place, V v) {
+    store<V>(static_cast<T*>(matrix) + place, v);
   }
-  FK_HD V logit(int64_t k) const {
-    return fma(V(static_cast<const T*>(a.kappa)[k]), above_mode(k),
+  FK_HD V above_mode(int64_t place) const {  // x.loc_k - 1
+    return read(a.products, place) - real<V>(1.0);
+  }
+  FK_HD V logit(int64_t k, int64_t place) const {
+    return fma(V(static_cast<const T*>(a.kappa)[k]), above_mode(place),
                V(static_cast<const T*>(a.offset)[k]));
   }
 
-  // Writes the matrices; returns log p(x).
-  FK_HD V run(V grad) const {
-    V top = logit(0);
-    for (int64_t k = 1; k < a.components; ++k) top = max(top, logit(k));
+  // Writes the matrices; `result` is the gradient of log p(x), where it is wanted, then log p(x).
+  FK_HD void run(V (&result)[U]) const {
+    V shift[U], sum[U];
+    each(0, [&](int u, int64_t place) FK_INLINE_LAMBDA {
+      shift[u] = logit(0, place);
+      sum[u] = real<V>(0.0);
+    });
+    for (int64_t k = 1; k < a.components; ++k)
+      each(k, [&](int u, int64_t place)
+                  FK_INLINE_LAMBDA { shift[u] = max(shift[u], logit(k, place)); });
     // Of points that have no density anywhere the logits are -inf: e^(-inf - 0) is 0.
-    const V shift = select(top == V(T(-INFINITY)), real<V>(0.0), top);
+    each(0, [&](int u, int64_t) FK_INLINE_LAMBDA {
+      shift[u] = select(shift[u] == V(T(-INFINITY)), real<V>(0.0), shift[u]);
+    });
     const bool gradients = a.grad != nullptr;
-    V sum = real<V>(0.0);
-    for (int64_t k = 0; k < a.components; ++k) {
-      const V e = exp(logit(k) - shift);
-      sum += e;
-      if (gradients) write(a.out, k, e);
-    }
-    const V log_sum = shift + log(sum);
-    if (gradients) {
-      pull_back(grad, sum);
-    } else if (a.out != nullptr) {
-      for (int64_t k = 0; k < a.components; ++k) write(a.out, k, logit(k) - log_sum);
-    }
-    // log_sum + common, rounded once: in float32 `common` has more digits than the result.
+    for (int64_t k = 0; k < a.components; ++k)
+      each(k, [&](int u, int64_t place) FK_INLINE_LAMBDA {
+        const V e = exp(logit(k, place) - shift[u]);
+        sum[u] += e;
+        if (gradients) write(a.out, place, e);
+      });
+    if (gradients) pull_back(result, sum);
+    each(0, [&](int u, int64_t) FK_INLINE_LAMBDA { sum[u] = shift[u] + log(sum[u]); });
+    if (!gradients && a.out != nullptr)
+      for (int64_t k = 0; k < a.components; ++k)
+        each(k, [&](int u, int64_t place)
+                    FK_INLINE_LAMBDA { write(a.out, place, logit(k, place) - sum[u]); });
+    // With `common`, rounded once: in float32 `common` has more digits than the result.
     const T high = static_cast<T>(*a.common), low = static_cast<T>(*a.common - double(high));
-    return (log_sum + V(low)) + V(high);
+    each(0, [&](int u, int64_t) FK_INLINE_LAMBDA { result[u] = (sum[u] + V(low)) + V(high); });
   }
 
   // dz_k = r_k (g - sum_j g_j) + g_k, for gradients g of log p and g_k of log r_k.
-  FK_HD void pull_back(V grad, V sum) const {
+  FK_HD void pull_back(V (&grad)[U], const V (&sum)[U]) const {
     if (a.grad_log_r != nullptr)
-      for (int64_t k = 0; k < a.components; ++k) grad -= read(a.grad_log_r, k);
-    const V scale = grad / sum;
-    for (int64_t k = 0; k < a.components; ++k) {
-      V dz = read(a.out, k) * scale;
-      if (a.grad_log_r != nullptr) dz += read(a.grad_log_r, k);
-      write(a.out, k, dz);
-      if (a.along != nullptr) write(a.along, k, dz * above_mode(k));
-    }
+      for (int64_t k = 0; k < a.components; ++k)
+        each(k, [&](int u, int64_t place)
+                    FK_INLINE_LAMBDA { grad[u] = grad[u] - read(a.grad_log_r, place); });
+    each(0, [&](int u, int64_t) FK_INLINE_LAMBDA { grad[u] = grad[u] / sum[u]; });
+    for (int64_t k = 0; k < a.components; ++k)
+      each(k, [&](int u, int64_t place) FK_INLINE_LAMBDA {
+        V dz = read(a.out, place) * grad[u];
+        if (a.grad_log_r != nullptr) dz += read(a.grad_log_r, place);
+        write(a.out, place, dz);
+        if (a.along != nullptr) write(a.along, place, dz * above_mode(place));
+      });
   }
 };
 

@@ -39,5 +39,6 @@ def vmf_mixture_statistics(
     joint = _log_joint(x, locs, concentrations, log_weights)
     log_prob = joint.logsumexp(-1)
     s = torch.ones_like(log_prob) if sample_weights is None else sample_weights.double()
-    shares = (s.unsqueeze(-1) * torch.exp(joint - log_prob.unsqueeze(-1))).flatten(0, -2)
+    shares = s.unsqueeze(-1) * torch.exp(joint - log_prob.unsqueeze(-1))
+    shares = shares.reshape(-1, locs.shape[0])
     return log_prob, shares.sum(0), shares.mT @ x.double().reshape(-1, x.shape[-1])

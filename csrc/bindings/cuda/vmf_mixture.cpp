@@ -1,0 +1,91 @@
+// vmf_mixture_log_prob and vmf_mixture_statistics: CUDA dispatch. A block of points takes torch's
+// matrix product with the locations, the kernel, and the products of what is wanted of it.
+#include "../vmf_mixture.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+
+#include <algorithm>
+
+#include "../kernels.h"
+#include "device.h"
+
+namespace fk {
+namespace bindings {
+namespace {
+
+using vmf_mixture::PointTensors;
+using vmf_mixture::Sums;
+
+// torch's own ops below autograd and autocast.
+struct Plainly {
+  at::AutoDispatchBelowADInplaceOrView below;
+  c10::impl::ExcludeDispatchKeyGuard without_autocast{c10::autocast_dispatch_keyset};
+};
+
+class Mixture : private Plainly, public vmf_mixture::Parameters {
+ public:
+  Mixture(const char* op, const Tensor& x, const Tensor& locs, const Tensor& concentrations,
+          const Tensor& log_weights)
+      : vmf_mixture::Parameters(op, x, locs, concentrations, log_weights), device_(x) {}
+
+  void run(const PointTensors& of) const { run(of, nullptr); }
+  Sums sum(const PointTensors& of, bool with_along) const {
+    const auto zeros = [&](at::IntArrayRef sizes) {
+      return at::zeros(sizes, options.dtype(at::kDouble));
+    };
+    Sums sums{zeros({components}), with_along ? zeros({components}) : Tensor(),
+              zeros({components, dim})};
+    run(of, &sums);
+    return sums;
+  }
+
+ private:
+  void run(const PointTensors& of, Sums* sums) const {
+    // By 64 MiB of products.
+    const int64_t size = static_cast<int64_t>(at::elementSize(dtype));
+    const int64_t fit = (int64_t{1} << 26) / (components * size) / 128 * 128;
+    const int64_t block = std::min(std::max<int64_t>(fit, 4096), points);
+    const Tensor scaled = of.grad_x.defined() ? locs * kappa.unsqueeze(1) : Tensor();
+    for (int64_t first = 0; first < points; first += block)
+      run_block(of, sums, scaled, first, std::min(block, points - first));
+  }
+
+  void run_block(const PointTensors& of, Sums* sums, const Tensor& scaled, int64_t first,
+                 int64_t n) const {
+    const auto rows = [&](const Tensor& t) { return t.narrow(0, first, n); };
+    const Tensor xs = in_dtype(rows(x), dtype), products = at::mm(locs, xs.t());
+    const bool has_out = of.grad.defined() || of.log_r.defined();
+    const Tensor out = has_out ? at::empty_like(products) : Tensor();
+    const Tensor grad_log_r =
+        of.grad_log_r.defined() ? rows(of.grad_log_r).t().contiguous() : Tensor();
+    VmfMixtureArgs a = args(of);
+    a.points = a.stride = n;
+    a.products = products.const_data_ptr();
+    if (of.log_prob.defined()) a.log_prob = rows(of.log_prob).data_ptr();
+    if (of.grad.defined()) a.grad = rows(of.grad).const_data_ptr();
+    if (grad_log_r.defined()) a.grad_log_r = grad_log_r.const_data_ptr();
+    if (has_out) a.out = out.data_ptr();
+    if (sums != nullptr && sums->along.defined()) a.along = products.data_ptr();
+    cuda::vmf_mixture(a, device_.context());
+    device_.check_launch();
+    if (of.log_r.defined()) rows(of.log_r).copy_(out.t());
+    if (of.grad_x.defined()) rows(of.grad_x).copy_(at::mm(out.t(), scaled));
+    if (sums == nullptr) return;
+    sums->counts += out.sum(1);
+    if (sums->along.defined()) sums->along += products.sum(1);
+    sums->with_x += at::mm(out, xs);
+  }
+
+  Device device_;
+};
+
+using LogProb = vmf_mixture::LogProb<Mixture>;
+using Statistics = vmf_mixture::Statistics<Mixture>;
+
+}  // namespace
+
+FK_KERNELS(VmfMixtureLogProb, FK_CUDA_KEY, LogProb)
+FK_KERNELS(VmfMixtureStatistics, FK_CUDA_KEY, Statistics)
+
+}  // namespace bindings
+}  // namespace fk

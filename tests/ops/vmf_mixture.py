@@ -1,0 +1,33 @@
+"""Cases of vmf_mixture_log_prob and vmf_mixture_statistics: those of their declarations, and
+points of several blocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from flowkernels.ops._declaration import PUBLIC
+
+from .case import Case, Sample
+from .derived import case_of
+
+# Rows of n are points in R^(n + 1): strips are of 64 points, parts of sums of four strips or more.
+BLOCKS = [(600, 259), (1100, 2), (2, 300, 300)]
+
+
+def _with_blocks(name: str) -> Case:
+    op = PUBLIC[name]
+    derived = case_of(op)
+
+    def samples() -> list[Sample]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            more = [Sample(f"blocks {size}", op.inputs.tensors(size)) for size in BLOCKS]
+        return [*derived.samples(), *more]
+
+    # The sums are float64 whatever the points are, products of the points' precision.
+    return replace(derived, samples=samples, rounds_inside=name == "vmf_mixture_statistics")
+
+
+CASES = [_with_blocks(name) for name in ("vmf_mixture_log_prob", "vmf_mixture_statistics")]
