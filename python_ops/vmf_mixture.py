@@ -163,7 +163,7 @@ def vmf_mixture_log_prob(
         ...     torch.eye(3)[0], locs, torch.tensor([10.0, 10.0]), log_weights
         ... )
         >>> log_prob, log_r.exp()
-        (tensor(-0.9216), tensor([9.9995e-01, 4.5398e-05]))
+        (tensor(-0.2284), tensor([9.9995e-01, 4.5398e-05]))
     """
     flag("vmf_mixture_log_prob", "responsibilities", responsibilities)
     out: tuple[Tensor, Tensor] = _vmf_mixture_log_prob(

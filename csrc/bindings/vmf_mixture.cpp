@@ -21,13 +21,12 @@ struct Mixture : vmf_mixture::Parameters {
 
   void run(const PointTensors& of) const {
     const VmfMixtureCall call = call_of(of);
-    at::parallel_for(0, strips(), grain(mixture_strip * components * dim),
-                     [&](int64_t begin, int64_t end) {
-                       const Tensor room = empty({room_size()});
-                       cpu::vmf_mixture(call, begin * mixture_strip,
-                                        std::min(end * mixture_strip, points), nullptr,
-                                        room.data_ptr());
-                     });
+    at::parallel_for(
+        0, strips(), grain(mixture_strip * components * dim), [&](int64_t begin, int64_t end) {
+          const Tensor room = empty({room_size()});
+          cpu::vmf_mixture(call, begin * mixture_strip, std::min(end * mixture_strip, points),
+                           nullptr, room.data_ptr());
+        });
   }
 
   // In parts that depend on the shape alone, so that sums do not depend on the number of threads.

@@ -41,8 +41,8 @@ struct VmfMixtureStatistics {
 
 namespace vmf_mixture {
 
-inline void check(const char* op, const Tensor& x, const Tensor& locs,
-                  const Tensor& concentrations, const Tensor& log_weights) {
+inline void check(const char* op, const Tensor& x, const Tensor& locs, const Tensor& concentrations,
+                  const Tensor& log_weights) {
   check_floating(op, "x", x);
   TORCH_CHECK_VALUE(x.dim() >= 1 && x.size(-1) >= 2, op,
                     ": `x` must have shape (*batch, p) with p >= 2, got ", x.sizes());
@@ -85,11 +85,11 @@ struct Sums {
 // A call's arguments, checked, as the kernels read them.
 struct Parameters {
   int64_t points, dim, components;
-  at::ScalarType dtype;        // of the computation
-  at::TensorOptions options;   // with that dtype
-  Tensor x, locs;              // (points, dim) as it came, and in the computation's dtype
-  Tensor kappa64, kappa;       // the concentrations
-  Tensor common, offset;       // the largest of log w + log peak, and the others beside it
+  at::ScalarType dtype;       // of the computation
+  at::TensorOptions options;  // with that dtype
+  Tensor x, locs;             // (points, dim) as it came, and in the computation's dtype
+  Tensor kappa64, kappa;      // the concentrations
+  Tensor common, offset;      // the largest of log w + log peak, and the others beside it
 
   Parameters(const char* op, const Tensor& x_, const Tensor& locs_, const Tensor& concentrations,
              const Tensor& log_weights) {
@@ -144,8 +144,8 @@ template <class Mixture>
 struct LogProb {
   template <class Spec>
   static std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& locs,
-                                            const Tensor& concentrations,
-                                            const Tensor& log_weights, bool responsibilities) {
+                                            const Tensor& concentrations, const Tensor& log_weights,
+                                            bool responsibilities) {
     const Mixture m(Spec::name, x, locs, concentrations, log_weights);
     PointTensors of;
     of.log_prob = m.empty({m.points});
@@ -153,7 +153,8 @@ struct LogProb {
     m.run(of);
     const auto batch = batch_of(x);
     const auto shape = with_last(batch, responsibilities ? m.components : 0);
-    return {of.log_prob.reshape(batch), responsibilities ? of.log_r.reshape(shape) : m.empty(shape)};
+    return {of.log_prob.reshape(batch),
+            responsibilities ? of.log_r.reshape(shape) : m.empty(shape)};
   }
   template <class Spec>
   static std::tuple<Tensor, Tensor, Tensor, Tensor> backward(

@@ -68,9 +68,7 @@ class Mixture {
       }
     }
   }
-  Columns<T> as_columns(T* matrix) const {
-    return reinterpret_cast<Columns<T>>(matrix);
-  }
+  Columns<T> as_columns(T* matrix) const { return reinterpret_cast<Columns<T>>(matrix); }
 
   void strip(int64_t first, int n, bool begins_sum) {
     VmfMixtureArgs a = call_.points;
@@ -113,8 +111,7 @@ class Mixture {
     V result[U];
     const auto count = [n](int u) { return n - u * lanes < lanes ? n - u * lanes : lanes; };
     for (int u = 0; u < U; ++u)
-      result[u] =
-          grad == nullptr ? real<V>(0.0) : load_lanes<V>(grad + at + u * lanes, count(u));
+      result[u] = grad == nullptr ? real<V>(0.0) : load_lanes<V>(grad + at + u * lanes, count(u));
     VmfMixturePoints<V, U>{a, at}.run(result);
     if (log_prob == nullptr) return;
     for (int u = 0; u < U; ++u) store_lanes<V>(log_prob + at + u * lanes, result[u], count(u));
@@ -130,7 +127,8 @@ class Mixture {
         .run([](int, int) FK_INLINE_LAMBDA { return real<V>(0.0); },
              [&](int i, int j, V value) FK_INLINE_LAMBDA {
                const int left = dim_ - j;
-               if (left > 0) store_lanes<V>(rows + i * stride + j, value, left < lanes ? left : lanes);
+               if (left > 0)
+                 store_lanes<V>(rows + i * stride + j, value, left < lanes ? left : lanes);
              });
     if (direct) return;
     for (int i = 0; i < n; ++i) distribute(to, (first + i) * dim_, 1, dim_, copy_ + i * stride);

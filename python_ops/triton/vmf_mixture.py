@@ -24,6 +24,7 @@ from .engine.calls import Call, planned
 from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
 from .engine.rows import ceil_div
 from .engine.tiles import positions
+from .ranges import SMALLEST_NORMAL
 
 POINTS = 128  # of a program, one each thread
 BLOCK_BYTES = 1 << 26  # of a block's products
@@ -45,6 +46,12 @@ def logit(products, kappa, offset, k, stride, at, there):
 
 
 @triton.jit
+def normal(v):
+    """0 for subnormal numbers, as on the CPU."""
+    return tl.where(tl.abs(v) < SMALLEST_NORMAL[v.dtype == tl.float64], 0.0, v)
+
+
+@triton.jit
 def mixture_kernel(
     products, kappa, offset, common, grad, grad_log_r, log_prob, out, along,
     components, points, stride,
@@ -63,7 +70,7 @@ def mixture_kernel(
         e = exp(logit(products, kappa, offset, k, stride, at, there) - shift)
         total += e
         if GRADIENTS:
-            tl.store(out + k * stride + at, e, mask=there)
+            tl.store(out + k * stride + at, normal(e), mask=there)
     log_sum = shift + log(total)
     if GRADIENTS:
         g = tl.load(grad + at, mask=there, other=0.0)
@@ -72,7 +79,7 @@ def mixture_kernel(
                 g -= tl.load(grad_log_r + k * stride + at, mask=there, other=0.0)
         scale = divide(g, total)
         for k in range(components):
-            dz = tl.load(out + k * stride + at, mask=there, other=0.0) * scale
+            dz = normal(tl.load(out + k * stride + at, mask=there, other=0.0) * scale)
             if EACH:
                 dz += tl.load(grad_log_r + k * stride + at, mask=there, other=0.0)
             tl.store(out + k * stride + at, dz, mask=there)

@@ -65,7 +65,7 @@ def _calls() -> dict[str, tuple[Any, ...]]:
 
 
 def _sparse(t: Tensor) -> Tensor:
-    return t.reshape(max(t.numel(), 1), 1).to_sparse()
+    return t.reshape(t.numel(), 1).to_sparse()
 
 
 CHANGES: dict[str, Callable[[Tensor], Any]] = {
@@ -74,7 +74,7 @@ CHANGES: dict[str, Callable[[Tensor], Any]] = {
     "complex64": lambda t: t.to(torch.complex64),
     "meta": lambda t: t.to("meta"),
     "sparse": _sparse,
-    "sparse csr": lambda t: t.reshape(max(t.numel(), 1), 1).float().to_sparse_csr(),
+    "sparse csr": lambda t: t.reshape(t.numel(), 1).float().to_sparse_csr(),
     "quantized": lambda t: torch.quantize_per_tensor(t.float(), 0.1, 0, torch.qint8),
     "None": lambda t: None,
     "7 x 5 x 11": lambda t: torch.ones(7, 5, 11).to(t.dtype),

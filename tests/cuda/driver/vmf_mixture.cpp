@@ -90,8 +90,8 @@ std::unique_ptr<Case> make_vmf_mixture(const Spec& spec) {
 }  // namespace
 
 Op vmf_mixture() {
-  return {"vmf_mixture",   {"", "responsibilities"},   both_directions, false,
-          {DType::f32, DType::f64}, make_vmf_mixture};
+  return {"vmf_mixture", {"", "responsibilities"}, both_directions,
+          false,         {DType::f32, DType::f64}, make_vmf_mixture};
 }
 
 }  // namespace driver
