@@ -45,7 +45,7 @@ def vmf_mixture_log_prob(
     log_weights: Tensor,
     responsibilities: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """log p(x), and the logarithms of the responsibilities or (\\*batch, 0)."""
+    r"""log p(x), and the logarithms of the responsibilities or (\*batch, 0)."""
     logits, common, _ = _logits(x, locs, concentrations, log_weights)
     log_prob, log_sum = _log_prob(logits, common)
     log_r = logits - log_sum.unsqueeze(-1)

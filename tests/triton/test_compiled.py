@@ -25,6 +25,7 @@ def _fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 # it works in those places (engine/tiles.py); but a tile cannot be moved by a few elements:
 # `tl.gather`, Triton's only means, becomes 1029 shuffles a thread for a row of 1024 (Triton 3.7).
 NARROW = {
+    "points": "a thread has one point of a mixture, and reads its products one by one",
     "rational_quadratic_spline": "a thread has one element, and reads its parameters one by one",
     "stereographic_inverse ": "rows of d + 1 become rows of d, whose writes are aligned",
     "tangent_normal": "rows of d + 1; a random number is made where its run of 32 has it",
