@@ -8,26 +8,6 @@
 namespace driver {
 namespace {
 
-// The host's matrices with room for whole vectors at the end of each row.
-struct Padded {
-  static constexpr int64_t room = 16;
-  int64_t rows, width, stride;
-  std::vector<double> values;
-
-  Padded(Matrix& from, int64_t rows, int64_t width)
-      : rows(rows), width(width), stride(width + room), values(size_t(rows * stride)) {
-    copy(from.host(), width, values, stride);
-  }
-  void write(Matrix& to) const { copy(values, stride, to.host(), width); }
-
- private:
-  void copy(const std::vector<double>& from, int64_t from_stride, std::vector<double>& to,
-            int64_t to_stride) const {
-    for (int64_t r = 0; r < rows; ++r)
-      std::copy_n(from.begin() + r * from_stride, width, to.begin() + r * to_stride);
-  }
-};
-
 // The rows of a case are points; its width, the number of components.
 std::unique_ptr<Case> make_vmf_mixture(const Spec& spec) {
   auto owned = std::make_unique<Case>(spec);
@@ -66,23 +46,13 @@ std::unique_ptr<Case> make_vmf_mixture(const Spec& spec) {
   c.launch = [arguments](const fk::cuda::LaunchContext& context) {
     fk::cuda::vmf_mixture(arguments(Where::device), context);
   };
-  c.reference = [=, &products] {
-    fk::VmfMixtureArgs a = arguments(Where::host);
-    Padded in(products, k, points);
-    a.stride = in.stride;
-    a.products = in.values.data();
-    std::unique_ptr<Padded> of_log_r, of_out, of_along;
-    const auto padded = [&](Matrix* m, std::unique_ptr<Padded>& owner) -> double* {
-      if (m == nullptr) return nullptr;
-      owner = std::make_unique<Padded>(*m, k, points);
-      return owner->values.data();
-    };
-    a.grad_log_r = padded(grad_log_r, of_log_r);
-    a.out = padded(out, of_out);
-    a.along = padded(along, of_along);
-    fk::cpu::vmf_mixture(a);
-    if (of_out) of_out->write(*out);
-    if (of_along) of_along->write(*along);
+  c.reference = [arguments] {
+    const fk::VmfMixtureArgs a = arguments(Where::host);
+    for (int64_t at = 0; at < a.points; ++at) {
+      double result[1] = {a.grad == nullptr ? 0 : static_cast<const double*>(a.grad)[at]};
+      fk::VmfMixturePoints<double, 1>{a, at}.run(result);
+      if (a.log_prob != nullptr) static_cast<double*>(a.log_prob)[at] = result[0];
+    }
   };
   return owned;
 }
