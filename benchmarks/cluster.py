@@ -2,7 +2,8 @@
 
 Times an E step with the M step that follows, as `VonMisesFisherMixture.fit` runs them, beside the
 two matrix products in it alone (points by directions, responsibilities by points), which no EM can
-do without; interleaved. With `--peer PYTHON`, where that Python has spherecluster
+do without; interleaved. `--clock cpu` is for one thread on a machine that does other work. With
+`--peer PYTHON`, where that Python has spherecluster
 (`benchmarks/cluster_peer.py`), its pass too, in turns with ours. Writes cluster.json.
 """
 
@@ -10,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from flowkernels.cluster._mixture import Mixture
 from flowkernels.cluster._sources import Points
 
 from . import files, machine
-from .interleaved import Block, Peers, compare
+from .interleaved import CLOCKS, Block, Peers, compare
 
 CASES = {"(100000, 128), K = 50": (100_000, 128, 50), "(20000, 4096), K = 20": (20_000, 4096, 20)}
 PRODUCTS = "two matrix products"
@@ -66,14 +67,14 @@ def products(x: Tensor, k: int) -> Callable[[], object]:
     return call
 
 
-def against_products(x: Tensor, k: int, rounds: int) -> dict[str, Any]:
+def against_products(x: Tensor, k: int, given: argparse.Namespace) -> dict[str, Any]:
     """Interleaved rounds of the pass and of its products."""
     ours, seconds = Block.of(em_pass(x, k)), []
-    peers = Peers({PRODUCTS: products(x, k)})
-    for _ in range(rounds):
-        start = time.perf_counter()
+    peers, clock = Peers({PRODUCTS: products(x, k)}, given.clock), CLOCKS[given.clock]
+    for _ in range(given.rounds):
+        start = clock()
         ours()
-        seconds.append((time.perf_counter() - start) / ours.calls)
+        seconds.append((clock() - start) / ours.calls)
         peers()
     found = compare(seconds, peers.seconds)
     return {
@@ -83,23 +84,27 @@ def against_products(x: Tensor, k: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def against_peer(x: Tensor, k: int, python: str, rounds: int, passes: int) -> dict[str, Any]:
+def against_peer(x: Tensor, k: int, given: argparse.Namespace) -> dict[str, Any]:
     """Turns of ours and of spherecluster, each a process's passes after one to warm up."""
     ours: list[float] = []
     theirs: list[float] = []
-    call, finite = em_pass(x, k), True
+    call, clock, finite = em_pass(x, k), CLOCKS[given.clock], True
+    environment = {**os.environ, "OMP_NUM_THREADS": str(given.threads)}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "points.npy")
         np.save(file, x.numpy())
-        for _ in range(rounds):
+        for _ in range(given.peer_rounds):
             call()
-            for _ in range(passes):
-                start = time.perf_counter()
+            for _ in range(given.peer_passes):
+                start = clock()
                 call()
-                ours.append(time.perf_counter() - start)
+                ours.append(clock() - start)
             script = Path(__file__).with_name("cluster_peer.py")
-            command = [python, str(script), str(file), str(k), str(passes + 1)]
-            run = subprocess.run(command, capture_output=True, text=True, check=True)
+            passes = str(given.peer_passes + 1)
+            command = [given.peer, str(script), str(file), str(k), passes, given.clock]
+            run = subprocess.run(
+                command, capture_output=True, text=True, check=True, env=environment
+            )
             found = json.loads(run.stdout)
             theirs += found["seconds"][1:]
             finite = finite and found["finite"]
@@ -117,22 +122,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall")
     parser.add_argument("--peer", help="a Python that has spherecluster")
     parser.add_argument("--peer-rounds", type=int, default=2)
     parser.add_argument("--peer-passes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/cluster.json"))
     given = parser.parse_args()
+    if given.clock == "cpu" and given.threads > 1:
+        parser.error("--clock cpu measures one thread: --threads 1")
     torch.set_num_threads(given.threads)
     results: dict[str, Any] = {}
     for name, (n, p, k) in CASES.items():
         x = points(n, p, k)
-        results[name] = against_products(x, k, given.rounds)
+        results[name] = against_products(x, k, given)
         print(name, results[name], flush=True)
         if given.peer:
-            found = against_peer(x, k, given.peer, given.peer_rounds, given.peer_passes)
+            found = against_peer(x, k, given)
             results[name]["peer"] = found
             print(name, found, flush=True)
-    facts = {"machine": machine.facts(), "threads": given.threads, "rounds": given.rounds}
+    facts = {"machine": machine.facts(), "threads": given.threads, "clock": given.clock}
+    facts |= {"rounds": given.rounds}
     files.write_text(given.out, json.dumps({**facts, "results": results}, indent=1) + "\n")
 
 

@@ -16,7 +16,10 @@ from tests import forked
 def test_speed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cluster, "CASES", {"small": (500, 8, 3)})
     out = tmp_path / "cluster.json"
-    monkeypatch.setattr("sys.argv", ["cluster", "--rounds", "3", "--out", str(out)])
+    monkeypatch.setattr(
+        "sys.argv",
+        ["cluster", "--rounds", "3", "--threads", "1", "--clock", "cpu", "--out", str(out)],
+    )
     cluster.main()
     found = json.loads(out.read_text())["results"]["small"]
     assert set(found["milliseconds"]) == {"flowkernels", cluster.PRODUCTS}
