@@ -54,17 +54,16 @@ def plus_plus(x: Tensor, weights: Tensor, k: int, rng: np.random.Generator) -> T
     sections 2.2 and 5; on the sphere Endo & Miyamoto, Spherical k-means++ clustering (MDAI 2015).
     """
     trials = 2 + int(math.log(k))
-    weights = weights.double()
+    weights = weights.to(x.dtype)
     first = _draw(weights, 1, rng)
     nearest = _distances(x, first)[0]
     # Numbers, not tensors: small pieces of memory that stay would keep large ones apart.
     chosen = [int(first)]
     while len(chosen) < k:
         mass = nearest * weights
-        if not float(mass.sum()) > 0:
-            mass = weights
-        candidates = _draw(mass, trials, rng)
-        distances = torch.minimum(_distances(x, candidates), nearest)
+        candidates = _draw(mass if bool((mass > 0).any()) else weights, trials, rng)
+        distances = _distances(x, candidates)
+        torch.minimum(distances, nearest, out=distances)
         best = int((distances @ weights).argmin())
         nearest.copy_(distances[best])
         chosen.append(int(candidates[best]))
@@ -73,7 +72,7 @@ def plus_plus(x: Tensor, weights: Tensor, k: int, rng: np.random.Generator) -> T
 
 def _draw(mass: Tensor, count: int, rng: np.random.Generator) -> Tensor:
     """Places drawn with replacement, with probability proportional to their mass."""
-    upper = mass.cumsum(0)
+    upper = mass.cumsum(0, dtype=torch.float64)
     uniform = torch.from_numpy(rng.random(count)).to(upper.device)
     places = torch.searchsorted(upper, uniform * upper[-1], right=True)
     last = int(mass.nonzero()[-1])
@@ -81,10 +80,10 @@ def _draw(mass: Tensor, count: int, rng: np.random.Generator) -> Tensor:
 
 
 def _distances(x: Tensor, places: Tensor) -> Tensor:
-    """1 - cosine to the points at these places, (places, N) in float64; at least 0."""
-    distances = (1 - (x[places] @ x.T).double()).clamp_(min=0)
+    """1 - cosine to the points at these places, (places, N)."""
+    distances = (x[places] @ x.T).neg_().add_(1)
     # What rounding leaves of equal points is no distance.
-    return distances.masked_fill_(distances < 8 * torch.finfo(x.dtype).eps, 0)
+    return torch.nn.functional.threshold_(distances, 8 * torch.finfo(x.dtype).eps, 0)
 
 
 def directions(
