@@ -12,7 +12,7 @@ from flowkernels import ops
 from ._fitting import Evaluation
 from ._group import Group
 from ._sources import Source
-from ._statistics import assignments, hard_statistics, soft_statistics
+from ._statistics import assignments, hard_statistics
 
 __all__ = ["Components", "Mixture", "largest_concentration"]
 
@@ -97,7 +97,9 @@ class Mixture:
                 log_prob, labels = assignments(x, locs, concentrations, offsets)
                 n, s = hard_statistics(x, labels, len(locs), weights)
             else:
-                log_prob, n, s = soft_statistics(x, locs, concentrations, log_weights, weights)
+                log_prob, n, s = ops.vmf_mixture_statistics(
+                    x, locs, concentrations, log_weights, weights
+                )
             counts += n
             sums += s
             objective += weighted_sum(log_prob, weights)

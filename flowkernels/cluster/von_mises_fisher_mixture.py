@@ -17,7 +17,7 @@ from ._group import Group
 from ._mixture import Components, Mixture, weighted_sum
 from ._rows import Kind
 from ._sources import Source
-from ._statistics import assignments, log_joint, soft_statistics
+from ._statistics import assignments
 
 __all__ = ["VonMisesFisherMixture"]
 
@@ -141,9 +141,7 @@ class VonMisesFisherMixture(DensityMixin, SphericalEstimator[Components]):
         """The probability of each component given each point, (N, K)."""
 
         def probabilities(x: Tensor) -> Tensor:
-            locs, concentrations, _ = state.to(x.device, x.dtype)
-            z = log_joint(x, locs, concentrations, state.offsets(x.device, x.dtype))
-            return torch.softmax(z, 1)
+            return ops.vmf_mixture_log_prob(x, *state.to(x.device, x.dtype))[1].exp_()
 
         state = self._state_for(X)
         kind, out = self._collect(X, probabilities, self.n_components)
@@ -153,7 +151,8 @@ class VonMisesFisherMixture(DensityMixin, SphericalEstimator[Components]):
         """Log density of each point, (N,), in nats."""
 
         def log_prob(x: Tensor) -> Tensor:
-            return soft_statistics(x, *state.to(x.device, x.dtype))[0]
+            parameters = state.to(x.device, x.dtype)
+            return ops.vmf_mixture_log_prob(x, *parameters, responsibilities=False)[0]
 
         state = self._state_for(X)
         kind, out = self._collect(X, log_prob, None)
@@ -162,12 +161,12 @@ class VonMisesFisherMixture(DensityMixin, SphericalEstimator[Components]):
     def score(self, X: Any, y: None = None, sample_weight: Any = None) -> float:
         """The mean log density of the points, in nats."""
         state = self._state_for(X)
-        source = self._points(X, sample_weight, reset=False)
         total, weight = 0.0, 0.0
-        for x, weights in source.blocks():
-            log_prob, counts, _ = soft_statistics(x, *state.to(x.device, x.dtype), weights)
+        for x, weights in self._points(X, sample_weight, reset=False).blocks():
+            parameters = state.to(x.device, x.dtype)
+            log_prob, _ = ops.vmf_mixture_log_prob(x, *parameters, responsibilities=False)
             total += float(weighted_sum(log_prob, weights))
-            weight += float(counts.sum())
+            weight += len(x) if weights is None else float(weights.sum(dtype=torch.float64))
         return total / weight
 
     def bic(self, X: Any) -> float:
