@@ -24,8 +24,9 @@ class MixtureOfVonMisesFisher(CheckedDistribution):
 
     log p(x) = log sum_k w_k C_p(kappa_k) e^(kappa_k loc_k.x) with respect to the surface measure,
     in nats, w = softmax(logits). As torch's MixtureSameFamily of
-    VonMisesFisher(loc, concentration), but one fused op computes the density and the
-    responsibilities, and draws can be reparametrised.
+    VonMisesFisher(loc, concentration), but without a batch one fused op,
+    `ops.vmf_mixture_log_prob`, computes the density and the responsibilities, and draws can be
+    reparametrised.
 
     Args:
         logits: (*batch, K), K >= 1, of any floating dtype: log weights up to a constant, kept
@@ -232,7 +233,11 @@ def _checked(name: str, logits: Any, loc: Any, concentration: Any) -> tuple[Tens
 def _densities(
     x: Tensor, loc: Tensor, concentration: Tensor, logits: Tensor, responsibilities: bool
 ) -> tuple[Tensor, Tensor]:
-    """Log density (*batch) and log responsibilities (*batch, K)."""
+    """Log density (*batch) and, if asked for, log responsibilities (*batch, K)."""
+    if loc.ndim == 2:
+        return ops.vmf_mixture_log_prob(
+            x, loc, concentration, logits, responsibilities=responsibilities
+        )
     each = ops.vmf_log_prob(x.unsqueeze(-2), loc, concentration) + logits
     log_prob = each.logsumexp(-1)
     return log_prob, each - log_prob.unsqueeze(-1)

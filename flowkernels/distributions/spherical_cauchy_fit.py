@@ -10,7 +10,7 @@ from .resultant import mean_direction
 __all__ = ["fit_spherical_cauchy"]
 
 _ROUNDS = 2000  # some fifty suffice on the circle, fewer in more dimensions
-_REACHED = 1e-14
+_REACHED, _ROUNDING = 1e-14, 2e-15  # the mean's length is known to about _ROUNDING / (1 - rho^2)
 
 
 def fit_spherical_cauchy(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +34,7 @@ def fit_spherical_cauchy(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tens
         pull = w / _square(offset)
         mean = inner * torch.einsum("n...,n...p->...p", pull, offset) - psi
         length = torch.linalg.vector_norm(mean, dim=-1, keepdim=True)
-        if (length < _REACHED).all():
+        if (length < _REACHED + _ROUNDING / inner).all():
             break
         psi = _moved(psi, mean * (_em_step(length) / length.clamp_min(1e-300)))
     _refuse_atoms(psi, x, w)
