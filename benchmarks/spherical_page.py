@@ -49,8 +49,10 @@ def sampling(found: dict[str, Any]) -> str:
         cells = [f"{row[name] / 1000:.3g}" for name in names]
         times = row["flowkernels float64"]
         beside = [f"{times / row[name]:.1f}" for name in names[:2]]
-        rows.append([f"{row['kappa']:g}", f"{row['threads']}", *cells, *beside])
-    return _table(["kappa", "threads", *names, "times SciPy", "times torch"], rows)
+        start = [f"{row['kappa']:g}", f"{row['threads']}", f"{row['busy']:g}"]
+        rows.append([*start, *cells, *beside])
+    head = ["kappa", "threads", "load", *names, "times SciPy", "times torch"]
+    return _table(head, rows)
 
 
 TABLES = {"solvers": solvers, "shrinkage": shrinkage, "sampling": sampling}
