@@ -83,7 +83,8 @@ def _distances(x: Tensor, places: Tensor) -> Tensor:
     """1 - cosine to the points at these places, (places, N)."""
     distances = (x[places] @ x.T).neg_().add_(1)
     # What rounding leaves of equal points is no distance.
-    return torch.nn.functional.threshold_(distances, 8 * torch.finfo(x.dtype).eps, 0)
+    eps = torch.finfo(x.dtype).eps
+    return torch.nn.functional.threshold(distances, 8 * eps, 0, inplace=True)
 
 
 def directions(
