@@ -204,7 +204,8 @@ def vmf_mixture_statistics(
     Returns:
         log density (\*batch), at least float32; N (components,) and S (components, p), which are
         float64 whatever the dtype of `x`: products are added up in that dtype over some thousand
-        points at most. Differentiable in all tensors; the backward makes the responsibilities.
+        points at most. Differentiable in all tensors; the backward makes the responsibilities, and
+        the last bits of its sums may depend on the number of threads.
 
     Raises:
         ValueError, TypeError: as `vmf_mixture_log_prob`.

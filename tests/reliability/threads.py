@@ -19,9 +19,12 @@ import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .campaign import Campaign, Outcome
+
+if TYPE_CHECKING:
+    from .calls import Call
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("fork", "spawn", "forkserver")
@@ -34,17 +37,26 @@ def digest() -> list[bytes]:
     """The bits of every op's small and large call, forward and backward."""
     import hashlib
 
+    from . import calls
+
+    return [hashlib.sha256(b"".join(calls.bits(call()))).digest() for call in _calls()]
+
+
+def _calls() -> list[Call]:
+    """Every op's small and large call, without the gradients that torch's products sum."""
+    from dataclasses import replace
+
     import torch
 
     from flowkernels.ops._declaration import PUBLIC
 
     from . import calls
 
-    each = [*calls.small((torch.float32, torch.bfloat16))]
-    each += [
-        calls.of_size(op, calls.LARGE[op.inputs.sizes][0], torch.float32) for op in PUBLIC.values()
-    ]
-    return [hashlib.sha256(b"".join(calls.bits(call()))).digest() for call in each]
+    each = calls.small((torch.float32, torch.bfloat16))
+    for op in PUBLIC.values():
+        call = calls.of_size(op, calls.LARGE[op.inputs.sizes][0], torch.float32)
+        each.append(replace(call, with_gradients=not call.sums_gradients_by_torch))
+    return each
 
 
 def _serial() -> list[bytes]:
@@ -69,14 +81,9 @@ def python_threads(count: str = "8", rounds: str = "2") -> None:
     """Every op from several Python threads at once, in another order in each."""
     import torch
 
-    from flowkernels.ops._declaration import PUBLIC
-
     from . import calls
 
-    each = calls.small((torch.float32, torch.bfloat16))
-    each += [
-        calls.of_size(op, calls.LARGE[op.inputs.sizes][0], torch.float32) for op in PUBLIC.values()
-    ]
+    each = _calls()
     torch.set_num_threads(1)
     want = [calls.bits(call()) for call in each]
     torch.set_num_threads(2)
