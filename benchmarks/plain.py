@@ -161,6 +161,25 @@ def vmf_log_prob(x: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
     return vmf_log_normalizer(concentration, x.shape[-1]) + concentration * (x @ loc)
 
 
+def vmf_mixture_log_prob(
+    x: Tensor, locs: Tensor, concentrations: Tensor, log_weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One matrix of logits, its logsumexp and what is left of it."""
+    log_c = vmf_log_normalizer(concentrations, x.shape[-1])
+    z = log_weights + log_c + concentrations * (x @ locs.mT)
+    log_prob = z.logsumexp(-1)
+    return log_prob, z - log_prob.unsqueeze(-1)
+
+
+def vmf_mixture_statistics(
+    x: Tensor, locs: Tensor, concentrations: Tensor, log_weights: Tensor, sample_weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """From the responsibilities, sums in float64 over what is added up in the dtype of x."""
+    log_prob, log_r = vmf_mixture_log_prob(x, locs, concentrations, log_weights)
+    shares = sample_weights.unsqueeze(-1) * log_r.exp()
+    return log_prob, shares.sum(0).double(), (shares.mT @ x).double()
+
+
 def stereographic_vmf_log_prob(z: Tensor, loc: Tensor, concentration: Tensor) -> Tensor:
     """The projection, then the sum of log density and log-det."""
     s, log_det = stereographic(z)

@@ -85,8 +85,8 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
 }
 # Without arguments, without a constructor of their own, or interfaces.
 OTHERS = {
-    "Base", "BaseDistribution", "SphericalBase", "base_names", "Bijection", "Flip", "Squeeze",
-    "SimplexBijection", "ConvNetwork", "ReluNetwork", "FarTails", "Marginal", "Path",
+    "Base", "BaseDistribution", "ProjectedBase", "SphericalBase", "base_names", "Bijection", "Flip",
+    "Squeeze", "SimplexBijection", "ConvNetwork", "ReluNetwork", "FarTails", "Marginal", "Path",
     "StandardCauchy", "StandardNormal", "path_names", "register_path", "get_path",
     "start_as_identity",
 }  # fmt: skip
