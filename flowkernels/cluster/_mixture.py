@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flowkernels import ops
+from flowkernels.distributions.von_mises_fisher_fit import concentration_of
 
 from ._fitting import Evaluation
 from ._group import Group
@@ -135,7 +136,7 @@ class Mixture:
         else:
             n, s = (counts.sum(), lengths.sum()) if self.tied else (counts, lengths)
             n = n + self.prior
-            kappa = concentration_of(n, s, locs.shape[1])
+            kappa = _concentration(n, s, locs.shape[1])
             kappa = kappa.clamp(max=largest_concentration(locs.shape[1], self.dtype))
             kappa = torch.where(n > 0, kappa, state.concentrations)
         return Components(locs, kappa.expand_as(counts).clone(), log_weights)
@@ -145,15 +146,11 @@ class Mixture:
         return new - old < self.tol
 
 
-def concentration_of(counts: Tensor, lengths: Tensor, dim: int) -> Tensor:
-    """kappa with A_p(kappa) = length / count, by way of the complement beyond 1/2."""
+def _concentration(counts: Tensor, lengths: Tensor, dim: int) -> Tensor:
+    """kappa with A_p(kappa) = length / count."""
     counts = torch.where(counts > 0, counts, 1.0)
     r = (lengths / counts).clamp(0, 1)
-    complement = ((counts - lengths) / counts).clamp(0, 1)
-    near = r > 0.5
-    low = ops.vmf_concentration(torch.where(near, 0.5, r), dim)
-    high = ops.vmf_concentration(torch.where(near, complement, 0.5), dim, complement=True)
-    return torch.where(near, high, low)
+    return concentration_of(r, ((counts - lengths) / counts).clamp(0, 1), dim)
 
 
 def weighted_sum(values: Tensor, weights: Tensor | None) -> Tensor:
