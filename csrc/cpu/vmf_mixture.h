@@ -31,7 +31,7 @@ struct VmfMixtureCall {
   const void* scaled = nullptr;  // (components, padded dim): kappa loc
   void* grad_x = nullptr;        // (points, dim), of the dtype of x
 };
-// Sums over a range of points, each added to what is there, and the room that the kernel works in.
+// Sums over a range of points, each added to what is there.
 struct VmfMixtureSums {
   double* counts = nullptr;  // (components): of the gradients of the logits
   double* along = nullptr;   // (components): times x.loc - 1; or null

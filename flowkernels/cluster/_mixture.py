@@ -46,11 +46,6 @@ class Components:
         )
         return locs, concentrations, log_weights
 
-    def offsets(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """Log weight plus log density at the mode, (K,)."""
-        peaks = ops.vmf_log_peak(self.concentrations, self.locs.shape[1])
-        return (self.log_weights + peaks).to(device=device, dtype=dtype)
-
 
 @dataclass(frozen=True)
 class Mixture:
@@ -92,10 +87,9 @@ class Mixture:
         objective = counts.new_zeros(())
         device, dtype = source.kind.device, source.kind.dtype
         locs, concentrations, log_weights = state.to(device, dtype)
-        offsets = state.offsets(device, dtype)
         for x, weights in source.blocks():
             if self.hard:
-                log_prob, labels = assignments(x, locs, concentrations, offsets)
+                log_prob, labels = assignments(x, locs, concentrations, log_weights)
                 n, s = hard_statistics(x, labels, len(locs), weights)
             else:
                 log_prob, n, s = ops.vmf_mixture_statistics(

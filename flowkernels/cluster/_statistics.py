@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from flowkernels import ops
+
 __all__ = ["assignments", "hard_statistics"]
 
 # Elements of a block's (rows, K) matrix, 4 MB in float32: it stays in the cache of a CPU.
@@ -26,20 +28,21 @@ def _blocks(x: Tensor, k: int) -> Iterator[slice]:
 
 
 def assignments(
-    x: Tensor, locs: Tensor, concentrations: Tensor | None, offsets: Tensor | None
+    x: Tensor, locs: Tensor, concentrations: Tensor | None, log_weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The largest offset_k + kappa_k (x_n.loc_k - 1) of each row, and its k.
+    """The largest log w_k + log density of component k at each row, and its k.
 
-    Without concentrations and offsets it is x_n.loc_k - 1, minus the cosine distance.
+    Without concentrations and weights it is x_n.loc_k - 1, minus the cosine distance.
     """
     best, labels = x.new_empty(x.shape[0]), x.new_empty(x.shape[0], dtype=torch.int64)
     for rows in _blocks(x, locs.shape[0]):
-        if concentrations is None or offsets is None:
+        if concentrations is None or log_weights is None:
             torch.max(x[rows] @ locs.T, 1, out=(best[rows], labels[rows]))
             best[rows] -= 1
         else:
-            z = (x[rows] @ locs.T).sub_(1).mul_(concentrations).add_(offsets)
-            torch.max(z, 1, out=(best[rows], labels[rows]))
+            log_prob, log_r = ops.vmf_mixture_log_prob(x[rows], locs, concentrations, log_weights)
+            torch.max(log_r, 1, out=(best[rows], labels[rows]))
+            best[rows] += log_prob
     return best, labels
 
 

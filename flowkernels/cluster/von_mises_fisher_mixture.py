@@ -130,8 +130,7 @@ class VonMisesFisherMixture(DensityMixin, SphericalEstimator[Components]):
         """The most probable component of each point, (N,) int64."""
 
         def labels(x: Tensor) -> Tensor:
-            locs, concentrations, _ = state.to(x.device, x.dtype)
-            return assignments(x, locs, concentrations, state.offsets(x.device, x.dtype))[1]
+            return assignments(x, *state.to(x.device, x.dtype))[1]
 
         state = self._state_for(X)
         kind, out = self._collect(X, labels, None, torch.int64)
