@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "../args/stereographic.h"
+#include "batch.h"
 #include "check.h"
 
 namespace fk {
@@ -32,8 +33,6 @@ struct StereographicInverse {
 };
 
 namespace stereographic {
-
-inline at::IntArrayRef batch_of(const Tensor& x) { return x.sizes().slice(0, x.dim() - 1); }
 
 template <class Spec>
 c10::SmallVector<int64_t, 6> out_sizes(const Tensor& x) {

@@ -56,7 +56,7 @@ struct Call {
     TORCH_CHECK_VALUE(sine.sizes() == cosine.sizes(), op,
                       ": `sine` must have the shape of `cosine` ", cosine.sizes(), ", got ",
                       sine.sizes());
-    const auto batch = vmf::batch_of(loc);
+    const auto batch = batch_of(loc);
     bool fits = batch.size() <= cosine.sizes().size();
     for (size_t i = 1; fits && i <= batch.size(); ++i)
       fits = batch[batch.size() - i] == 1 ||
@@ -67,7 +67,7 @@ struct Call {
 
   // loc repeats with the leading dimensions that it lacks, and is expanded in the others.
   void lay_out_loc(const Tensor& loc_, at::IntArrayRef shape) {
-    const auto batch = vmf::batch_of(loc_);
+    const auto batch = batch_of(loc_);
     size_t lacks = 0;
     while (lacks < batch.size() && batch[lacks] == 1) ++lacks;
     const auto own = shape.slice(shape.size() - (batch.size() - lacks));

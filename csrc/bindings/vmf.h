@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "../args/vmf.h"
+#include "batch.h"
 #include "bessel_plan.h"
 #include "check.h"
 #include "sum_rows.h"
@@ -40,8 +41,6 @@ struct StereographicVmfLogProb {
 };
 
 namespace vmf {
-
-inline at::IntArrayRef batch_of(const Tensor& t) { return t.sizes().slice(0, t.dim() - 1); }
 
 // Rows of a (*batch, n) tensor for kernels; a tensor without batch is one row for all.
 struct Rows {

@@ -13,6 +13,7 @@
 
 #include "../ops/vmf_mixture.h"
 #include "autograd.h"
+#include "batch.h"
 #include "bessel.h"
 
 namespace fk {
@@ -94,7 +95,7 @@ struct Parameters {
   Parameters(const char* op, const Tensor& x_, const Tensor& locs_, const Tensor& concentrations,
              const Tensor& log_weights) {
     check(op, x_, locs_, concentrations, log_weights);
-    points = c10::multiply_integers(x_.sizes().slice(0, x_.dim() - 1));
+    points = c10::multiply_integers(batch_of(x_));
     dim = x_.size(-1);
     components = locs_.size(0);
     dtype = wide(x_.scalar_type());
@@ -131,7 +132,6 @@ struct Parameters {
   }
 };
 
-inline at::IntArrayRef batch_of(const Tensor& x) { return x.sizes().slice(0, x.dim() - 1); }
 inline std::vector<int64_t> with_last(at::IntArrayRef batch, int64_t n) {
   auto sizes = batch.vec();
   sizes.push_back(n);
