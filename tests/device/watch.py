@@ -6,6 +6,7 @@ devices, but no values, so the checks need no GPU and little time.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -117,11 +118,27 @@ class _NoGenerator:
         pass
 
 
+class OneAtATime(FakeTensorMode):
+    """A fake mode that several threads may use.
+
+    Autograd runs the backward of each device in a thread of its own, and a fake mode notes in
+    itself, not per thread, that it is inside a kernel.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=False)
+        self.lock = threading.RLock()
+
+    def __torch_dispatch__(self, *args: Any, **kwargs: Any) -> Any:
+        with self.lock:
+            return super().__torch_dispatch__(*args, **kwargs)
+
+
 @contextmanager
 def fake_device() -> Iterator[None]:
     """A context in which tensors on "cuda" are fake."""
     with (
-        FakeTensorMode(allow_non_fake_inputs=False),
+        OneAtATime(),
         mock.patch("torch.cuda.get_rng_state", _NoGenerator.get_rng_state),
         mock.patch("torch.cuda.set_rng_state", _NoGenerator.set_rng_state),
         mock.patch("torch.cuda.is_current_stream_capturing", return_value=False),
