@@ -3,7 +3,7 @@
 `declare` makes an op of its kernels: it completes the dispatcher's op, whose schema is in
 csrc/bindings, by its formulas in plain torch, its shapes under torch.compile and its rule under
 torch.vmap, and returns the function through which the public ops reach it.  `public` notes what a
-public op is made of: exports, `flowkernels.backends()`, the table in the README, the cases of the
+public op is made of: exports, `flowkernels.backends()`, the table of docs/ops.md, the cases of the
 shared checker, the checks of devices and the rows of the benchmarks follow from it.
 """
 

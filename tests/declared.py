@@ -1,6 +1,6 @@
 """What is written from the declarations of the ops: python -m tests.declared
 
-The exports of flowkernels.ops, where the type checker reads them, and the table in the README.
+The exports of flowkernels.ops, where the type checker reads them, and the table of docs/ops.md.
 test_declared.py holds both to the declarations.
 """
 
@@ -19,7 +19,7 @@ EXPORTS = (
     "\n# The end of what is written.\n",
 )
 TABLE = (
-    ROOT / "README.md",
+    ROOT / "docs" / "ops.md",
     "<!-- the table of `python -m tests.declared` -->\n",
     "<!-- end of the table of ops -->\n",
 )

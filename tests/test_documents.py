@@ -1,4 +1,4 @@
-"""Runs the Python examples of the README and of docs/, and the commands of docs/flows.md."""
+"""Runs the Python examples of the README and of docs/, the commands of a guide; follows all links."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ OPTIONAL = {
         for name in ("zuko", "nflows", "normflows", "FrEIA")
     },
 }
-README, FLOWS = ROOT / "README.md", ROOT / "docs" / "flows.md"
+README = ROOT / "README.md"
+GUIDES = ROOT / "docs" / "guides"
+TABLES, CONDITIONAL = GUIDES / "tables.md", GUIDES / "conditional.md"
 DISTRIBUTIONS = ROOT / "docs" / "torch_distributions.md"
 ADAPTERS = ROOT / "docs" / "adapters.md"
 
@@ -51,7 +53,23 @@ def run(page: Path, examples: list[str], scope: dict[str, object]) -> dict[str, 
     return scope
 
 
+EVERY_PAGE = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+EVERY_PAGE += sorted((ROOT / "benchmarks").rglob("*.md"))
 PAGES = [README, *sorted(page for page in (ROOT / "docs").rglob("*.md") if blocks(page))]
+
+
+def links(page: Path) -> list[str]:
+    """The targets of a page's links and pictures that are files, outside of its examples."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL)
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in found if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as GitHub and the site make them."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +77,7 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_examples(page: Path) -> None:
     scope: dict[str, object] = {}
     first, *rest = [example for example in blocks(page) if not library(example)]
@@ -76,7 +94,7 @@ def test_examples(page: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "name"),
     [(page, name) for page in PAGES for name in OPTIONAL if name in map(library, blocks(page))],
-    ids=lambda value: getattr(value, "name", value),
+    ids=lambda value: value if isinstance(value, str) else str(value.relative_to(ROOT)),
 )
 def test_examples_with_another_library(page: Path, name: str) -> None:
     pytest.importorskip(name, reason=OPTIONAL[name])
@@ -86,10 +104,27 @@ def test_examples_with_another_library(page: Path, name: str) -> None:
 
 
 def test_pages_have_examples_with_other_libraries() -> None:
-    adapters = {"sbi": [README, FLOWS], "pyro": [DISTRIBUTIONS], "zuko": [DISTRIBUTIONS, ADAPTERS]}
+    adapters = {"sbi": [CONDITIONAL], "pyro": [DISTRIBUTIONS], "zuko": [DISTRIBUTIONS, ADAPTERS]}
     adapters |= {name: [ADAPTERS] for name in ("nflows", "normflows", "FrEIA")}
     for name, pages in adapters.items():
         assert all(name in map(library, blocks(page)) for page in pages)
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    for link in links(page):
+        name, _, heading = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name} links to {link}, which is not there"
+        assert target.is_relative_to(ROOT), f"{page.name} links to {link}, outside the checkout"
+        if heading:
+            assert heading in anchors(target), f"{page.name} links to {link}: no such heading"
+
+
+def test_the_readme_links_every_guide_and_is_short() -> None:
+    linked = {(ROOT / link).resolve() for link in links(README)}
+    assert set(GUIDES.glob("*.md")) <= linked
+    assert len(README.read_text().splitlines()) < 150
 
 
 def test_commands(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -97,11 +132,11 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[
     pytest.importorskip("typer", reason="the command line is not installed (extra `train`)")
     from flowkernels.experiments.cli import app
 
-    lines = commands(FLOWS)
+    lines = commands(TABLES)
     assert set(commands(README)) <= set(lines)
     assert {line.split()[1] for line in lines} == {"train", "evaluate", "sample"}
-    (table,) = (example for example in blocks(FLOWS) if "throws.csv" in example)
-    run(FLOWS, [table.replace("4000", "1500")], {})
+    (table,) = (example for example in blocks(TABLES) if "throws.csv" in example)
+    run(TABLES, [table.replace("4000", "1500")], {})
     for line in lines:
         monkeypatch.setattr(sys, "argv", shlex.split(line))
         assert app.run() == 0, (line, capfd.readouterr().err)

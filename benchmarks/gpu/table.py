@@ -1,7 +1,7 @@
-"""The rows of a run as text for the terminal and as the README's table.
+"""The rows of a run as text for the terminal and as the table of docs/gpu.md.
 
 python -m benchmarks.gpu.table RESULT.json            prints the rows
-python -m benchmarks.gpu.table RESULT.json --publish  writes the README's table
+python -m benchmarks.gpu.table RESULT.json --publish  writes the table of docs/gpu.md
 """
 
 from __future__ import annotations
@@ -138,13 +138,13 @@ def geometric_mean(result: dict[str, Any], implementation: str) -> float | None:
     return math.exp(sum(ratios) / len(ratios)) if ratios else None
 
 
-def publish(result: dict[str, Any], readme: Path) -> None:
+def publish(result: dict[str, Any], page: Path) -> None:
     """Replace the table between its markers."""
-    before, mark, rest = readme.read_text().partition(BEGIN)
+    before, mark, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not mark or not end:
-        sys.exit(f"{readme.name} lacks the markers\n{BEGIN}\n{END}")
-    readme.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}")
+        sys.exit(f"{page.name} lacks the markers\n{BEGIN}\n{END}")
+    page.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}")
 
 
 def main() -> None:
@@ -159,7 +159,7 @@ def main() -> None:
             sys.exit(
                 f"{chosen.result.name} is a {result['kind']} and has no measurements to publish"
             )
-        publish(result, tree.ROOT / "README.md")
+        publish(result, tree.ROOT / "docs" / "gpu.md")
     print(text(result))
     for name in ("cuda", "triton"):
         if (mean := geometric_mean(result, name)) is not None:

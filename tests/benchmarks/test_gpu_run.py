@@ -270,22 +270,22 @@ def _row(implementation: str, us: float, **facts: Any) -> dict[str, Any]:
     return {"implementation": implementation, **base, "us": us, "fraction_of_copy": 0.5, **facts}
 
 
-def test_readme_table(tmp_path: Path) -> None:
+def test_the_published_table(tmp_path: Path) -> None:
     rows = [_row("eager", 30.0), _row("compiled", 20.0), _row("cuda", 8.0, graph_us=5.0)]
     machine = {"gpu": "NVIDIA H100, 1", "commit": COMMIT, "date": "2026-01-02T00:00:00",
                "packages": {"torch": "2.11.0"}}  # fmt: skip
     result = {"kind": "gpu", "machine": machine, "rows": rows}
     assert table.geometric_mean(result, "cuda") == pytest.approx(4.0)
     assert table.geometric_mean(result, "triton") is None
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
-    table.publish(result, readme)
-    text = readme.read_text()
+    page = tmp_path / "gpu.md"
+    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
+    table.publish(result, page)
+    text = page.read_text()
     assert "| `slerp` | 64 x 8 | forward | 5.0 (4.00) 0.50 | not timed |" in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "slerp 64x8 float32 forward" in table.text({"rows": rows})
-    readme.write_text("no marks")
+    page.write_text("no marks")
     with pytest.raises(SystemExit, match="lacks the markers"):
-        table.publish(result, readme)
+        table.publish(result, page)
