@@ -1,4 +1,4 @@
-"""python -m benchmarks.speed_chart: draws docs/images/speed.svg from the first table of docs/speed.md.
+"""python -m benchmarks.speed_chart: draws docs/images/speed.svg from a table of docs/speed.md.
 
 How many times as fast as nflows and zuko, on a logarithmic axis. The figures stand in one place,
 the page; tests/benchmarks/test_speed_chart.py checks that the picture shows them.

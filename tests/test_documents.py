@@ -1,4 +1,4 @@
-"""Runs the Python examples of the README and of docs/, the commands of a guide; follows all links."""
+"""Runs the Python examples of the README and docs, the commands of a guide; follows all links."""
 
 from __future__ import annotations
 

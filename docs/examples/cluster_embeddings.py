@@ -11,8 +11,9 @@ the purity: the share of documents whose topic is that of most documents in thei
 from __future__ import annotations
 
 import torch
-from flowkernels.cluster import VonMisesFisherMixture
 from torch import Tensor
+
+from flowkernels.cluster import VonMisesFisherMixture
 
 TOPICS, WORDS, DOCUMENTS, DIM = 5, 800, 3000, 64
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import sys
 
 import torch
-from flowkernels.flows import Flow, nsf
 from torch import Tensor
+
+from flowkernels.flows import Flow, nsf
 
 
 def ring(count: int) -> Tensor:

@@ -12,8 +12,9 @@ distribution, `spherical_cauchy_linear`.
 from __future__ import annotations
 
 import torch
-from flowkernels.interpolation import get_path
 from torch import Tensor
+
+from flowkernels.interpolation import get_path
 
 DIM, PAIRS = 100, 10_000
 PATHS = ("linear", "slerp", "norm_corrected", "normalized_linear", "spherical_cauchy_linear")

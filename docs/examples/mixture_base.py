@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
+
 from flowkernels.bases import Base, SphericalVonMisesFisherMixture, StandardNormal
 from flowkernels.flows import Flow, realnvp
-from torch import Tensor
 
 
 def clouds(count: int) -> tuple[Tensor, Tensor]:

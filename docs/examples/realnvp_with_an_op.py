@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 
 import torch
-from flowkernels import ops
 from torch import Tensor, nn
+
+from flowkernels import ops
 
 
 class PlainCoupling(nn.Module):

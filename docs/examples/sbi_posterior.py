@@ -10,9 +10,10 @@ deviation: that of the posterior mean, and that of the standard deviation. Needs
 from __future__ import annotations
 
 import torch
-from flowkernels.adapters.sbi import posterior_nn
 from sbi.inference import NPE
 from sbi.utils import BoxUniform
+
+from flowkernels.adapters.sbi import posterior_nn
 
 NOISE = 0.5
 
