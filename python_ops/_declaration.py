@@ -38,7 +38,7 @@ class Op:
     formula   the op in plain torch, called as the dispatcher's schema says
     kernels   whether it has kernels of its own; else it consists of torch's and our other ops
     backward  whether there is an `<op>_backward`
-    family    the name of its file, on every floor
+    family    the name of its file, in every folder
     whole     whether torch.compile keeps the op in one piece: its first call makes a table in the
               device's memory, which a graph must not make anew each time
     numbers   arguments that may be numbers

@@ -200,7 +200,7 @@ class FlowBuilder:
         if self.model == "maf":
             if dim == 1:
                 warnings.warn(
-                    f"{self.owner}: a 'maf' of one number is a Gaussian; 'nsf' is not",
+                    f"{self.owner}: of one number, 'maf' can only model a Gaussian; use 'nsf'",
                     stacklevel=3,
                 )
             flow = maf(dim, **common)

@@ -187,7 +187,9 @@ class ResampledBase(Base):
         seen = 0
         while most := int((taken == 0).sum(1).max()) if count else 0:
             if math.isinf(self.truncation) and seen >= _MAX_PROPOSALS:
-                raise RuntimeError(f"ResampledBase: all {seen} proposals of a row were rejected")
+                raise RuntimeError(
+                    f"ResampledBase: a draw was rejected {seen} times; choose a finite truncation"
+                )
             # Unfinished rows first; groups with fewer of them are padded with finished rows.
             rows = (taken > 0).long().argsort(dim=1, stable=True)[:, :most]
             k = max(1, _BLOCK // (self.groups * most * size))

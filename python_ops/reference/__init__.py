@@ -1,4 +1,4 @@
-"""The oracle: what every op means, in plain torch, for tests and benchmarks.
+"""The reference: what every op means, in plain torch, for tests and benchmarks.
 
 The textbook's formulas in float64, as short as they can be, and apart from all else: a module
 here imports nothing of ours but its neighbours, and nothing that users run imports one of these.

@@ -3,7 +3,7 @@
 A call is made of the seed and its number alone: shapes with 0 and 1, strides, dtypes and mixtures
 of them, NaN, infinity, subnormal and huge numbers, wrong types, options out of range, gradients
 wanted in any combination and given in any layout.  A legal call must work and agree with the
-oracle; any other must work or raise an error that names what was called and an argument of it.
+reference; any other must work or raise an error that names what was called and an argument of it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _figures(counts: Counter[str], found: list[Any]) -> dict[str, Any]:
         "calls": counts["calls"],
         "refused with a clear error": counts["refused"],
         "worked": counts["worked"] + counts["compared"],
-        "compared with the oracle": counts["compared"],
+        "compared with the reference": counts["compared"],
         "crashes": counts["died"],
         "calls with a finding": len({f["number"] for f in found}),
     }
@@ -139,5 +139,5 @@ def _alone(arguments: Namespace) -> Outcome:
 
 
 CAMPAIGN = Campaign(
-    "fuzz", "random calls of everything public, compared with the oracle", _arguments, _run
+    "fuzz", "random calls of everything public, compared with the reference", _arguments, _run
 )

@@ -79,7 +79,7 @@ def evaluate(
         print_table_scores(result)
         files[folder.path / "calibration.png"] = lambda path: draw_calibration(coverages, path)
     elif samples is not None:
-        raise ConfigError(f"samples: expected with a run on a table only, {run} is on images")
+        raise ConfigError(f"samples: only for a run on a table, {run} is a run on images")
     else:
         result = evaluate_run(folder, checkpoint=checkpoint, limit=limit, data_dir=data_dir)
         print_scores(result)

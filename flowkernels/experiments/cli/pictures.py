@@ -86,7 +86,7 @@ def _refuse(subject: str, run: Path, **options: object) -> None:
     """Raise if options of runs on a subject are given to a run on another."""
     for name, value in options.items():
         if value is not None:
-            raise ConfigError(f"{name}: expected with a run on {subject} only, {run} is none")
+            raise ConfigError(f"{name}: only for a run on {subject}, which {run} is not")
 
 
 def interpolate(

@@ -59,7 +59,9 @@ def evaluate_table(
     flow = on_device(flow, config)
     table = table_module(config, data_dir=data_dir).dataset
     if origin.pop("columns", None) != list(table.columns):
-        raise RunError(f"{run.path}: trained on a table of other columns than {config.file} has")
+        raise RunError(
+            f"{run.path}: the columns of {config.file} are not those that the run was trained on"
+        )
     x, context = table.split(table.test[:limit])
     if not len(x):
         raise ConfigError("test_fraction: expected test rows to evaluate, got none")

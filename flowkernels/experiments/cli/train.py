@@ -19,7 +19,7 @@ __all__ = ["run_training", "train"]
 def _folder(text: str) -> Path:
     """A path; the empty one, often a variable of the shell that is not set, would be here."""
     if not text:
-        raise typer.BadParameter("must name a folder, got nothing; '.' is this one")
+        raise typer.BadParameter("must name a folder, got an empty name; '.' is the current folder")
     return Path(text)
 
 
@@ -115,7 +115,7 @@ def _settings(
         data = {"data": RunConfig().data, **start, **given}["data"]
         other = RunConfig if kind is TableConfig else TableConfig
         raise ConfigError(
-            f"{', '.join(strange)}: expected with --data of {other.subject} only, got it with "
+            f"{', '.join(strange)}: only for --data of {other.subject}, got --data of "
             f"{kind.subject} ({data})"
         )
     return kind.from_dict({**start, **given})

@@ -82,4 +82,6 @@ def data_of(config: TrainingConfig) -> InMemoryDataModule:
         return table_module(config)
     if isinstance(config, RunConfig):
         return data_module(config)
-    raise ConfigError(f"configuration: expected of images or a table, got {type(config).__name__}")
+    raise ConfigError(
+        f"configuration: expected one for images or for a table, got {type(config).__name__}"
+    )

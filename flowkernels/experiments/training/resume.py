@@ -68,7 +68,8 @@ def total_steps(config: TrainingConfig, steps_in_epoch: int, state: dict[str, An
         batches = int(loop["epoch_loop.batch_progress"]["current"]["ready"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"a checkpoint to resume from needs the progress of training, found none ({error!r})"
+            f"the checkpoint does not say how far training had come, so it cannot be resumed "
+            f"({error!r})"
         ) from error
     if done > config.epochs:
         raise ConfigError(

@@ -162,7 +162,7 @@ def _fit(
             ) from error
         if checkpoint is not None and not module.started:
             raise RunError(
-                f"{checkpoint}: whole, but not a checkpoint of this run: it cannot be resumed "
+                f"{checkpoint}: undamaged, but not a checkpoint of this run, so it cannot be resumed "
                 f"({type(error).__name__}: {str(error)[:300]})"
             ) from error
         raise

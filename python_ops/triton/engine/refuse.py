@@ -1,8 +1,8 @@
-"""Refusing bad arguments in the words of the compiled floor.
+"""Refuses bad arguments with the messages of the compiled kernels.
 
-The Triton floor decides by a few comparisons whether it can run.  Where it cannot, the
-compiled CPU kernel is called on stand-ins of one element, so that each message is
-written once, in csrc/bindings.
+A few comparisons decide whether the Triton kernel can run.  Where it cannot, the compiled CPU
+kernel is called on small tensors of the same shapes and dtypes, so that each message is written
+once, in csrc/bindings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
-# Taken before anything replaces it: under the interpreter the Triton floor is the CPU's.
+# Taken before anything replaces it: under the interpreter Triton's kernels serve the CPU.
 _compiled: dict[str, Any] = {}
 _CPU = torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
 
@@ -68,4 +68,6 @@ def refuse(op: str, *args: Any) -> NoReturn:
         torch.ones((), dtype=a.dtype).expand(a.shape) if isinstance(a, Tensor) else a for a in args
     ]
     compiled(op)(*stand_ins)
-    raise RuntimeError(f"{op}: the Triton floor cannot run what the compiled one accepts")
+    raise RuntimeError(
+        f"{op}: the Triton kernels cannot run arguments that the compiled kernels accept"
+    )

@@ -129,9 +129,9 @@ def test_scores_are_printed_where_nothing_can_be_written(trained, command):
     [
         ("train NEW --data ROWS --context nope", "which has x, a, b, y; got 'nope'"),
         ("train NEW --data ROWS --context x,y,a,b", "got all of them (x, a, b, y)"),
-        ("train NEW --data ROWS --levels 3", "levels: expected with --data of images only"),
-        ("train NEW --data digits --context a", "context: expected with --data of a table only"),
-        ("train NEW --data digits --layers 3", "layers: expected with --data of a table only"),
+        ("train NEW --data ROWS --levels 3", "levels: only for --data of images"),
+        ("train NEW --data digits --context a", "context: only for --data of a table"),
+        ("train NEW --data digits --layers 3", "layers: only for --data of a table"),
         ("train NEW --data NEW/no.csv", "no.csv: cannot be read (No such file"),
         ("train NEW --data ROWS --flow glow", "flow: expected nsf or maf or realnvp, got 'glow'"),
         ("train NEW --data ROWS --context a,b,y", "flow: expected maf for one modelled column"),
@@ -144,7 +144,7 @@ def test_scores_are_printed_where_nothing_can_be_written(trained, command):
         ("sample RUN --context a=1,c=2", "expected a=VALUE,b=VALUE, got 'c=2'"),
         ("sample RUN --context a=1,b=x", "got 'x' for b, which is no number"),
         ("sample RUN --context a=1,b=inf", "got 'inf' for b, which is no number"),
-        ("sample RUN --context a=1,b=2 --rows 3", "rows: expected with a run on images only"),
+        ("sample RUN --context a=1,b=2 --rows 3", "rows: only for a run on images"),
         ("interpolate RUN", "expected a run on images, found one on a table"),
     ],
 )
