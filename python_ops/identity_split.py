@@ -35,10 +35,10 @@ def identity_split(
 
     .. math:: (x_{:,\,:C-k},\; x) \quad\text{or}\quad (x_{:,\,k:},\; x)
 
-    Both are views. A plain slice of `x` gives the same values; its gradient, though, is a tensor
-    as large as `x`, zero but for the slice, that autograd then adds to the other's. Here the
-    gradient of the kept channels is added in place to the gradient of `x` that the coupling
-    returned, by one node of the graph.
+    Both are views. A plain slice of `x` has the same values, but autograd makes of its gradient
+    a tensor as large as `x`, zero outside the slice, and adds that to the gradient from the
+    coupling. Here the gradient of the kept channels is added in place to the latter, by one node of
+    the graph.
 
     Args:
         x: (B, C, \*S), of any dtype.

@@ -67,10 +67,10 @@ def mlp(
     .. math:: h \leftarrow h + W_{i+1}\, a(W_i\, a(h) + b_i) + b_{i+1}, \quad
         y = W_{n-1} h + b_{n-1}
 
-    For the small networks of flows most of a training step lies between the matrix products:
-    Python, dispatch, a graph node per layer and a pass over memory per activation, all of which
-    this op saves. Networks of at most 128 units a layer have CPU kernels of their own; the
-    others, and other devices, take torch's products. Graphs of torch.compile call these kernels;
+    In the small networks of flows, matrix products take less time than what surrounds them: Python,
+    dispatch, a graph node for each layer and a pass over memory for each activation. This op saves
+    the latter. Networks of at most 128 units a layer have CPU kernels of their own; wider networks,
+    and other devices, use torch's products. Graphs of torch.compile call these kernels;
     in exported programs, under autocast and in the transforms of torch.func it is the same
     sequence of torch's linear layers. The last bits of
     torch's products, and so those of wide networks, may depend on the number of threads.

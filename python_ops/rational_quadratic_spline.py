@@ -166,13 +166,14 @@ def rational_quadratic_spline(
             mixture of float32 and the half precisions (as autocast makes them).
         bins: K, from 1 to 128.
         bound: half the length of the interval; > 0.
-        boundary: what the ends of the interval are, see above.
+        boundary: ``linear``, ``circular`` or ``none``: the derivatives at the ends, see above.
         min_width, min_height: of a bin, relative to the interval; from 0 to less than 1 / K.
         min_derivative: > 0 and < 1.
-        convention: whose reading of raw parameters: ``nflows``, ``normflows`` (the same) or
-            ``zuko``, which has no min_width and min_height.
-        scale: of raw widths and heights; nflows' and normflows' layers divide them by the square
-            root of the width of their network.
+        convention: the library whose formulas turn raw parameters into widths, heights and
+            derivatives: ``nflows``, ``normflows`` (the same) or ``zuko``, which has no min_width
+            and min_height.
+        scale: factor of the raw widths and heights; nflows' and normflows' layers divide them by
+            the square root of the width of their network.
         inverse: solve for x; `log_det` is then the inverse map's.
         dim: of the channels; any but the first. With ``dim=-1`` `x` is (B, \*S, C).
         reduction: ``row`` sums the elements' log-dets over each row, ``dim`` over `dim`, ``none``

@@ -141,9 +141,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
     Only the directions :math:`\hat a = a/|a|`, :math:`\hat b = b/|b|` count: y has unit
     length, and gradients are those of a/|a| and b/|b|. Where one of the two has no length
     there is no direction, and y and all gradients are 0. Opposite directions have no
-    unique arc: it goes through the coordinate axis on which `a` is smallest (the first
-    of several; its part across `a`), and depends on `a` alone. With D = 1 there is nothing
-    between opposite directions, and y is cos(t pi) :math:`\hat a`.
+    unique arc: the one that is taken depends on `a` alone and passes through the component
+    orthogonal to `a` of the coordinate axis on which `a` is smallest (the first of several). With
+    D = 1 there is no arc between opposite directions, and y is cos(t pi) :math:`\hat a`.
 
     Args:
         a: (\*batch, D) with D >= 1, float16, bfloat16, float32 or float64; squares of
@@ -152,8 +152,8 @@ def slerp(a: Tensor, b: Tensor, t: Tensor | float) -> Tensor:
         t: a number or 0-d tensor; (T,), the same for all pairs; or (\*batch, T), which
             broadcasts, too; or lists of numbers in such a shape. Values
             outside [0, 1] continue the great circle. On the device of `a`; a 0-d `t` may also
-            lie on the CPU, from where its value travels with the launch. Where it then wants a
-            gradient, the backward pass copies that from the GPU and so waits for it.
+            be on the CPU, and its value is then an argument of the kernel. If such a `t` requires a
+            gradient, the backward pass waits for the GPU and copies the gradient.
 
     Returns:
         y, contiguous, in the dtype of `a` and `b`: (\*batch, D) for a number or 0-d `t`,

@@ -86,12 +86,13 @@ def _around(size: tuple[int, ...]) -> tuple[Tensor, ...]:
     inputs=Inputs(tensors=_around, options=lambda size: {"seed": torch.tensor(size[0])}),
 )
 def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor | None = None) -> Tensor:
-    r"""A point at given angle from an axis, in a direction across it drawn uniformly.
+    r"""A point at a given angle from an axis, in a random direction orthogonal to the axis.
 
     .. math:: x = \cos\theta\, \mu + \sin\theta\, \xi, \qquad \xi \perp \mu
 
-    with :math:`\xi` uniform on the unit sphere of the hyperplane across :math:`\mu`: every
-    rotationally symmetric distribution is a law of :math:`\cos\theta` put through this.
+    with :math:`\xi` uniform on the unit sphere of the hyperplane orthogonal to :math:`\mu`. Every
+    rotationally symmetric distribution is that of such points, with its own distribution of
+    :math:`\cos\theta`.
     The random numbers are made on the fly (Philox, one stream for each row), so that x is
     written once and nothing else is; the same seed gives the same random bits, and the same
     points to rounding, in every precision, on every device and number of threads. The

@@ -205,9 +205,8 @@ def vmf_concentration(r: Tensor | float, dim: int, *, complement: bool = False) 
         r: mean resultant length in [0, 1], float16, bfloat16, float32 or float64, or a
             number (float64).
         dim: p >= 2.
-        complement: `r` holds 1 minus the mean resultant length. Next to 1 the length itself
-            no longer tells concentrations apart: its rounding changes kappa by a factor
-            of about 1 + eps / (1 - r).
+        complement: `r` is 1 minus the mean resultant length. Use it for lengths near 1, whose
+            rounding changes kappa by a factor of about 1 + eps / (1 - r).
 
     Returns:
         kappa >= 0 with the shape of `r`, at least float32; infinity at r = 1;

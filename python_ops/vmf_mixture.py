@@ -131,8 +131,8 @@ def vmf_mixture_log_prob(
         \log r_k(x) = \log w_k + \log C_p(\kappa_k) + \kappa_k\, \mu_k \cdot x - \log p(x)
 
     The products :math:`\mu_k \cdot x` are torch's matrix product, block by block; what follows is
-    one pass over each block. Without responsibilities nothing of size (points, components) is
-    ever in memory, in the backward neither. In float32 the result has an error of about
+    one pass over each block. Without responsibilities no tensor of size (points, components) is in
+    memory, neither forward nor backward. In float32 the result has an error of about
     :math:`\kappa \cdot 10^{-7}`, that of the product.
 
     Args:

@@ -61,8 +61,8 @@ class PackedParameters(nn.Module):
         own = [parameter for _, _, parameter in self._places]
         if not own or len({id(parameter) for parameter in own}) < len(own):
             raise ValueError(
-                "PackedParameters: module must have trainable parameters, none of them shared by two "
-                f"of its modules, got {type(module).__name__}"
+                "PackedParameters: module must have trainable parameters, none of them shared by "
+                f"two of its modules, got {type(module).__name__}"
             )
         self._sizes = [parameter.numel() for parameter in own]
         self.weights = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in own]))

@@ -75,8 +75,8 @@ class History(pl.Callback):
         if self._text is None and not self._length:
             if trainer.ckpt_path is not None:
                 raise RunError(
-                    f"{trainer.ckpt_path}: undamaged, but not a checkpoint of this run, so it cannot "
-                    "be resumed (it has no copy of metrics.csv)"
+                    f"{trainer.ckpt_path}: undamaged, but not a checkpoint of this run, so it "
+                    "cannot be resumed (it has no copy of metrics.csv)"
                 )
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._text = bytearray(self._header)

@@ -162,8 +162,8 @@ def _fit(
             ) from error
         if checkpoint is not None and not module.started:
             raise RunError(
-                f"{checkpoint}: undamaged, but not a checkpoint of this run, so it cannot be resumed "
-                f"({type(error).__name__}: {str(error)[:300]})"
+                f"{checkpoint}: undamaged, but not a checkpoint of this run, so it cannot be "
+                f"resumed ({type(error).__name__}: {str(error)[:300]})"
             ) from error
         raise
 
