@@ -6,6 +6,7 @@
 # make check-gpu  compiles every CUDA and Triton kernel for every GPU; needs no GPU
 # make check-link builds and loads both extensions with torch 2.11 for CUDA (downloads 2.5 GB once)
 # make gpu-objects compiles object files for a machine with a GPU to link
+# make docs   builds the documentation into build/docs/html and checks its links
 # make gpu    builds, tests and times on this machine's GPU, with its own Python and torch
 #
 # Each makes its own environment in .venv, with the versions of constraints.txt.
@@ -30,7 +31,7 @@ export CCACHE_BASEDIR ?= $(CURDIR)
 export CCACHE_NOHASHDIR ?= 1
 endif
 
-.PHONY: demo test lint format types bench peers check-gpu check-link gpu-objects gpu clean
+.PHONY: demo test lint format types bench docs peers check-gpu check-link gpu-objects gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -41,6 +42,12 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Warnings are errors. Links to other sites are listed in build/docs/html/external_links.txt, and
+# not followed.
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d build/docs/doctrees docs build/docs/html
+	$(BIN)/python docs/check_links.py build/docs/html
 
 # PEERS=folder of checkouts; without it, the tests that packages hold.
 peers: $(READY)

@@ -253,9 +253,10 @@ def rational_quadratic_spline_split(
         x: the whole input, (B, C, \*S).
         params: (B, k M, \*S) with k <= C, computed from the C - k other channels.
         transform: which channels are transformed.
-        bins, bound, boundary, min_width, min_height, min_derivative, convention, scale, inverse,
-            dim, reduction: as in `rational_quadratic_spline`; with ``reduction="none"`` log-dets
-            are those of the k channels that are transformed.
+        bins, bound, boundary, min_width, min_height, min_derivative, convention: as in
+            `rational_quadratic_spline`.
+        scale, inverse, dim, reduction: likewise; with ``reduction="none"`` log-dets are those of
+            the k channels that are transformed.
 
     Returns:
         y, shaped and typed as `x`, contiguous; log_det in nats, (B,) unless `reduction` says else.

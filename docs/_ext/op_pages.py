@@ -1,0 +1,244 @@
+"""Writes a page for each public op into docs/ops, from the declarations and committed measurements.
+
+The pages are not committed. What they say of backends follows from `python_ops/_declaration.py`,
+their errors and charts from `benchmarks/results/every_op.json`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import speed_chart
+from sphinx.application import Sphinx
+
+import flowkernels.ops
+from flowkernels.ops._declaration import OPS, PUBLIC, PublicOp
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "ops"
+RESULTS = ROOT / "benchmarks" / "results" / "every_op.json"
+COMMAND = "python -m benchmarks.every_op"
+FAMILIES = {
+    "affine_coupling": "Affine couplings",
+    "affine_coupling_mlp": "Networks",
+    "autoregressive": "Autoregressive inverses",
+    "bessel": "Bessel functions",
+    "identity_split": "Affine couplings",
+    "log_det": "Log-determinants",
+    "mlp": "Networks",
+    "rational_quadratic_spline": "Splines",
+    "slerp": "The sphere",
+    "stereographic": "The sphere",
+    "tangent_normal": "The sphere",
+    "vmf": "The von Mises-Fisher distribution",
+    "vmf_mixture": "The von Mises-Fisher distribution",
+    "vmf_sample": "The von Mises-Fisher distribution",
+}
+# The tables of docs/accuracy.md, against values of 22 and more digits.
+HIGH_PRECISION = ("bessel", "vmf", "slerp", "stereographic")
+Rows = list[dict[str, Any]]
+
+
+def summary(op: PublicOp) -> str:
+    """The first line of the docstring."""
+    return (inspect.getdoc(op.function) or "").partition("\n")[0]
+
+
+def served(op: PublicOp) -> str:
+    """What runs the op on a CPU, on a GPU, and under higher derivatives."""
+    kernels = [OPS[name] for name in op.served_by]
+    names = " and ".join(f"`{k.name}`" for k in kernels)
+    own = op.served_by == (op.name,)
+    if not any(k.kernels for k in kernels) and op.name == "identity_split":
+        cpu = "views of torch's, with one gradient instead of a sum of two"
+    else:
+        cpu = "compiled C++, for AVX-512, AVX2 or any processor, chosen when the library is loaded"
+    if all(k.cpu_only for k in kernels):
+        gpu = (
+            f"the formulas in plain torch: {op.on_gpu}" if op.on_gpu else "formulas in plain torch"
+        )
+    elif op.on_gpu:
+        gpu = op.on_gpu
+    else:
+        gpu = "compiled CUDA where the extension was built with it, else Triton"
+    lines = ["| | |", "|---|---|", f"| CPU | {cpu} |", f"| GPU | {gpu} |"]
+    if not own:
+        lines.append(f"| by the kernels of | {names} |")
+    backward = "kernels for the first derivative" if any(k.backward for k in kernels) else (
+        "derivatives of the ops that it consists of"
+    )  # fmt: skip
+    lines.append(
+        f"| derivatives | {backward}; formulas in torch for higher derivatives and forward mode |"
+    )
+    return "\n".join(lines)
+
+
+def _figure(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.1e}"
+
+
+def _size(row: dict[str, Any]) -> str:
+    return "(" + ", ".join(map(str, row["size"])) + ("," if len(row["size"]) == 1 else "") + ")"
+
+
+def machine_line(result: dict[str, Any]) -> str:
+    """Where and how the results were measured."""
+    machine = result["machine"]
+    clock = "processor time" if result["clock"] == "cpu" else "wall time"
+    return (
+        f"{machine['processor']} ({machine['instruction_set']}), torch {machine['torch']}, one "
+        f"thread, {clock}, commit {machine['commit'][:7]}, {machine['date'][:10]}; `{COMMAND}`"
+    )
+
+
+def accuracy(op: PublicOp, rows: Rows, result: dict[str, Any]) -> str:
+    """The measured errors."""
+    measured = [row for row in rows if "errors" in row]
+    text = []
+    if measured:
+        text += [
+            "The largest error of an element over the largest element of its result, against the "
+            f"definition in float64, in {measured[0]['dtype']}, and the same of the eager "
+            "definition in that dtype:\n",
+            "| size | | `flowkernels` | plain torch |",
+            "|---|---|---|---|",
+        ]
+        text += [
+            f"| {_size(row)} | {row['direction']} | {_figure(row['errors']['flowkernels'])} "
+            f"| {_figure(row['errors']['reference, eager'])} |"
+            for row in measured
+        ]
+        text.append(f"\nMeasured on {machine_line(result)}.")
+    elif op.random:
+        text.append(
+            "The results are drawn, so there is no error of a single call. The test suite compares "
+            "their distribution with the exact one."
+        )
+    else:
+        text.append("No error of this op is in the committed measurements.")
+    if op.family in HIGH_PRECISION:
+        text.append(
+            "\n[Accuracy](/accuracy.md) compares it with values of 22 digits or more over its "
+            "whole domain."
+        )
+    return "\n".join(text)
+
+
+def speed(op: PublicOp, rows: Rows, result: dict[str, Any], refused: dict[str, str]) -> str:
+    """The chart and its numbers."""
+    mine = {k: v for k, v in refused.items() if k.startswith(f"{op.name}-")}
+    if not rows:
+        return "The speed of this op is not in the committed measurements."
+    peers = "the fastest formula in eager torch"
+    chart = speed_chart.svg(op.name, rows)
+    text = [
+        f"How many times as long {peers} takes; the line is equal speed.\n",
+        f'<div class="chart">\n{chart}\n</div>\n',
+        f"| size | | `flowkernels`, us | {peers}, us | ratio (quartiles) |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        times, (low, high) = row["microseconds"], row["ratio_quartiles"]
+        text.append(
+            f"| {_size(row)} | {row['direction']} | {times['flowkernels']:.3g} "
+            f"| {times[row['fastest_peer']]:.3g} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}) |"
+        )
+    text.append(f"\nMedians of interleaved rounds, {rows[0]['dtype']}: {machine_line(result)}.")
+    if mine:
+        text.append(f"\nNot measured: {', '.join(mine)}.")
+    return "\n".join(text)
+
+
+def page(op: PublicOp, result: dict[str, Any]) -> str:
+    """An op's page in Markdown."""
+    rows = [row for row in result["rows"] if row["op"] == op.name]
+    return f"""\
+# {op.name}
+
+```{{eval-rst}}
+.. autofunction:: flowkernels.ops.{op.name}
+```
+
+## In plain torch
+
+`ops.{op.usage}` is
+
+{op.same}
+
+This formula defines the op. The op computes differently: it stays accurate where the formula
+overflows, cancels or divides 0 by 0.
+
+## What serves it
+
+{served(op)}
+
+[`flowkernels.backends()`](/api/flowkernels.md) says what serves it where you run it, and why.
+
+## Accuracy
+
+{accuracy(op, rows, result)}
+
+## Speed
+
+{speed(op, rows, result, result["refused"])}
+"""
+
+
+def index() -> str:
+    """The list of the ops."""
+    text = [
+        "# The ops\n",
+        "```{eval-rst}\n.. py:module:: flowkernels.ops\n```\n",
+        "Every op is an ordinary function of tensors: any batch shape and strides, float16 and "
+        "bfloat16 (computed in float32), float32 and float64; first and second derivatives, "
+        "forward mode, `vmap`, and `torch.compile` without graph breaks. Each page has the "
+        "formula, the arguments, the equivalent in plain torch, what runs it, its error and its "
+        "speed.\n",
+    ]
+    for title in dict.fromkeys(FAMILIES.values()):
+        ops = [op for op in PUBLIC.values() if FAMILIES.get(op.family) == title]
+        text += [f"## {title}\n", "| | |", "|---|---|"]
+        text += [f"| [{op.name}]({op.name}.md) | {_cell(summary(op))} |" for op in ops]
+        text.append("")
+    text += ["```{toctree}", ":hidden:", ""]
+    text += [name for title in dict.fromkeys(FAMILIES.values()) for name, op in PUBLIC.items()
+             if FAMILIES.get(op.family) == title]  # fmt: skip
+    text += ["```", ""]
+    return "\n".join(text)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
+
+
+def write(folder: Path = FOLDER) -> list[Path]:
+    """Writes the pages that have changed, and removes those of ops that are gone."""
+    result = {"rows": [], "refused": {}}
+    if RESULTS.exists():
+        result = json.loads(RESULTS.read_text())
+    missing = {op.family for op in PUBLIC.values()} - set(FAMILIES)
+    if missing:
+        raise ValueError(f"op_pages: FAMILIES has no title for {', '.join(sorted(missing))}")
+    pages = {folder / f"{name}.md": page(op, result) for name, op in PUBLIC.items()}
+    pages[folder / "index.md"] = index()
+    folder.mkdir(exist_ok=True)
+    for old in set(folder.glob("*.md")) - set(pages):
+        old.unlink()
+    for path, text in pages.items():
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+    return sorted(pages)
+
+
+def _write(app: Sphinx) -> None:
+    assert flowkernels.ops.__all__  # the ops are declared when they are imported
+    write()
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.connect("builder-inited", _write)
+    return {"parallel_read_safe": True}
