@@ -36,9 +36,10 @@ SIZES: dict[str, tuple[tuple[int, ...], ...]] = {
     "networks": ((64, 64), (512, 64), (2048, 64)),
 }
 # Elements with 23 parameters each; images of (channels, height, width) add nothing here.
+SPLINES = ((64, 6), (512, 16), (4096, 64))
 OWN_SIZES: dict[str, tuple[tuple[int, ...], ...]] = {
-    name: ((64, 6), (512, 16), (4096, 64))
-    for name in ("rational_quadratic_spline", "rational_quadratic_spline_split")
+    "rational_quadratic_spline": SPLINES,
+    "rational_quadratic_spline_split": SPLINES,
 }
 
 

@@ -53,9 +53,8 @@ def check(site: Path) -> tuple[list[str], dict[str, str]]:
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not target.exists():
                 broken.append(f"{name}: {link}: there is no such file")
-            elif parts.fragment and target in pages:
-                if unquote(parts.fragment) not in pages[target].anchors:
-                    broken.append(f"{name}: {link}: the page has no such anchor")
+            elif unquote(parts.fragment) not in {"", *pages.get(target, page).anchors}:
+                broken.append(f"{name}: {link}: the page has no such anchor")
     return broken, external
 
 

@@ -79,7 +79,7 @@ html_theme_options = {
     "light_css_variables": {
         "color-brand-primary": "#0b5d8f",
         "color-brand-content": "#0b5d8f",
-        "font-stack--monospace": "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace",
+        "font-stack--monospace": "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace",
     },
     "dark_css_variables": {
         "color-brand-primary": "#6cb8ea",

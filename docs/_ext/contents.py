@@ -16,16 +16,46 @@ MARK = "<!-- contents -->"
 # A name that ends in a slash is a folder: its pages in alphabetical order.
 SECTIONS = {
     "Guides": (
-        "guides/index", "guides/start", "guides/", "flows", "spherical", "cluster", "interpolation",
-        "adapters", "torch_distributions", "deployment", "divergences",
+        "guides/start",
+        "guides/ops",
+        "guides/conditional",
+        "guides/tables",
+        "guides/sphere",
+        "guides/interpolation",
+        "guides/gpu",
+        "guides/speed",
+        "guides/numerics",
+        "guides/",
+        "deployment",
+        "gallery",
+        "examples",
     ),
-    "Examples": ("gallery", "examples", "examples/index"),
-    "Reference": ("ops/index", "api/index", "commands", "glossary"),
+    "Reference": (
+        "ops",
+        "ops/index",
+        "flows",
+        "spherical",
+        "divergences",
+        "interpolation",
+        "cluster",
+        "adapters",
+        "torch_distributions",
+        "api/index",
+        "commands",
+        "glossary",
+    ),
     "Measurements": (
-        "speed", "accuracy", "reliability", "gpu", "study", "study/", "user_reports", "notes",
+        "speed",
+        "gpu",
+        "accuracy",
+        "reliability",
+        "user_reports",
+        "study",
+        "study/",
+        "notes",
     ),
-    "The project": ("changelog", "versioning", "cite", "contributing", "security"),
-}  # fmt: skip
+    "The project": ("changelog", "versioning", "contributing", "security", "cite"),
+}
 # Listed by pages of their own.
 ELSEWHERE = ("ops/", "api/")
 

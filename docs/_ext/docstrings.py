@@ -28,7 +28,7 @@ def _prose(line: str) -> str:
 
 
 def escaped(lines: list[str]) -> list[str]:
-    """The lines, with marks of reStructuredText in prose escaped; formulas and examples as before."""
+    """The lines, marks of reStructuredText in prose escaped; formulas and examples as before."""
     found: list[str] = []
     depth: int | None = None  # the indent of a directive whose block we are in
     example = False

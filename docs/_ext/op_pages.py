@@ -121,7 +121,7 @@ def accuracy(op: PublicOp, rows: Rows, result: dict[str, Any]) -> str:
         text.append("No error of this op is in the committed measurements.")
     if op.family in HIGH_PRECISION:
         text.append(
-            "\n[Accuracy](/accuracy.md) compares it with values of 22 digits or more over its "
+            "\n[Accuracy](../accuracy.md) compares it with values of 22 digits or more over its "
             "whole domain."
         )
     return "\n".join(text)
@@ -175,7 +175,7 @@ overflows, cancels or divides 0 by 0.
 
 {served(op)}
 
-[`flowkernels.backends()`](/api/flowkernels.md) says what serves it where you run it, and why.
+[`flowkernels.backends()`](../api/flowkernels.md) says what serves it where you run it, and why.
 
 ## Accuracy
 
