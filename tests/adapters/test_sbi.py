@@ -160,7 +160,7 @@ def test_one_parameter(model: str) -> None:
     theta, x = simulations((1,))
     build = posterior_nn(model, **SMALL)  # type: ignore[arg-type]
     if model == "maf":
-        with pytest.warns(UserWarning, match="'maf' of one number is a Gaussian"):
+        with pytest.warns(UserWarning, match="of one number, 'maf' can only model a Gaussian"):
             estimator = build(theta, x)
     else:
         estimator = build(theta, x)

@@ -1,4 +1,4 @@
-"""Elementary functions of the Triton floor against 200-bit arithmetic; run by test_interpreted."""
+"""Elementary functions in Triton against 200-bit arithmetic; run by test_interpreted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random numbers of the Triton floor beside the plain ones; run by test_interpreted."""
+"""Random numbers in Triton beside the plain ones; run by test_interpreted."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_a_run_in_an_odd_place(command, tmp_path):
     assert (status, error) == (2, f"error: {tmp_path / 'file'}: is a file; a run needs a folder\n")
     status, _, error = command("train", "", *TINY)
     assert status == 2
-    assert "must name a folder, got nothing" in error
+    assert "must name a folder, got an empty name" in error
 
 
 def test_settings_from_another_run(trained, command, tmp_path):

@@ -191,6 +191,6 @@ def test_a_whole_checkpoint_of_something_else_is_not_resumed(run, tiny, change):
     for path in run.known.values():
         save_tensors(path, {**load_tensors(path), **change})
     text = run.history_file.read_text()
-    with pytest.raises(RunError, match=r"it cannot be resumed|needs the progress of training"):
+    with pytest.raises(RunError, match=r"it cannot be resumed"):
         fit(tiny(epochs=4), run.path, resume=True, progress=False)
     assert run.history_file.read_text().startswith(text)
