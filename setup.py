@@ -1,39 +1,52 @@
-"""Builds flowkernels and its compiled extensions.
+"""Builds flowkernels with its compiled parts (csrc/building), for the torch that is installed.
 
-flowkernels._C       CPU kernels and torch bindings, always
-flowkernels._C_cuda  CUDA kernels, if nvcc and a CUDA build of torch are found
+_C       and its libraries: CPU kernels and torch bindings, always
+_C_cuda  CUDA kernels, if nvcc and a CUDA build of torch are found
 
     pip install --no-build-isolation .
 
 Environment: FLOWKERNELS_CUDA=0 skips _C_cuda, FLOWKERNELS_CUDA=1 requires it;
-TORCH_CUDA_ARCH_LIST, MAX_JOBS and CXX as for any torch extension.
+TORCH_CUDA_ARCH_LIST, MAX_JOBS and CXX as for any torch extension, CPPFLAGS, CXXFLAGS and LDFLAGS
+as for any C++ program. FLOWKERNELS_COMPILED names compiled parts that are there (make wheels).
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from setuptools import Extension, setup
 
-from setuptools import setup
+ROOT = Path(__file__).absolute().parent
+sys.path.insert(0, str(ROOT))  # pip runs this file from elsewhere
 
-ROOT = Path(__file__).parent
+from csrc.building import graph  # noqa: E402
+from csrc.building.sources import (  # noqa: E402
+    BINDING_FLAGS,
+    NVCC_FLAGS,
+    cuda_bindings,
+    cuda_kernels,
+    python_bindings,
+)
+
 INSTALL = "pip install --no-build-isolation ."
 
 
 def fail(problem: str, remedy: str) -> None:
     sys.exit(f"\nflowkernels cannot be built: {problem}\n  {remedy}\n")
+
+
+if platform.system() == "Windows":
+    fail(
+        "its kernels are not ported to Windows.",
+        "In the Windows Subsystem for Linux (wsl --install) it builds and runs as on Linux.",
+    )
 
 
 def toolkit(nvcc: str) -> str | None:
@@ -58,15 +71,22 @@ try:
 except ModuleNotFoundError:
     fail(
         "torch is not importable in the environment of the build.",
-        "Install it first (pip install 'torch>=2.9,<2.14'), then build in the same environment:"
+        "Install it first (pip install 'torch>=2.9'), then build in the same environment:"
         f"\n  {INSTALL}",
     )
 
 VERSION = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-if not (2, 9) <= VERSION <= (2, 13):
+OLDEST, NEWEST = (2, 9), (2, 14)  # tested
+if VERSION < OLDEST:
     fail(
-        f"torch {torch.__version__} is outside the supported range 2.9 to 2.13.",
-        f"pip install 'torch>=2.9,<2.14' && {INSTALL}",
+        f"torch {torch.__version__} is older than {OLDEST[0]}.{OLDEST[1]}.",
+        f"pip install 'torch>={OLDEST[0]}.{OLDEST[1]}' && {INSTALL}",
+    )
+if VERSION > NEWEST:
+    print(
+        f"flowkernels has been tested with torch up to {NEWEST[0]}.{NEWEST[1]}, and is built for "
+        f"{torch.__version__}: run its tests (make test) before you rely on it.",
+        file=sys.stderr,
     )
 
 if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
@@ -76,156 +96,49 @@ if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
         " or set CXX to your compiler.",
     )
 
-# Value-safe optimisations only: no errno or traps from math, fused multiply-adds,
-# never fast-math. The bits of floating-point numbers wrap as integers (csrc/math/elementary.h).
-KERNEL_FLAGS = [
-    "-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fwrapv",
-    "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-uninitialized",
-    "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
-]  # fmt: skip
-# NDEBUG as Python's own flags have it on most systems: torch's headers check more without.
-BINDING_FLAGS = [
-    "-std=c++20", "-O2", "-DNDEBUG", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas",
-    "-Werror=switch", "-g0",
-]  # fmt: skip
-if platform.system() == "Linux":
-    # at::parallel_for is a plain loop without it.  At link time the flag stays away: the
-    # runtime must be the one that torch brings, or torch.set_num_threads would not reach it.
-    BINDING_FLAGS.append("-fopenmp")
-NVCC_FLAGS = ["-std=c++20", "-O3", "-lineinfo"]
-# Sources linked into the bindings of every device.
-SHARED_BINDINGS = ["csrc/bindings/bessel_plan.cpp", "csrc/bindings/bessel_function.cpp"]
-ISA_FLAGS = {"baseline": []}
-if platform.machine() in ("x86_64", "AMD64"):
-    # For processors without AVX2. -O3 takes half as long again to compile; on a busy machine most
-    # couplings were 5 to 15 % faster with it. Elsewhere the baseline is the only copy, and has -O3.
-    ISA_FLAGS["baseline"] = ["-O1"]
-    ISA_FLAGS["avx2"] = ["-mavx2", "-mfma", "-mf16c"]
-    ISA_FLAGS["avx512"] = [
-        "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c",
-        "-mprefer-vector-width=512",
-    ]  # fmt: skip
-
-
-TORCH_HEADERS = ROOT / "csrc" / "bindings" / "torch_headers.h"
-
-
-def sources(*patterns: str) -> list[str]:
-    return sorted(str(p.relative_to(ROOT)) for pattern in patterns for p in ROOT.glob(pattern))
-
-
-def cpu_kernels() -> list[str]:
-    """Compiled once per instruction set; dispatch.cpp chooses among the copies."""
-    return [s for s in sources("csrc/cpu/*.cpp") if not s.endswith("dispatch.cpp")]
-
-
-def cpu_bindings() -> list[str]:
-    return [*sources("csrc/bindings/*.cpp"), "csrc/cpu/dispatch.cpp"]
-
-
-def cuda_kernels() -> list[str]:
-    return sources("csrc/cuda/*.cu")
-
-
-def both_devices() -> list[str]:
-    """Sources of _C_cuda for the bindings that hold the dispatch of both devices in one file.
-
-    Such a binding names FK_CUDA_KEY; under FK_ON_CUDA it registers its CUDA kernels and nothing
-    else. The sources only include it: an object file has one name in both extensions.
-    """
-    generated = []
-    for source in sources("csrc/bindings/*.cpp"):
-        if "FK_CUDA_KEY" not in (ROOT / source).read_text():
-            continue
-        target = ROOT / "csrc/bindings/cuda/generated" / Path(source).name
-        text = f'#define FK_ON_CUDA\n#include "../../{target.name}"\n'
-        if not target.exists() or target.read_text() != text:
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(text)
-        generated.append(str(target.relative_to(ROOT)))
-    return generated
-
-
-def cuda_bindings() -> list[str]:
-    return [*sources("csrc/bindings/cuda/*.cpp"), *both_devices(), *SHARED_BINDINGS]
-
-
-def is_gcc(compiler: list[str]) -> bool:
-    """Whether it is GCC; Clang, which names other files and takes other options, is not."""
-    run = subprocess.run(
-        [*compiler, "-dM", "-E", "-x", "c++", os.devnull], capture_output=True, text=True
-    )
-    return "#define __GNUC__ " in run.stdout and "__clang__" not in run.stdout
-
-
-def precompile(compiler: list[str], flags: list[str], header: Path, folder: Path) -> list[str]:
-    """The options with which GCC reads a header's compiled form, made in `folder` if need be.
-
-    The form serves later compilations with the same flags. Where it cannot, GCC says so and parses
-    the header; where it cannot be made, there are no options. Either only takes longer.
-    """
-    text = header.read_text()
-    version = subprocess.run([*compiler, "-v"], capture_output=True, text=True).stderr
-    facts = [text, version, torch.__version__, *compiler, *flags]
-    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    copy = folder / f"{header.stem}.{key}.h"
-    target = copy.with_suffix(".h.gch")
-    if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in [*folder.glob(f"{header.stem}.*.h"), *folder.glob(f"{header.stem}.*.gch")]:
-            old.unlink(missing_ok=True)
-        copy.write_text(text)
-        partial = target.with_suffix(f".{os.getpid()}.partial")
-        command = [*compiler, *flags, "-w", "-x", "c++-header", str(copy), "-o", str(partial)]
-        if subprocess.run(command).returncode:
-            print(f"{header.name} is not compiled ahead; every binding parses it")
-            partial.unlink(missing_ok=True)
-            return []
-        partial.replace(target)
-    return ["-Winvalid-pch", "-include", str(copy)]
+TORCH = graph.Torch("{}.{}".format(*VERSION), tuple(cpp_extension.include_paths()))
+PYTHON = graph.Python(sysconfig.get_path("include"), sysconfig.get_config_var("EXT_SUFFIX"))
+COMPILED = f"flowkernels.compiled.{TORCH.folder}"
 
 
 class Build(cpp_extension.BuildExtension):
-    """Compiles csrc/cpu once per instruction set and links every copy into _C."""
+    """The CPU's parts by one graph; _C_cuda as torch builds extensions."""
 
     def build_extensions(self):
+        objects = Path(self.build_temp)
+        objects.mkdir(parents=True, exist_ok=True)
         # Two builds at once in one checkout would write each other's objects.
-        Path(self.build_temp).mkdir(parents=True, exist_ok=True)
-        with (Path(self.build_temp) / ".lock").open("w") as lock:
-            if fcntl is not None:
+        with (objects / ".lock").open("w") as lock:
+            try:
+                import fcntl
+
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            except ImportError:
+                pass
             super().build_extensions()
 
     def build_extension(self, ext):
-        if ext.name == "flowkernels._C":
-            ext.extra_objects = self.kernel_objects()
-        flags = ext.extra_compile_args
-        flags["cxx"] = [*flags["cxx"], *self.torch_headers(flags["cxx"])]
-        super().build_extension(ext)
+        if ext.name != f"{COMPILED}._C":
+            super().build_extension(ext)
+            return
+        if made := os.environ.get("FLOWKERNELS_COMPILED"):
+            shutil.copytree(made, self.place() / "compiled", dirs_exist_ok=True)
+            return
+        try:
+            graph.build(Path(self.build_temp), self.place(), [(TORCH, PYTHON)])
+        except graph.BuildError as error:
+            fail(*error.args)
 
-    def torch_headers(self, flags: list[str]) -> list[str]:
-        """Options for the bindings of every extension: torch's headers, parsed once for all."""
-        cxx = shlex.split(os.environ.get("CXX", "c++"))
-        if self.compiler.compiler_type != "unix" or not is_gcc(cxx):
-            return []
-        # ccache does not take compiled headers unless it may ignore these differences: a macro of
-        # the command line that a header does not use, and the time of day, which none here reads.
-        os.environ.setdefault("CCACHE_SLOPPINESS", "pch_defines,time_macros")
-        places = [*cpp_extension.include_paths(), *self.compiler.include_dirs]
-        every = [*self.compiler.compiler_so[1:], *(f"-I{p}" for p in places)]
-        every += [f for f in flags if not f.startswith("-DTORCH_EXTENSION_NAME")]
-        return precompile(cxx, every, TORCH_HEADERS, ROOT / "build" / "torch-headers")
+    def place(self) -> Path:
+        return Path(self.build_lib).resolve() / "flowkernels"
 
-    def kernel_objects(self) -> list[str]:
-        objects = []
-        for isa, flags in ISA_FLAGS.items():
-            objects += self.compiler.compile(
-                cpu_kernels(),
-                output_dir=str(Path(self.build_temp).resolve() / isa),
-                include_dirs=[],
-                extra_postargs={"cxx": [*KERNEL_FLAGS, f"-DFK_ISA={isa}", *flags]},
-            )
-        return objects
+    def copy_extensions_to_source(self):
+        super().copy_extensions_to_source()
+        for built in graph.libraries(self.place(), TORCH):
+            self.copy_file(str(built), str(ROOT / "flowkernels" / built.relative_to(self.place())))
+
+    def get_outputs(self):
+        return [*super().get_outputs(), *map(str, graph.libraries(self.place(), TORCH))]
 
 
 def cuda_problem() -> str | None:
@@ -265,7 +178,7 @@ def cuda_extension():
         return []
     return [
         cpp_extension.CUDAExtension(
-            "flowkernels._C_cuda",
+            f"{COMPILED}._C_cuda",
             [*cuda_kernels(), *cuda_bindings()],
             extra_compile_args={"cxx": BINDING_FLAGS, "nvcc": NVCC_FLAGS},
         )
@@ -273,6 +186,7 @@ def cuda_extension():
 
 
 def main() -> None:
+    (ROOT / "flowkernels" / "compiled" / TORCH.folder).mkdir(parents=True, exist_ok=True)
     packages = ["flowkernels"]
     packages += sorted(
         ".".join(p.parent.relative_to(ROOT).parts)
@@ -288,11 +202,7 @@ def main() -> None:
         package_dir={"flowkernels.ops": "python_ops"},
         package_data={"flowkernels": ["py.typed", "experiments/study/configs/*.yaml"]},
         ext_modules=[
-            cpp_extension.CppExtension(
-                "flowkernels._C",
-                cpu_bindings(),
-                extra_compile_args={"cxx": BINDING_FLAGS},
-            ),
+            Extension(f"{COMPILED}._C", python_bindings()),
             *cuda_extension(),
         ],
         cmdclass={"build_ext": Build},

@@ -34,6 +34,10 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(f"flowkernels.{name}")
+    if name == "_C":
+        from .ops._extension import _C
+
+        return _C
     raise AttributeError(f"module 'flowkernels' has no attribute {name!r}")
 
 

@@ -6,14 +6,13 @@ that is missing raises when the ops are imported; nothing falls back silently.
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import importlib.util
 import os
 
 import torch
 
-from ._extension import _C
+from ._extension import _C, load, path_of
 
 FORCED = os.environ.get("FLOWKERNELS_BACKEND", "")
 _KNOWN = ("", "cuda", "triton", "reference")
@@ -25,7 +24,7 @@ if FORCED not in _KNOWN:
 
 
 def _cuda_problem() -> str | None:
-    if importlib.util.find_spec("flowkernels._C_cuda") is None:
+    if path_of("_C_cuda") is None:
         return "flowkernels._C_cuda is not built (it needs nvcc and a CUDA build of torch)"
     return None
 
@@ -58,7 +57,7 @@ if FORCED == "triton" and (problem := _forced_triton_problem()):
 ON_GPU = "cuda" if FORCED != "triton" and not _cuda_problem() else "triton"
 if ON_GPU == "cuda":
     try:
-        importlib.import_module("flowkernels._C_cuda")  # registers the kernels
+        load("_C_cuda")  # registers the kernels
     except ImportError as error:
         raise ImportError(
             f"flowkernels._C_cuda is there but cannot be loaded: {error}. Build it again with the "

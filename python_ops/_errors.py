@@ -1,4 +1,4 @@
-"""Errors of an op's arguments, from what pybind11 and torch's dispatcher raise."""
+"""Errors of an op's arguments, from what the direct entries and torch's dispatcher raise."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import compilation
+from benchmarks.gpu import tree
+from csrc.building import graph, sources
 
 from . import forked
 
@@ -46,6 +46,30 @@ def test_setup_with_an_unsupported_torch() -> None:
     message = refusal(run(f"import torch; torch.__version__ = '2.4.1'; {SETUP}"))
     assert "2.4.1" in message
     assert "torch>=2.9" in message
+
+
+def test_setup_with_a_newer_torch() -> None:
+    """A warning: torch changes, and nobody should have to wait for us."""
+    result = run(f"import torch; torch.__version__ = '2.99.0'; {SETUP}")
+    assert result.returncode == 0, result.stderr
+    assert "has been tested with torch up to 2.14" in result.stderr
+    assert "2.99.0" in result.stderr
+
+
+def test_setup_on_windows() -> None:
+    message = refusal(run(f"import platform; platform.system = lambda: 'Windows'; {SETUP}"))
+    assert "not ported to Windows" in message
+    assert "Windows Subsystem for Linux" in message
+
+
+def test_setup_without_ninja() -> None:
+    code = (
+        "import sys; sys.modules['ninja'] = None; sys.argv = ['setup.py', '--name'];"
+        "from csrc.building import graph; graph.ninja()"
+    )
+    result = run(code, PATH="/nowhere")
+    assert "ninja was not found" in result.stderr
+    assert "pip install ninja" in result.stderr
 
 
 def test_setup_without_a_compiler() -> None:
@@ -112,67 +136,49 @@ def test_setup_without_file_locks() -> None:
     assert "flowkernels" in result.stdout
 
 
-def gcc() -> list[str]:
-    """The compiler of a build here, if it is GCC."""
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    if shutil.which(compiler[0]) is None or not compilation.setup().is_gcc(compiler):
-        pytest.skip("headers are compiled ahead with GCC only, which is not the compiler here")
-    return compiler
-
-
-def compiled_with(options: list[str], source: Path, tmp_path: Path) -> list[str]:
-    """What -H says of compiled forms: "!" of one that is read, "x" of one that cannot serve."""
-    command = [*gcc(), *options, "-H", "-c", str(source), "-o", str(tmp_path / "out.o")]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    return re.findall(rf"^([!x]) {re.escape(str(tmp_path))}", run.stderr, re.MULTILINE)
-
-
-def test_headers_are_compiled_once(tmp_path: Path) -> None:
-    compiler, folder = gcc(), tmp_path / "compiled"
-    header, source = tmp_path / "sum.h", tmp_path / "sum.cpp"
-    header.write_text("inline int two() { return 2; }\n")
-    source.write_text("int four() { return two() + two(); }\n")
-    precompile = compilation.setup().precompile
-    flags = ["-std=c++20", "-O2", "-fPIC"]
-    options = precompile(compiler, flags, header, folder)
-    (compiled,) = folder.glob("*.gch")
-    made = compiled.stat().st_mtime_ns
-    assert compiled_with([*flags, "-DNAME=sum", *options], source, tmp_path) == ["!"]
-    assert precompile(compiler, flags, header, folder) == options
-    assert compiled.stat().st_mtime_ns == made
-    # For other flags it cannot serve; the text does.
-    assert compiled_with(["-std=c++17", "-O2", "-fPIC", *options], source, tmp_path) == ["x"]
-    header.write_text("inline int two() { return 1 + 1; }\n")
-    assert precompile(compiler, flags, header, folder) != options
-    assert len(list(folder.glob("*.gch"))) == 1, "the older one is gone"
-    header.write_text("inline int two() {")
-    assert precompile(compiler, flags, header, folder) == []
-
-
-def test_torch_headers_have_what_bindings_include() -> None:
-    """Else a binding would parse a large header that all of them could share."""
-    text = compilation.setup().TORCH_HEADERS.read_text()
-    assert not re.search(r'#include "', text), "its copy elsewhere would not find them"
-    shared = re.compile(r"#include (<(?:ATen|torch)/[^>]+>)")
-    listed = set(shared.findall(text))
-    bindings = sorted((ROOT / "csrc/bindings").glob("*.*"))
-    count = Counter(name for path in bindings for name in shared.findall(path.read_text()))
-    few = {"<ATen/core/Tensor.h>", "<torch/version.h>"}  # small, or part of the others
-    assert {name for name, n in count.items() if n > 2} - few <= listed
-
-
 def test_extension_built_for_another_torch() -> None:
     result = run("import torch; torch.__version__ = '2.9.1'; import flowkernels.ops")
+    message = refusal_of_import(result)
+    assert "was built for torch" in message
+    assert "torch 2.9.1 is installed" in message
+    assert "--no-build-isolation" in message
+
+
+def test_extension_built_for_another_python() -> None:
+    code = "import importlib.machinery as m; m.EXTENSION_SUFFIXES = ['.cpython-399.so'];"
+    message = refusal_of_import(run(code + "import flowkernels.ops"))
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    assert f"was built for cpython-{python.replace('.', '')}" in message
+    assert f"but this is Python {python}" in message
+
+
+def test_nothing_is_built(tmp_path: Path) -> None:
+    """As in a checkout that is on Python's path."""
+    (tmp_path / "flowkernels").mkdir()
+    for path in (ROOT / "flowkernels").glob("*.py"):
+        shutil.copy(path, tmp_path / "flowkernels")
+    shutil.copytree(ROOT / "python_ops", tmp_path / "flowkernels" / "ops")
+    message = refusal_of_import(forked.run("import flowkernels.ops", cwd=tmp_path))
+    assert "flowkernels._C is missing" in message
+    assert "pip install --no-build-isolation -e ." in message
+
+
+def test_damaged_extension(tmp_path: Path) -> None:
+    tree.make(built_elsewhere=True, where=tmp_path)
+    (path,) = tree.compiled(tmp_path).glob("*/_C.*")
+    path.unlink()
+    path.write_bytes(b"not a library")
+    message = refusal_of_import(forked.run("import flowkernels.ops", cwd=tmp_path))
+    assert "cannot be loaded" in message
+    assert str(path) in message
+    assert "--no-build-isolation" in message
+
+
+def refusal_of_import(result: subprocess.CompletedProcess[str]) -> str:
+    """The message of an ImportError."""
     assert result.returncode != 0
-    assert "was built for torch" in result.stderr
-    assert "--no-build-isolation" in result.stderr
-
-
-def test_missing_extension() -> None:
-    code = "import sys; sys.modules['flowkernels._C'] = None; import flowkernels.ops"
-    result = run(code)
-    assert "flowkernels._C is missing" in result.stderr
-    assert "pip install --no-build-isolation -e ." in result.stderr
+    assert "ImportError: flowkernels" in result.stderr, result.stderr
+    return result.stderr
 
 
 @pytest.mark.parametrize("backend", ["cuda", "triton", "turbo"])
@@ -194,8 +200,50 @@ def test_forced_reference_backend() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' compilers have no -fopenmp")
-def test_extension_is_linked_with_openmp() -> None:
+def test_bindings_are_linked_with_openmp() -> None:
     """Without OpenMP, at::parallel_for silently becomes a serial loop."""
-    from flowkernels import _C
+    from flowkernels.ops import _extension
 
-    assert b"GOMP_parallel" in Path(_C.__file__).read_bytes()
+    (library,) = _extension.FOLDER.glob("libflowkernels_torch.*")
+    assert b"GOMP_parallel" in library.read_bytes()
+
+
+# ---- the graph --------------------------------------------------------------------------
+
+
+def test_graph_of_two_torches_and_two_pythons(tmp_path: Path) -> None:
+    """Kernels are compiled once, bindings for each torch, entries for each pair."""
+    torches = [graph.Torch(version, (f"/include/{version}",)) for version in ("2.13", "2.14")]
+    pythons = [graph.Python(f"/py{n}", f".cpython-{n}-x.so") for n in ("311", "312")]
+    pairs = [(torch, python) for torch in torches for python in pythons]
+    file = graph.Graph(tmp_path / "objects", tmp_path / "flowkernels").write(pairs)
+    targets = re.findall(r"^build (\S+?): (\w+) ", file.read_text(), re.MULTILINE)
+    assert len(targets) == len({target for target, _ in targets})
+    rules = Counter(rule for _, rule in targets)
+    kernels = len(sources.cpu_kernels()) * len(sources.ISA_FLAGS) + len(sources.plain())
+    bindings = 2 * len(sources.torch_bindings())
+    assert rules["compile"] == kernels + bindings + 4 * len(sources.python_bindings())
+    linked = [Path(target).relative_to(tmp_path) for target, rule in targets if rule == "link"]
+    assert len(linked) == 1 + 2 + 4
+    names = [path.name for path in graph.libraries(tmp_path / "flowkernels", torches[0])]
+    assert {path.name for path in linked} == {*names, *(f"_C{p.suffix}" for p in pythons)}
+    made = file.stat().st_mtime_ns
+    graph.Graph(tmp_path / "objects", tmp_path / "flowkernels").write(pairs)
+    assert file.stat().st_mtime_ns == made, "ninja would read the same graph again"
+
+
+def test_parts_need_no_more_than_they_say() -> None:
+    """The kernels neither torch nor Python, the bindings no Python: one file serves them all."""
+    audit = pytest.importorskip("csrc.building.audit")
+    pytest.importorskip("elftools", reason="pyelftools is not installed")
+    from flowkernels.ops import _extension
+
+    parts = [*_extension.COMPILED.glob("lib*.so"), *_extension.FOLDER.glob("*.so")]
+    assert {p.name.split(".")[0] for p in parts} == {
+        "libflowkernels_kernels", "libflowkernels_torch", "_C",
+    }  # fmt: skip
+    for path in parts:
+        assert audit.read(path).problems == []
+    module = audit.read(next(p for p in parts if p.name.startswith("_C.")))
+    pretended = audit.Part(Path("libflowkernels_torch.so"), module.libraries, module.symbols, ())
+    assert pretended.problems, "the audit would not see Python's symbols"

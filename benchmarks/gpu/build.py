@@ -129,7 +129,8 @@ class Build:
         extension = setup().cpp_extension
         directories = [*extension.library_paths("cuda"), f"{extension.CUDA_HOME}/lib64"]
         found = [flag for p in directories for flag in (f"-L{p}", f"-Wl,-rpath,{p}")]
-        target = self.where / "flowkernels" / f"{module}{suffix}"
+        target = tree.compiled(self.where) / setup().TORCH.folder / f"{module}{suffix}"
+        target.parent.mkdir(parents=True, exist_ok=True)
         command = [os.environ.get("CXX", "c++"), "-shared", *map(str, from_), *found]
         command += [*LIBRARIES[module], "-o", str(target)]
         start = time.monotonic()

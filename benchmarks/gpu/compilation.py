@@ -1,7 +1,8 @@
 """The compilation steps of a GPU run, and the check whether an object is up to date.
 
-The flags and the lists of sources come from setup.py. An object's name contains a digest of its
-flags and of every file that it may include, so it is up to date exactly while these are unchanged.
+The flags and the lists of sources come from csrc/building. An object's name contains a digest of
+its flags and of every file that it may include, so it is up to date exactly while these are
+unchanged.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from csrc.building import sources
+
 from . import tree
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
@@ -29,7 +32,7 @@ _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 @functools.cache
 def setup() -> ModuleType:
-    """The module setup.py, with its flags, lists and imports."""
+    """The module setup.py, with its imports."""
     spec = importlib.util.spec_from_file_location("flowkernels_setup", tree.ROOT / "setup.py")
     assert spec is not None
     assert spec.loader is not None
@@ -101,12 +104,12 @@ def kernel_steps(architecture: str) -> list[Step]:
     cuda = (f"-gencode=arch=compute_{number},code=sm_{number}", "-Xcompiler", "-fPIC")
     cuda += ("-compress-mode=size",)  # a seventh of the bytes; the driver unpacks them
     steps = [
-        Step(f"cuda/{Path(s).stem}", s, "nvcc", (*setup().NVCC_FLAGS, *cuda))
-        for s in setup().cuda_kernels()
+        Step(f"cuda/{Path(s).stem}", s, "nvcc", (*sources.NVCC_FLAGS, *cuda))
+        for s in sources.cuda_kernels()
     ]
-    for isa, flags in setup().ISA_FLAGS.items():
-        every = (*setup().KERNEL_FLAGS, f"-DFK_ISA={isa}", *flags, "-fPIC")
-        for s in setup().cpu_kernels():
+    for isa, flags in sources.ISA_FLAGS.items():
+        every = (*sources.KERNEL_FLAGS, f"-DFK_ISA={isa}", *flags, "-fPIC")
+        for s in sources.cpu_kernels():
             steps.append(Step(f"cpu/{isa}/{Path(s).stem}", s, compiler, every))
     return steps
 
@@ -128,9 +131,9 @@ def binding_steps() -> tuple[list[Step], list[Step]]:
 
     def step(source: str) -> Step:
         name = str(Path(source).relative_to("csrc").with_suffix(""))
-        return Step(name, source, compiler, (*setup().BINDING_FLAGS, "-fPIC"), places, against)
+        return Step(name, source, compiler, (*sources.BINDING_FLAGS, "-fPIC"), places, against)
 
-    return [step(s) for s in setup().cpu_bindings()], [step(s) for s in setup().cuda_bindings()]
+    return [step(s) for s in sources.cpu_bindings()], [step(s) for s in sources.cuda_bindings()]
 
 
 @dataclass

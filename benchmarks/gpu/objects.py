@@ -21,6 +21,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from csrc.building import sources
+
 from . import tree
 from .compilation import (
     Result,
@@ -92,8 +94,7 @@ def driver() -> Path | None:
 def _driver_digest() -> str:
     """Digest of the driver, its kernels, and the CPU kernels that are its reference."""
     own = [p for p in (tree.ROOT / _DRIVER).rglob("*") if p.suffix in (".cpp", ".cu", ".h")]
-    flags = setup()
-    kernels = flags.sources("csrc/cuda/*.cu", "csrc/cpu/*.cpp", *flags.SHARED_BINDINGS)
+    kernels = sources.find("csrc/cuda/*.cu", "csrc/cpu/*.cpp", *sources.PLAIN)
     own += [tree.ROOT / source for source in kernels]
     read = sorted({p for source in own for p in read_by(source)})
     parts = [p.read_bytes() for p in (*read, tree.ROOT / _DRIVER / "build.py")]

@@ -18,6 +18,11 @@ def _link(to: Path, target: Path) -> None:
     to.symlink_to(target.resolve(), target_is_directory=target.is_dir())
 
 
+def compiled(root: Path) -> Path:
+    """Where the compiled parts of a tree lie, in a folder for each torch."""
+    return root / "flowkernels" / "compiled"
+
+
 def make(built_elsewhere: bool = False, where: Path | None = None) -> Path:
     """Create the tree again; extensions built in it earlier are kept.
 
@@ -29,14 +34,16 @@ def make(built_elsewhere: bool = False, where: Path | None = None) -> Path:
     for name in LINKED:
         if (ROOT / name).exists():
             _link(root / name, ROOT / name)
-    for old in package.glob("*.so"):
+    for old in compiled(root).glob("**/*"):
         if old.is_symlink():  # a build would write through the link
             old.unlink()
     for entry in (ROOT / "flowkernels").iterdir():
-        if entry.name in ("ops", "__pycache__"):
-            continue
-        if entry.suffix == ".so" and not built_elsewhere:
-            continue
-        _link(package / entry.name, entry)
+        if entry.name not in ("ops", "compiled", "__pycache__"):
+            _link(package / entry.name, entry)
+    for part in compiled(ROOT).glob("**/*") if built_elsewhere else ():
+        if not part.is_dir():
+            target = compiled(root) / part.relative_to(compiled(ROOT))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(target, part)
     _link(package / "ops", ROOT / "python_ops")
     return root

@@ -136,19 +136,11 @@ std::tuple<Tensor, Tensor> run(const Tensor& x, TensorList weights, TensorList b
 
 }  // namespace
 
-using Tensors = std::vector<Tensor>;
 FK_COMPOSITE_OP(op,
                 "affine_coupling_mlp(Tensor x, Tensor[] weights, Tensor[] biases, str scale_fn, "
                 "float bound, float gain, str layout, str order, bool inverse, str transform, "
                 "str activation, float negative_slope, bool residual) -> (Tensor, Tensor)",
-                &run,
-                ([](const Tensor& x, const Tensors& weights, const Tensors& biases,
-                    string_view scale_fn, Real bound, Real gain, string_view layout,
-                    string_view order, Flag inverse, string_view transform, string_view activation,
-                    Real negative_slope, Flag residual) {
-                  return run(x, weights, biases, scale_fn, bound, gain, layout, order, inverse,
-                             transform, activation, negative_slope, residual);
-                }))
+                &run, &run)
 
 }  // namespace bindings
 }  // namespace fk

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../args/bessel.h"
+#include "../args/export.h"
 
 namespace fk {
 namespace bindings {
@@ -21,10 +22,10 @@ struct BesselEntry {
 };
 
 // Null for an unknown name.
-const BesselEntry* find_bessel(std::string_view function);
-std::vector<std::string> bessel_names();
+FK_EXPORT const BesselEntry* find_bessel(std::string_view function);
+FK_EXPORT std::vector<std::string> bessel_names();
 // What the argument must be, for the message when it is not.
-const char* bessel_domain(const BesselEntry& entry);
+FK_EXPORT const char* bessel_domain(const BesselEntry& entry);
 
 }  // namespace bindings
 }  // namespace fk

@@ -108,9 +108,7 @@ Tensor add_channels(Tensor grad, const Tensor& of_channels, const Channels& chan
 
 FK_COMPOSITE_OP(
     op, "identity_split(Tensor(a) x, SymInt coupled, str transform) -> (Tensor(a), Tensor(a))",
-    &identity_split, ([](const Tensor& x, int64_t coupled, string_view transform) {
-      return identity_split(x, coupled, transform);
-    }))
+    &identity_split, &identity_split)
 
 }  // namespace bindings
 }  // namespace fk

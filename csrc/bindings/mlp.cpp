@@ -4,7 +4,6 @@
 // products, and save what lies between them: Python, dispatch and a graph node per layer.
 #include <ATen/Functions.h>
 #include <ATen/autocast_mode.h>
-#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <mutex>
@@ -366,15 +365,10 @@ Tensor run_compiled(const Tensor& x, TensorList weights, TensorList biases,
 
 }  // namespace mlp
 
-using Tensors = std::vector<Tensor>;
 FK_COMPOSITE_OP("mlp",
                 "mlp(Tensor x, Tensor[] weights, Tensor[] biases, str activation, "
                 "float negative_slope, bool residual) -> Tensor",
-                &mlp::run,
-                ([](const Tensor& x, const Tensors& weights, const Tensors& biases,
-                    std::string_view activation, Real negative_slope, Flag residual) {
-                  return mlp::run(x, weights, biases, activation, negative_slope, residual);
-                }))
+                &mlp::run, &mlp::run)
 
 FK_LIBRARY_FRAGMENT(m) {
   m.def(

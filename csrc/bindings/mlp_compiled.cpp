@@ -123,11 +123,5 @@ TORCH_LIBRARY_IMPL(flowkernels, CPU, m) {
   m.impl("mlp_rows", &mlp::rows_cpu);
   m.impl("mlp_rows_backward", &mlp::rows_backward_cpu);
 }
-// For the fake kernels: rows that `mlp_rows` keeps are padded to whole vectors.
-static const Bound bound_mlp_rows([](pybind11::module_& m) {
-  m.def("mlp_lanes", [](Flag float64) { return cpu::mlp_lanes(float64); });
-  m.attr("mlp_widest") = mlp_widest;
-});
-
 }  // namespace bindings
 }  // namespace fk

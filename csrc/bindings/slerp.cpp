@@ -50,19 +50,17 @@ struct Cpu {
 };
 
 // Numbers become 0-d tensors here: cheaper than in Python.
-Tensor call_with_number(const Tensor& a, const Tensor& b, Real t) {
+Tensor call_with_number(const Tensor& a, const Tensor& b, double t) {
   check_floating(Slerp::name, "a", a);
-  return Op<Slerp>::call(
-      a, b, at::scalar_tensor(t.value, at::device(at::kCPU).dtype(wide(a.scalar_type()))));
+  return Op<Slerp>::call(a, b,
+                         at::scalar_tensor(t, at::device(at::kCPU).dtype(wide(a.scalar_type()))));
 }
 
 }  // namespace
 
 FK_DIFFERENTIABLE_OP(Slerp)
 FK_KERNELS(Slerp, CPU, Cpu)
-static const Bound bound_number([](pybind11::module_& m) {
-  m.def(Slerp::name, &call_with_number, pybind11::call_guard<pybind11::gil_scoped_release>());
-});
+static const Direct<&call_with_number> direct_number(Slerp::name);
 
 }  // namespace bindings
 }  // namespace fk

@@ -1,6 +1,6 @@
 // What the bindings include of torch, in one header that is compiled ahead of them: parsing it
-// takes two thirds of the time of a binding. setup.py and tests/cuda/harness.py pass it to the
-// compiler; no source includes it.
+// takes two thirds of the time of a binding. csrc/building and tests/cuda/harness.py pass it to
+// the compiler; no source includes it.
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/Functions.h>
@@ -10,7 +10,3 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
 #include <torch/library.h>
-#if !defined(FK_EMULATED)  // which is loaded without Python's module
-#include <torch/csrc/autograd/python_variable.h>
-#include <torch/csrc/utils/pybind.h>
-#endif

@@ -37,7 +37,7 @@ FK_LIBRARY_FRAGMENT(m) {
   refuse_other_layouts<VmfSampleCosine>(m);
 }
 TORCH_LIBRARY_IMPL(flowkernels, CPU, m) { m.impl(VmfSampleCosine::name, &cosine_cpu); }
-static const Bound bound(&bind_op<VmfSampleCosine>);
+static const Direct<&Op<VmfSampleCosine>::call> direct(VmfSampleCosine::name);
 
 }  // namespace bindings
 }  // namespace fk

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "../args/dtype.h"
+#include "../args/export.h"
 
 namespace fk {
 namespace cpu {
@@ -16,11 +17,11 @@ using fk::DType;
 enum class Isa : int { baseline, avx2, avx512, count };
 
 // The instruction set in use, its name, and the names of those compiled in.
-Isa isa();
-const char* isa_name(Isa isa);
-bool isa_compiled(Isa isa);
+FK_EXPORT Isa isa();
+FK_EXPORT const char* isa_name(Isa isa);
+FK_EXPORT bool isa_compiled(Isa isa);
 // Called by each per-instruction-set build when the library is loaded.
-bool note_compiled(Isa isa);
+FK_EXPORT bool note_compiled(Isa isa);
 
 template <class F>
 struct KernelSlot;
@@ -39,7 +40,8 @@ struct KernelSlot<R(A...)> {
 }  // namespace cpu
 }  // namespace fk
 
-#define FK_DECLARE_KERNEL(name, ...) inline constinit KernelSlot<__VA_ARGS__> name
+// One slot for all of the package's libraries.
+#define FK_DECLARE_KERNEL(name, ...) FK_EXPORT inline constinit KernelSlot<__VA_ARGS__> name
 
 // FK_ISA names the inline namespace and the enumerator alike.
 #define FK_REGISTER_KERNEL(slot, function)          \

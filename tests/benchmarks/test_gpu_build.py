@@ -16,6 +16,7 @@ import torch
 from torch.utils import cpp_extension
 
 from benchmarks.gpu import build, compilation, objects, tree
+from csrc.building import sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_compilers: Pa
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     monkeypatch.setattr(tree, "ROOT", root)
-    monkeypatch.setattr(compilation.setup(), "ROOT", root)
+    monkeypatch.setattr(sources, "ROOT", root)
     monkeypatch.setattr(objects, "FOLDER", root / "build" / "gpu-objects")
     objects.make(jobs=2)
     return root
@@ -77,7 +78,7 @@ def steps() -> dict[str, compilation.Step]:
 
 def test_manifest_lists_every_object(checkout: Path) -> None:
     manifest = json.loads((objects.FOLDER / "manifest.json").read_text())
-    isas = compilation.setup().ISA_FLAGS
+    isas = sources.ISA_FLAGS
     assert set(manifest["objects"]) == {"cuda/star", *(f"cpu/{isa}/star" for isa in isas)}
     entry = manifest["objects"]["cuda/star"]
     assert set(entry["files"]) == {
@@ -118,7 +119,7 @@ def test_changed_flags_and_architecture_make_the_object_stale(
 ) -> None:
     other = compilation.kernel_steps("sm_100")[0]
     assert objects.lookup(other) == (None, "stale: its flags changed")
-    monkeypatch.setattr(compilation.setup(), "NVCC_FLAGS", ["-O1"])
+    monkeypatch.setattr(sources, "NVCC_FLAGS", ["-O1"])
     assert objects.lookup(steps()["cuda/star"]) == (None, "stale: its flags changed")
 
 
@@ -136,9 +137,9 @@ def test_bindings_are_stale_for_another_torch(
 ) -> None:
     (checkout / "csrc/bindings").mkdir()
     (checkout / "csrc/bindings/star.cpp").write_text("")
-    monkeypatch.setattr(compilation.setup(), "SHARED_BINDINGS", [])
+    monkeypatch.setattr(sources, "PLAIN", [])
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(compilation.setup(), "cpu_bindings", lambda: ["csrc/bindings/star.cpp"])
+    monkeypatch.setattr(sources, "cpu_bindings", lambda: ["csrc/bindings/star.cpp"])
     objects.make(jobs=1)
     assert objects.lookup(compilation.binding_steps()[0][0])[0] is not None
     monkeypatch.setattr(torch, "__version__", "2.10.0")
@@ -220,7 +221,7 @@ def test_build_reuses_fresh_objects_and_compiles_the_others(
     assert compiled == {
         str(p.relative_to(ROOT)) for p in ROOT.glob("csrc/**/*") if p.suffix in (".cpp", ".cu")
     }
-    built = list((tmp_path / "tree/flowkernels").glob("*.so"))
+    built = list(tree.compiled(tmp_path / "tree").glob("**/*.so"))
     assert {p.name.split(".")[0] for p in built} == {"_C", "_C_cuda"}
     assert not any(p.is_symlink() for p in built)
 
@@ -265,8 +266,9 @@ def test_architecture_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
 def test_included_headers_are_found() -> None:
     """read_by finds every header that the preprocessor finds."""
-    setup = compilation.setup()
-    lists = (setup.cpu_kernels, setup.cpu_bindings, setup.cuda_kernels, setup.cuda_bindings)
+    lists = (
+        sources.cpu_kernels, sources.cpu_bindings, sources.cuda_kernels, sources.cuda_bindings
+    )  # fmt: skip
     for source in {s for each in lists for s in each()}:
         command = ["c++", "-std=c++20", "-DFK_ISA=baseline", "-x", "c++", "-MM", "-MG", source]
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

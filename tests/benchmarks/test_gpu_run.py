@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu import plan, profile, results, table
+from benchmarks.gpu import plan, profile, results, table, tree
 from benchmarks.gpu.stages import Interrupted, Outcome, Stage, run
 from tests.cuda import harness
 from tests.cuda.driver import build
@@ -36,7 +36,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, copy / name, ignore=hidden)
     for name in ("setup.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)
-    if not list((copy / "flowkernels").glob("_C.*.so")):
+    if not list(tree.compiled(copy).glob("*/_C.*.so")):
         pytest.skip("flowkernels is not built in this checkout")
     return copy
 

@@ -25,7 +25,7 @@ FOLDER = ROOT / "build" / "link-2.11"
 PYTHON = FOLDER / "venv" / "bin" / "python"
 ARCHITECTURE = "sm_90"
 # Beside torch, in the versions of constraints.txt.
-PACKAGES = ("numpy", "ninja", "pybind11", "wheel")
+PACKAGES = ("numpy", "ninja", "wheel")
 
 
 def problem() -> str | None:

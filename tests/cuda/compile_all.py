@@ -26,6 +26,8 @@ from pathlib import Path
 
 import tomllib
 
+from csrc.building import sources
+
 from . import machine_code, slots, widths
 from .kernels import ROOT, SOURCES, short_name
 from .machine_code import Code
@@ -138,11 +140,8 @@ def compile_sources(
     nvcc: str, architectures: tuple[str, ...], jobs: int = 2
 ) -> list[tuple[Path, list[Kernel]]]:
     """Compiles every source; raises RuntimeError with nvcc's message where one does not."""
-    sys.path.insert(0, str(ROOT))
-    import setup as build  # the flags that an installation compiles with
-
     BUILD.mkdir(parents=True, exist_ok=True)
-    flags = [f for f in build.NVCC_FLAGS if f != "-lineinfo"]
+    flags = [f for f in sources.NVCC_FLAGS if f != "-lineinfo"]
     with ThreadPoolExecutor(jobs) as pool:
         waiting = [
             (source, pool.submit(compile_kernels, nvcc, source, arch, flags))
@@ -282,14 +281,11 @@ def main() -> int:
     if nvcc is None:
         print("nvcc was not found on PATH: no CUDA kernel was compiled")
         return 1
-    sys.path.insert(0, str(ROOT))
-    import setup as build  # the flags that an installation compiles with
-
     BUILD.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
     kernels: list[Kernel] = []
     with ThreadPoolExecutor(jobs) as pool:
-        flags = [f for f in build.NVCC_FLAGS if f != "-lineinfo"]
+        flags = [f for f in sources.NVCC_FLAGS if f != "-lineinfo"]
         waiting = [
             pool.submit(compile_kernels, nvcc, source, arch, flags)
             for source in SOURCES
@@ -311,7 +307,7 @@ def main() -> int:
             )
             reason = allowed(kernel, rules)
             print(f"allowed: {what}: {reason}") if reason else problems.append(what)
-    problems += compile_bindings(nvcc, build.BINDING_FLAGS, build.cuda_bindings())
+    problems += compile_bindings(nvcc, sources.BINDING_FLAGS, sources.cuda_bindings())
     print(f"\n{len(kernels)} CUDA kernels compiled, {len(problems)} problems")
     for problem in problems:
         print(f"FAILED {problem}")

@@ -13,16 +13,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.gpu import compilation
+from csrc.building import sources
 
 from .kernels import ROOT, SOURCES
+from .precompiled import precompile
 
 BUILD = ROOT / "build" / "cuda-emulator"
 EMULATOR = Path(__file__).with_name("emulator")
-SHARED = [ROOT / "csrc/bindings/bessel_plan.cpp", ROOT / "csrc/bindings/bessel_function.cpp"]
+SHARED = [ROOT / source for source in sources.PLAIN]
 BINDINGS = [
     path
-    for path in map(ROOT.joinpath, compilation.setup().cuda_bindings())
+    for path in map(ROOT.joinpath, sources.cuda_bindings())
     if path.stem != "module" and path not in SHARED
 ]
 
@@ -130,15 +131,12 @@ def build() -> Path:
     """The library with all kernels and their bindings, as the CPU's."""
     from torch.utils import cpp_extension
 
-    setup = compilation.setup()
     with locked():
         includes = [*cpp_extension.include_paths(), sysconfig.get_path("include")]
         binding = [*COMMON, "-O0", "-DFK_EMULATED", *(f"-isystem{p}" for p in includes)]
         headers = _headers()
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            torch_headers = pool.submit(
-                setup.precompile, ["g++"], binding, setup.TORCH_HEADERS, BUILD
-            )
+            torch_headers = pool.submit(precompile, ["g++"], binding, sources.TORCH_HEADERS, BUILD)
             waiting = kernel_objects(pool)
 
             def bind(source: Path) -> Path:

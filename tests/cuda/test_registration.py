@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import tree
+from benchmarks.gpu import compilation, tree
 from tests import forked
+
+
+def beside_the_extension(checkout: Path) -> Path:
+    """The folder of the compiled module for the installed torch."""
+    there = list(tree.compiled(checkout).glob(f"{compilation.setup().TORCH.folder}/_C.*"))
+    if not there:
+        pytest.skip("flowkernels is not built in this checkout: there is nothing to stand beside")
+    return there[0].parent
 
 
 def _import_ops(
@@ -18,9 +26,7 @@ def _import_ops(
     """Imports the ops beside a module that stands for the extension."""
     monkeypatch.setattr(tree, "TREE", tmp_path)
     tree.make(built_elsewhere=True)
-    if not list((tmp_path / "flowkernels").glob("_C.*")):
-        pytest.skip("flowkernels is not built in this checkout: there is nothing to stand beside")
-    (tmp_path / "flowkernels" / "_C_cuda.py").write_text(extension)
+    (beside_the_extension(tmp_path) / "_C_cuda.py").write_text(extension)
     code = "import flowkernels.ops as o; print(o.__file__)"
     return forked.run(code, cwd=tmp_path, env={**os.environ, "FLOWKERNELS_BACKEND": backend})
 

@@ -1,7 +1,7 @@
 """Builds flowkernels._C under a sanitizer, with the kernels of one instruction set.
 
-The flags and sources are setup.py's, except for the optimization level. The extension lies in a
-package folder of its own under build/, whose other files are links into the checkout.
+The flags and sources are those of csrc/building, except for the optimization level. The extension
+lies in a package folder of its own under build/, whose other files are links into the checkout.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.gpu import compilation
+from benchmarks.gpu import compilation, tree
 from benchmarks.gpu.compilation import Result, Step
 from benchmarks.gpu.tree import ROOT
+from csrc.building import sources
 
 HERE = Path(__file__).parent
 BUILD = ROOT / "build" / "sanitize"
@@ -45,9 +46,9 @@ def _flags(kind: str, flags: list[str]) -> tuple[str, ...]:
 def steps(kind: str, isa: str) -> list[Step]:
     """The compilations of the kernels of an instruction set, and of the bindings."""
     setup, compiler = compilation.setup(), os.environ.get("CXX", "c++")
-    kernel = (*_flags(kind, setup.KERNEL_FLAGS), f"-DFK_ISA={isa}", *setup.ISA_FLAGS[isa])
-    found = [Step(f"{isa}/{Path(s).stem}", s, compiler, kernel) for s in setup.cpu_kernels()]
-    binding = _flags(kind, setup.BINDING_FLAGS)
+    kernel = (*_flags(kind, sources.KERNEL_FLAGS), f"-DFK_ISA={isa}", *sources.ISA_FLAGS[isa])
+    found = [Step(f"{isa}/{Path(s).stem}", s, compiler, kernel) for s in sources.cpu_kernels()]
+    binding = _flags(kind, sources.BINDING_FLAGS)
     places = (*setup.cpp_extension.include_paths(), sysconfig.get_path("include"))
     against = f"torch {setup.torch.__version__}, Python {sysconfig.get_python_version()}"
     if kind == "thread":
@@ -55,7 +56,7 @@ def steps(kind: str, isa: str) -> list[Step]:
         binding = (f"-I{threads.relative_to(ROOT)}", *(f for f in binding if f != "-fopenmp"))
         header = threads / "ATen" / "ParallelOpenMP.h"
         against += hashlib.sha256(header.read_bytes()).hexdigest()[:16]
-    for source in setup.cpu_bindings():
+    for source in sources.cpu_bindings():
         name = str(Path(source).relative_to("csrc").with_suffix(""))
         found.append(Step(name, source, compiler, binding, places, against))
     return found
@@ -79,7 +80,7 @@ def extension(
                     old.unlink()
     package = folder_of(kind) / isa
     _link_the_sources(package)
-    _link(kind, list(wanted), package / "flowkernels")
+    _link(kind, list(wanted), tree.compiled(package) / compilation.setup().TORCH.folder)
     return package
 
 
@@ -87,7 +88,7 @@ def _link_the_sources(package: Path) -> None:
     """`package/flowkernels`: the checkout's own modules, without its extensions."""
     target = package / "flowkernels"
     target.mkdir(parents=True, exist_ok=True)
-    places = {p.name: p for p in (ROOT / "flowkernels").iterdir() if p.suffix != ".so"}
+    places = {p.name: p for p in (ROOT / "flowkernels").iterdir() if p.name != "compiled"}
     places["ops"] = ROOT / "python_ops"
     for name, source in places.items():
         link = target / name
@@ -99,6 +100,7 @@ def _link(kind: str, objects: list[Path], target: Path) -> None:
     torch_libraries = compilation.setup().cpp_extension.library_paths()
     libraries = [f"-l{n}" for n in ("torch", "torch_cpu", "torch_python", "c10")]
     name = "_C" + str(sysconfig.get_config_var("EXT_SUFFIX"))
+    target.mkdir(parents=True, exist_ok=True)
     partial = target / f"{name}.partial"
     command = ["c++", "-shared", SANITIZERS[kind][0], *map(str, objects), "-o", str(partial)]
     command += [*(f"-L{p}" for p in torch_libraries), *libraries]

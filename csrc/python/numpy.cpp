@@ -3,14 +3,20 @@
 
 #include <string>
 
+#include "../bindings/bessel_function.h"
+#include "../bindings/bessel_plan.h"
 #include "../cpu/bessel.h"
-#include "bessel_function.h"
-#include "bessel_plan.h"
 #include "module.h"
 
 namespace fk {
-namespace bindings {
+namespace python {
 namespace {
+
+using bindings::bessel_domain;
+using bindings::bessel_plan;
+using bindings::BesselEntry;
+using bindings::find_bessel;
+using bindings::log_uniform_density;
 
 namespace py = pybind11;
 
@@ -70,7 +76,7 @@ py::array evaluate_each(const std::string& function, const Array<T>& x, const Ar
 
 }  // namespace
 
-static const Bound bound([](py::module_& m) {
+void add_numpy(py::module_& m) {
   using namespace pybind11::literals;
   m.def("numpy_bessel", &evaluate<double>, "function"_a, py::arg("x").noconvert(), "order"_a);
   m.def("numpy_bessel", &evaluate<float>, "function"_a, py::arg("x").noconvert(), "order"_a);
@@ -78,7 +84,7 @@ static const Bound bound([](py::module_& m) {
         py::arg("order").noconvert());
   m.def("numpy_bessel_order", &evaluate_each<float>, "function"_a, py::arg("x").noconvert(),
         py::arg("order").noconvert());
-});
+}
 
-}  // namespace bindings
+}  // namespace python
 }  // namespace fk

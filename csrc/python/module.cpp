@@ -1,29 +1,22 @@
-// flowkernels._C: the ops' direct entries and the facts of the build.
+// flowkernels._C: the ops' direct entries, the facts of the build, and NumPy's face.
 #include "module.h"
 
-#include <ATen/Parallel.h>
+#include <pybind11/stl.h>
 #include <torch/version.h>
 
-#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "../args/affine_coupling.h"
 #include "../args/rational_quadratic_spline.h"
+#include "../bindings/bessel_function.h"
+#include "../bindings/entry.h"
 #include "../cpu/dispatch.h"
-#include "bessel_function.h"
+#include "../cpu/mlp.h"
 
 namespace fk {
-namespace bindings {
-
-std::vector<Binder>& binders() {
-  static std::vector<Binder> list;
-  return list;
-}
-
-std::vector<std::string>& op_names() {
-  static std::vector<std::string> names;
-  return names;
-}
-
+namespace python {
 namespace {
 
 pybind11::dict build_info() {
@@ -32,10 +25,9 @@ pybind11::dict build_info() {
   for (int i = 0; i < static_cast<int>(cpu::Isa::count); ++i)
     if (cpu::isa_compiled(static_cast<cpu::Isa>(i)))
       compiled.append(cpu::isa_name(static_cast<cpu::Isa>(i)));
-  pybind11::list ops;
-  std::sort(op_names().begin(), op_names().end());
-  for (const std::string& name : op_names()) ops.append(name);
-  info["ops"] = ops;
+  std::set<std::string> ops;
+  for (const bindings::Entry& entry : bindings::entries()) ops.insert(entry.name);
+  info["ops"] = std::vector<std::string>(ops.begin(), ops.end());
   info["torch"] = TORCH_VERSION;
   info["compiler"] = __VERSION__;
   info["cpu_isa"] = cpu::isa_name(cpu::isa());
@@ -60,18 +52,23 @@ pybind11::dict options() {
   all["reduction"] = names<Reduction>();
   all["boundary"] = names<SplineBoundary>();
   all["convention"] = names<SplineConvention>();
-  all["bessel"] = pybind11::tuple(pybind11::cast(bessel_names()));
+  all["bessel"] = pybind11::tuple(pybind11::cast(bindings::bessel_names()));
   return all;
 }
 
 }  // namespace
-}  // namespace bindings
+}  // namespace python
 }  // namespace fk
 
 PYBIND11_MODULE(_C, m) {
-  using namespace fk::bindings;
+  using namespace fk::python;
   m.doc() = "Compiled kernels of flowkernels; use flowkernels.ops.";
   m.def("build_info", &build_info);
   m.def("options", &options);
-  for (const Binder binder : binders()) binder(m);
+  add_entries(m);
+  add_numpy(m);
+  add_bessel_tables(m);
+  // For the fake kernels: rows that `mlp_rows` keeps are padded to whole vectors.
+  m.def("mlp_lanes", [](bool float64) { return fk::cpu::mlp_lanes(float64); });
+  m.attr("mlp_widest") = fk::mlp_widest;
 }

@@ -3,13 +3,16 @@
 #include <string>
 #include <vector>
 
+#include "../bindings/bessel_plan.h"
 #include "../math/debye_coefficients.h"
-#include "bessel_plan.h"
 #include "module.h"
 
 namespace fk {
-namespace bindings {
+namespace python {
 namespace {
+
+using bindings::bessel_plan;
+using bindings::log_uniform_density;
 
 template <class P>
 std::vector<double> coefficients(const P& polynomial) {
@@ -58,12 +61,12 @@ std::vector<std::vector<double>> debye_table(const std::string& name) {
 
 }  // namespace
 
-static const Bound bound([](pybind11::module_& m) {
+void add_bessel_tables(pybind11::module_& m) {
   m.def("bessel_plan", [](double order, bool twofold) {
     return twofold ? plan_of<double>(order) : plan_of<float>(order);
   });
   m.def("debye_table", &debye_table);
-});
+}
 
-}  // namespace bindings
+}  // namespace python
 }  // namespace fk
