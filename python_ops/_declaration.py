@@ -37,7 +37,7 @@ class Op:
     call      the op, from Python: straight into C++, into the graph when compiling
     formula   the op in plain torch, called as the dispatcher's schema says
     kernels   whether it has kernels of its own; else it consists of torch's and our other ops
-    backward  whether there is an `<op>_backward`
+    backward_formula  `<op>_backward` in plain torch, likewise; None if there is no such op
     family    the name of its file, in every folder
     whole     whether torch.compile keeps the op in one piece: its first call makes a table in the
               device's memory, which a graph must not make anew each time
@@ -48,12 +48,17 @@ class Op:
     name: str
     call: Function
     formula: Function
+    backward_formula: Function | None
     kernels: bool
-    backward: bool
     family: str
     whole: bool
     numbers: tuple[str, ...]
     cpu_only: bool
+
+    @property
+    def backward(self) -> bool:
+        """Whether there is an `<op>_backward`."""
+        return self.backward_formula is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,8 +257,7 @@ def declare(
         plain = formula
     call = _entry(name, plain, numbers)
     OPS[name] = Op(
-        name, call, formula, fake is not None, backward_formula is not None, family, whole, numbers,
-        cpu_only,
+        name, call, formula, backward_formula, fake is not None, family, whole, numbers, cpu_only,
     )  # fmt: skip
     return call
 

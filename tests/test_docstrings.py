@@ -31,6 +31,8 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     torch.manual_seed(0)
     if name.startswith("flowkernels.adapters.sbi"):
         pytest.importorskip("sbi", reason=WITHOUT_SBI)
+    if name == "flowkernels.adapters.onnx":
+        pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra `onnx`)")
     module = importlib.import_module(name)
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0

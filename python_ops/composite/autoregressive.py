@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -218,7 +219,7 @@ def _inverse_order(order: Sequence[int]) -> list[int]:
 
 def _flat(t: Tensor, dtype: torch.dtype) -> Tensor:
     """(*batch, n) as rows in a dtype."""
-    return t.reshape(t.shape[:-1].numel(), t.shape[-1]).to(dtype)
+    return t.reshape(math.prod(t.shape[:-1]), t.shape[-1]).to(dtype)
 
 
 def autoregressive_inverse(
@@ -253,5 +254,5 @@ def autoregressive_inverse_backward(
     rows = _flat(z, compute)
     solver = Solver(a_map, _flat(offset, compute), parameters.to(compute), *structure)
     solver.run(rows)
-    grads = solver.pull(_flat(grad_x, compute), grad_log_det.reshape(len(rows)), rows)
+    grads = solver.pull(_flat(grad_x, compute), grad_log_det.reshape(rows.shape[0]), rows)
     return tuple(g.reshape(t.shape).to(t.dtype) for g, t in zip(grads, inputs, strict=True))

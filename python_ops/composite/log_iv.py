@@ -241,7 +241,11 @@ def _order_over(v: Tensor, x: Tensor) -> Tensor:
 
 def _promoted(v: Tensor | float, x: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:
     out = torch.promote_types(x.dtype, torch.float32)
-    return torch.as_tensor(v, dtype=torch.float64, device=x.device), x.double(), out
+    if not isinstance(v, Tensor):
+        # Filled in: `as_tensor` would be a constant of an exported program, which ONNX has no room
+        # for, and a copy to the device.
+        return torch.full((), v, dtype=torch.float64, device=x.device), x.double(), out
+    return v.to(device=x.device, dtype=torch.float64), x.double(), out
 
 
 def log_0f1(v: Tensor | float, x: Tensor) -> Tensor:

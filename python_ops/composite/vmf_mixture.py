@@ -26,7 +26,7 @@ def _logits(
     """
     wide = _wide(x)
     peak = log_weights.double() + _radial(concentrations, x.shape[-1], "vmf_log_peak")
-    largest = peak.detach().amax()
+    largest = peak.detach().amax(-1)  # ONNX wants the dimension
     common = torch.where(largest.isfinite(), largest, 0.0)
     above = x.to(wide) @ locs.to(wide).mT - 1
     return (peak - common).to(wide) + concentrations.to(wide) * above, common, above
