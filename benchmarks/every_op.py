@@ -1,31 +1,34 @@
 """Times every public op beside eager torch, and measures its error: python -m benchmarks.every_op
 
 Writes results/every_op.json, from which the pages of the ops draw their charts. One thread, float32
-(float64 where an op is declared for that first), a few sizes each. Peers are the definition in
-plain torch (flowkernels.ops.reference) and, where benchmarks/plain.py has one, the short formula
-that users would write, both eager; `python -m benchmarks` compares with torch.compile too.
+(float64 where an op is declared for that first), a few sizes each. Peers are the short formula that
+users would write (benchmarks/plain.py) and the definition in plain torch (for functions of single
+elements the formula of python_ops/composite, else python_ops/reference), both eager;
+`python -m benchmarks` compares with torch.compile too.
 
 Errors are those of the timed calls: the largest difference from the definition in float64 at the
-same arguments, over the largest element of the result. The same is measured of the eager
-definition in the dtype of the call.
+same arguments, over the largest element of the result. The same is measured of the formula that
+users would write.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import statistics
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from flowkernels import ops
 from flowkernels.ops._declaration import PUBLIC, PublicOp
 
-from . import implementations, machine, report
+from . import implementations, machine, plain, report
 from .implementations import MAKERS, as_tuple
-from .interleaved import CLOCKS, Block, Call, Peers, compare
-from .registry import DIRECTIONS, Inputs, Row, subject_of
+from .interleaved import CLOCKS, Block, Peers, compare
+from .registry import DIRECTIONS, Function, Inputs, Row, subject_of
 
 RESULTS = Path(__file__).parent / "results" / "every_op.json"
 SIZES: dict[str, tuple[tuple[int, ...], ...]] = {
@@ -42,37 +45,56 @@ OWN_SIZES: dict[str, tuple[tuple[int, ...], ...]] = {
     "rational_quadratic_spline_split": SPLINES,
 }
 
+# Their plain formulas draw other numbers than the op with the same seed.
+UNSEEDED = ("tangent_normal",)
+
 
 def rows_of(op: PublicOp) -> list[Row]:
     """What is timed of an op."""
     subject = dataclasses.replace(subject_of(op), dtypes=op.inputs.dtypes or ("float32",))
     sizes = OWN_SIZES.get(op.name, SIZES[op.inputs.sizes])
-    return [Row(subject, size, subject.dtypes[0], d, 1) for size in sizes for d in DIRECTIONS]
+    # The plain sampler has no derivative.
+    directions = DIRECTIONS[:1] if op.random else DIRECTIONS
+    return [Row(subject, size, subject.dtypes[0], d, 1) for size in sizes for d in directions]
 
 
-def _eager(row: Row, tensors: Inputs) -> dict[str, Call]:
-    functions = implementations.formulas(row)
-    functions.pop("scipy", None)
-    return {f"{name}, eager": MAKERS[row.direction](f, tensors) for name, f in functions.items()}
+def formulas(row: Row) -> dict[str, Function]:
+    """The formula that users would write, and the definition, where there are such."""
+    found = {}
+    if hasattr(plain, row.subject.op):
+        found["plain"] = row.function(plain)
+    # A sampler's definition and a backward's are not functions of the same arguments.
+    if not PUBLIC[row.subject.op].random and not row.subject.op.endswith("_backward"):
+        found["definition"] = implementations.definition(row)
+    return found
 
 
 def _error(got: Any, want: Any) -> float | None:
-    """The largest error over the largest element, over all results; None where it is not finite."""
+    """The largest error over the largest element, of all results; None where it is not finite."""
     worst = 0.0
     for a, b in zip(as_tuple(got), as_tuple(want), strict=True):
         if b.numel():
             scale = max(b.abs().max().item(), torch.finfo(torch.float32).tiny)
-            worst = max(worst, (a.double() - b.double()).abs().max().item() / scale)
-    return worst if worst < float("inf") else None
+            error = (a.double() - b.double()).abs().max().item() / scale
+            if not math.isfinite(error):
+                return None
+            worst = max(worst, error)
+    return worst
 
 
 def errors(row: Row, tensors: Inputs) -> dict[str, float | None]:
-    """Of the op and of the eager definition, in the dtype of the row."""
+    """Of the op and of its peers, in the dtype of the row."""
     make = MAKERS[row.direction]
-    definition = implementations.definition(row)
-    want = make(definition, tuple(t.double() for t in tensors))()
-    mine = _error(make(row.function(implementations.ops), tensors)(), want)
-    return {"flowkernels": mine, "reference, eager": _error(make(definition, tensors)(), want)}
+    known = formulas(row)
+    exact = known.get("definition", known.get("plain"))
+    assert exact is not None, f"{row.label}: nothing to compare with"
+    want = make(exact, tuple(t.double() for t in tensors))()
+    # Most definitions compute in float64 whatever they are given: their error says nothing.
+    theirs = {name: f for name, f in known.items() if name == "plain" or "plain" not in known}
+    functions = {"flowkernels": row.function(ops), **theirs}
+    if row.subject.op in UNSEEDED:
+        del functions["plain"]
+    return {name: _error(make(f, tensors)(), want) for name, f in functions.items()}
 
 
 def measure(row: Row, clock: str, rounds: int) -> dict[str, Any]:
@@ -80,7 +102,7 @@ def measure(row: Row, clock: str, rounds: int) -> dict[str, Any]:
     torch.set_num_threads(row.threads)
     tensors = row.tensors()
     ours = Block.of(implementations.ours(row, tensors))
-    peers = Peers(_eager(row, tensors), clock)
+    peers = Peers({k: MAKERS[row.direction](f, tensors) for k, f in formulas(row).items()}, clock)
     seconds = []
     for _ in range(rounds):
         peers()

@@ -29,6 +29,23 @@ def affine_coupling_split(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([identity, coupled], dim=1), log_det
 
 
+def affine_coupling_split_backward(
+    grad_y: Tensor, grad_log_det: Tensor, x: Tensor, params: Tensor
+) -> tuple[Tensor, ...]:
+    """By autograd, which computes the coupling again."""
+    given = (grad_y, grad_log_det, x, params)
+    graph = any(t.requires_grad for t in given)
+    x, params = (t if t.requires_grad else t.detach().requires_grad_() for t in (x, params))
+    with torch.enable_grad():
+        out = affine_coupling_split(x, params)
+    return torch.autograd.grad(out, (x, params), (grad_y, grad_log_det), create_graph=graph)
+
+
+def identity_split(x: Tensor, coupled: int) -> tuple[Tensor, Tensor]:
+    """A view of the first channels, and the input."""
+    return x[:, : x.shape[1] - coupled], x
+
+
 def rational_quadratic_spline(x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
     """8 bins on [-3, 3] with straight tails: cumulative sums, one search, a gather a quantity."""
     bins, bound, least = 8, 3.0, 1e-3
@@ -118,15 +135,40 @@ def log_iv(v: float, x: Tensor) -> Tensor:
     return h + v * torch.log(x / (v + h)) - 0.5 * torch.log(2 * math.pi * h) + series
 
 
+def iv_ratio(v: float, x: Tensor) -> Tensor:
+    """I_v / I_{v-1}, from two logarithms."""
+    return torch.exp(log_iv(v, x) - log_iv(v - 1, x))
+
+
 def vmf_log_normalizer(kappa: Tensor, dim: int) -> Tensor:
     """As v log k - (p/2) log 2 pi - log I_v(k)."""
     v = dim / 2 - 1
     return v * kappa.log() - dim / 2 * math.log(2 * math.pi) - log_iv(v, kappa)
 
 
+def vmf_log_peak(kappa: Tensor, dim: int) -> Tensor:
+    """As log C + k."""
+    return vmf_log_normalizer(kappa, dim) + kappa
+
+
+def vmf_divergence(kappa: Tensor, dim: int) -> Tensor:
+    """As k A + log C(k) - log C(0)."""
+    uniform = math.lgamma(dim / 2) - math.log(2) - dim / 2 * math.log(math.pi)
+    return kappa * vmf_mean_resultant(kappa, dim) + vmf_log_normalizer(kappa, dim) - uniform
+
+
 def vmf_mean_resultant(kappa: Tensor, dim: int) -> Tensor:
     """I_{p/2} / I_{p/2-1}."""
-    return torch.exp(log_iv(dim / 2, kappa) - log_iv(dim / 2 - 1, kappa))
+    return iv_ratio(dim / 2, kappa)
+
+
+def vmf_concentration(r: Tensor, dim: int) -> Tensor:
+    """Two steps of Newton's method from Banerjee's approximation (Sra 2012, eq. 3 and 4)."""
+    kappa = r * (dim - r * r) / (1 - r * r)
+    for _ in range(2):
+        ratio = vmf_mean_resultant(kappa, dim)
+        kappa = kappa - (ratio - r) / (1 - ratio * ratio - (dim - 1) / kappa * ratio)
+    return kappa
 
 
 def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,40 @@ def test_the_site_builds_without_warnings_and_its_links_lead_somewhere(
     assert "flowkernels train" in (site / "commands.html").read_text()
     # Of the estimators' common private base, whose methods are theirs.
     assert 'id="flowkernels.cluster.SphericalKMeans.fit"' in (site / "api/cluster.html").read_text()
+
+
+# The intervals of what the scripts of the gallery return.
+OUTCOMES = {
+    "clusters": {"": (0.97, 1.0)},  # the share of points in their cluster; by chance .2
+    "paths": {"linear": (0.69, 0.72), "normalized_linear": (0.98, 1.02)},  # 1 / sqrt(2) and 1
+    "rings": {"": (0.95, 1.02)},  # the mass of three densities within the picture
+    "sphere_samples": dict.fromkeys(
+        ("von Mises-Fisher", "power spherical", "spherical Cauchy"), (0.88, 0.92)
+    ),
+}
+SCRIPTS = sorted((DOCS / "gallery").glob("*.py"))
+
+
+def test_every_picture_of_the_gallery_has_its_script() -> None:
+    assert {script.stem for script in SCRIPTS} == set(OUTCOMES)
+    pictures = {picture.stem for picture in (DOCS / "gallery").glob("*.png")}
+    assert pictures == set(OUTCOMES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_script_of_the_gallery_draws_its_picture(
+    script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _needs("matplotlib")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    picture = tmp_path / "picture.png"
+    found = runpy.run_path(str(script))["main"](str(picture))
+    outcomes = found if isinstance(found, dict) else {"": found}
+    assert picture.stat().st_size > 10_000
+    assert set(outcomes) == set(OUTCOMES[script.stem])
+    for name, (least, most) in OUTCOMES[script.stem].items():
+        assert least <= outcomes[name] <= most, f"{name}: {outcomes[name]}"
 
 
 def test_broken_links_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,20 @@ def escaped(lines: list[str]) -> list[str]:
     return found
 
 
+# Napoleon reads "a: b" in the docstring of a property as its type and a description.
+PLAIN = ("attribute", "data", "property")
+_before: dict[str, list[str]] = {}
+
+
 def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = escaped(lines)
+    if what in PLAIN:
+        _before[name] = list(lines)
+
+
+def _restore(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    if what in PLAIN:
+        lines[:] = _before.pop(name)
 
 
 @cache
@@ -91,6 +103,7 @@ def _skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any)
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.connect("autodoc-process-docstring", _process, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", _restore, priority=600)  # after it
     app.connect("autodoc-process-bases", _bases)
     app.connect("autodoc-skip-member", _skip)
     return {"parallel_read_safe": True}

@@ -94,62 +94,83 @@ def machine_line(result: dict[str, Any]) -> str:
     )
 
 
+PEERS = {"plain": "formula in torch", "definition": "definition in torch"}
+DIRECTIONS = {"forward": "result", "forward+backward": "gradients"}
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table of figures, whose cells are not broken into lines."""
+    lines = [head, ["---"] * len(head), *rows]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f":::{{div}} figures\n{text}\n:::\n"
+
+
 def accuracy(op: PublicOp, rows: Rows, result: dict[str, Any]) -> str:
     """The measured errors."""
     measured = [row for row in rows if "errors" in row]
     text = []
     if measured:
+        peers = [name for name in PEERS if name in measured[0]["errors"]]
         text += [
-            "The largest error of an element over the largest element of its result, against the "
-            f"definition in float64, in {measured[0]['dtype']}, and the same of the eager "
-            "definition in that dtype:\n",
-            "| size | | `flowkernels` | plain torch |",
-            "|---|---|---|---|",
+            "The largest error of an element over the largest element, against the definition in "
+            f"float64 at the same {measured[0]['dtype']} arguments"
+            + (f", and the same of the {PEERS[peers[0]]}" if peers else "")
+            + ":\n",
+            table(
+                ["size", "of the", "op", *(PEERS[name] for name in peers)],
+                [
+                    [_size(row), DIRECTIONS[row["direction"]]]
+                    + [_figure(row["errors"][name]) for name in ("flowkernels", *peers)]
+                    for row in measured
+                ],
+            ),
+            f"\nMeasured on {machine_line(result)}.",
         ]
-        text += [
-            f"| {_size(row)} | {row['direction']} | {_figure(row['errors']['flowkernels'])} "
-            f"| {_figure(row['errors']['reference, eager'])} |"
-            for row in measured
-        ]
-        text.append(f"\nMeasured on {machine_line(result)}.")
     elif op.random:
         text.append(
-            "The results are drawn, so there is no error of a single call. The test suite compares "
-            "their distribution with the exact one."
+            "The results are drawn, so a single call has no error. The test suite compares their "
+            "distribution with the exact one."
         )
     else:
         text.append("No error of this op is in the committed measurements.")
     if op.family in HIGH_PRECISION:
         text.append(
-            "\n[Accuracy](../accuracy.md) compares it with values of 22 digits or more over its "
-            "whole domain."
+            "\n[Accuracy](../accuracy.md) has the errors of its family over the whole domain, "
+            "against values of 22 digits or more."
         )
     return "\n".join(text)
 
 
 def speed(op: PublicOp, rows: Rows, result: dict[str, Any], refused: dict[str, str]) -> str:
     """The chart and its numbers."""
-    mine = {k: v for k, v in refused.items() if k.startswith(f"{op.name}-")}
     if not rows:
         return "The speed of this op is not in the committed measurements."
-    peers = "the fastest formula in eager torch"
-    chart = speed_chart.svg(op.name, rows)
     text = [
-        f"How many times as long {peers} takes; the line is equal speed.\n",
-        f'<div class="chart">\n{chart}\n</div>\n',
-        f"| size | | `flowkernels`, us | {peers}, us | ratio (quartiles) |",
-        "|---|---|---|---|---|",
+        "How many times as long the fastest formula in eager torch takes; the line is equal "
+        "speed.\n",
+        f'<div class="chart">\n{speed_chart.svg(op.name, rows)}\n</div>\n',
+        table(
+            ["size", "", "op, us", "torch, us", "ratio", "quartiles", "fastest in torch"],
+            [_speed_row(row) for row in rows],
+        ),
+        f"\nMedians of interleaved rounds, {rows[0]['dtype']}: {machine_line(result)}. The "
+        "formulas in torch are those of `benchmarks/plain.py`; [Speed](../speed.md) has "
+        "comparisons with `torch.compile` and other libraries.",
     ]
-    for row in rows:
-        times, (low, high) = row["microseconds"], row["ratio_quartiles"]
-        text.append(
-            f"| {_size(row)} | {row['direction']} | {times['flowkernels']:.3g} "
-            f"| {times[row['fastest_peer']]:.3g} | {row['ratio']:.2f} ({low:.2f} to {high:.2f}) |"
-        )
-    text.append(f"\nMedians of interleaved rounds, {rows[0]['dtype']}: {machine_line(result)}.")
-    if mine:
+    if mine := [label for label in refused if label.startswith(f"{op.name}-")]:
         text.append(f"\nNot measured: {', '.join(mine)}.")
     return "\n".join(text)
+
+
+def _time(microseconds: float) -> str:
+    return f"{microseconds:,.0f}" if microseconds >= 100 else f"{microseconds:.3g}"
+
+
+def _speed_row(row: dict[str, Any]) -> list[str]:
+    times, peer, (low, high) = row["microseconds"], row["fastest_peer"], row["ratio_quartiles"]
+    figures = [_time(times["flowkernels"]), _time(times[peer]), f"{row['ratio']:.2f}"]
+    return [_size(row), row["direction"], *figures, f"{low:.2f} to {high:.2f}",
+            PEERS[peer].partition(" ")[0]]  # fmt: skip
 
 
 def page(op: PublicOp, result: dict[str, Any]) -> str:
@@ -168,8 +189,8 @@ def page(op: PublicOp, result: dict[str, Any]) -> str:
 
 {op.same}
 
-This formula defines the op. The op computes differently: it stays accurate where the formula
-overflows, cancels or divides 0 by 0.
+This defines the op. The op computes differently: it stays accurate where formulas overflow, cancel
+or divide 0 by 0.
 
 ## What serves it
 
@@ -190,7 +211,7 @@ overflows, cancels or divides 0 by 0.
 def index() -> str:
     """The list of the ops."""
     text = [
-        "# The ops\n",
+        "# Ops, one by one\n",
         "```{eval-rst}\n.. py:module:: flowkernels.ops\n```\n",
         "Every op is an ordinary function of tensors: any batch shape and strides, float16 and "
         "bfloat16 (computed in float32), float32 and float64; first and second derivatives, "
@@ -200,18 +221,13 @@ def index() -> str:
     ]
     for title in dict.fromkeys(FAMILIES.values()):
         ops = [op for op in PUBLIC.values() if FAMILIES.get(op.family) == title]
-        text += [f"## {title}\n", "| | |", "|---|---|"]
-        text += [f"| [{op.name}]({op.name}.md) | {_cell(summary(op))} |" for op in ops]
-        text.append("")
+        text.append(f"## {title}\n")
+        text += [f"[{op.name}]({op.name}.md)\n: {summary(op)}\n" for op in ops]
     text += ["```{toctree}", ":hidden:", ""]
     text += [name for title in dict.fromkeys(FAMILIES.values()) for name, op in PUBLIC.items()
              if FAMILIES.get(op.family) == title]  # fmt: skip
     text += ["```", ""]
     return "\n".join(text)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
 
 
 def write(folder: Path = FOLDER) -> list[Path]:

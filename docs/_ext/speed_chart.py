@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito: told apart by colour-blind readers, and on light and dark pages.
 COLOURS = {"forward": "#0072B2", "forward+backward": "#E69F00"}
+LOGARITHMIC = 20  # a chart with a longer bar has a logarithmic axis
 INK = "#010203"  # becomes the colour of the page's text
 
 
@@ -31,12 +32,17 @@ def svg(op: str, rows: list[dict[str, Any]]) -> str:
                 if row["direction"] == direction:
                     height = sizes.index(tuple(row["size"])) + shift
                     axes.barh(height, row["ratio"], 0.34, color=colour)
-                    axes.text(row["ratio"] + 0.015 * longest, height, f"{row['ratio']:.1f}",
-                              va="center", fontsize=9)  # fmt: skip
-        axes.axvline(1, color=INK, lw=1)
+                    axes.annotate(f"{row['ratio']:.1f}", (max(row["ratio"], 1), height), (4, 0),
+                                  textcoords="offset points", va="center", fontsize=9)  # fmt: skip
+        axes.axvline(1, color=INK, lw=1, zorder=0)
         axes.set_yticks(range(len(sizes)), [" x ".join(map(str, s)) for s in sizes])
         axes.invert_yaxis()
-        axes.set_xlim(0, 1.1 * max(longest, 1))
+        if longest > LOGARITHMIC:
+            axes.set_xscale("log")
+            axes.set_xlim(0.5, 1.6 * longest)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        else:
+            axes.set_xlim(0, 1.1 * max(longest, 1))
         axes.set_xlabel("time of eager torch / time of the op")
         axes.spines[["top", "right"]].set_visible(False)
         handles = [matplotlib.patches.Patch(color=c, label=d) for d, c in COLOURS.items()]
