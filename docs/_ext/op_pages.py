@@ -76,7 +76,10 @@ def served(op: PublicOp) -> str:
     return "\n".join(lines)
 
 
-def _figure(value: float | None) -> str:
+def _error(row: dict[str, Any], name: str) -> str:
+    if name not in row["errors"]:
+        return ""
+    value = row["errors"][name]
     return "not finite" if value is None else f"{value:.1e}"
 
 
@@ -114,13 +117,13 @@ def accuracy(op: PublicOp, rows: Rows, result: dict[str, Any]) -> str:
         text += [
             "The largest error of an element over the largest element, against the definition in "
             f"float64 at the same {measured[0]['dtype']} arguments"
-            + (f", and the same of the {PEERS[peers[0]]}" if peers else "")
+            + (f", and that of the {PEERS[peers[0]]}" if peers else "")
             + ":\n",
             table(
                 ["size", "of the", "op", *(PEERS[name] for name in peers)],
                 [
                     [_size(row), DIRECTIONS[row["direction"]]]
-                    + [_figure(row["errors"][name]) for name in ("flowkernels", *peers)]
+                    + [_error(row, name) for name in ("flowkernels", *peers)]
                     for row in measured
                 ],
             ),
