@@ -98,7 +98,7 @@ format: $(READY)
 	$(BIN)/clang-format -i $(FORMATTED)
 
 clean:
-	rm -rf build demo $(VENV) flowkernels/compiled *.egg-info
+	rm -rf build demo docs/ops $(VENV) flowkernels/compiled *.egg-info
 
 # torch first: the extension must be built against the torch that it will run with. pip's build
 # isolation would download another torch of several GB.

@@ -111,6 +111,7 @@ def test_prose_of_docstrings_is_escaped_and_code_is_not(monkeypatch: pytest.Monk
     ]
     kept = ["`a * b`, ``|z|``, :math:`|z|` and log_det", "", ".. math:: |z| *", "    locs_", ""]
     assert escaped(kept) == kept
+    assert escaped(["    locs_, n_: K.", "    x: |x|"]) == ["    locs_, n_: \\K.", "    x: \\|x\\|"]
     example = ["    >>> f(*x)", "    |y|", ""]
     assert escaped([*example, "|y|"]) == [*example, "\\|y\\|"]
 

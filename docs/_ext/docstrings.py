@@ -19,9 +19,14 @@ MODULES = ("adapters", "bases", "bijections", "cluster", "distributions", "flows
 # Code and roles stay as they are; a backslash has already escaped what follows it.
 KEPT = re.compile(r"(``.*?``|:[a-z:]+:`[^`]*`|`[^`]*`|\\.)")
 MARKUP = re.compile(r"([|*])|(?<=\w)(_)(?!\w)")
+NAMES = re.compile(r"\s+\w+(?:, \w+)*: ")  # of arguments and attributes, at a line's beginning
+ITEM = re.compile(r"^\w[.)]")  # "K." would begin a list
 
 
 def _prose(line: str) -> str:
+    names = NAMES.match(line)
+    if names:
+        return names[0] + ITEM.sub(r"\\\g<0>", _prose(line[names.end() :]))
     parts = KEPT.split(line)
     parts[::2] = [MARKUP.sub(r"\\\g<0>", part) for part in parts[::2]]
     return "".join(parts)
@@ -57,6 +62,11 @@ def _process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: l
 def _restore(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     if what in PLAIN:
         lines[:] = _before.pop(name)
+    # Napoleon escapes names like `labels_`, which the directive then shows with the backslash.
+    lines[:] = [
+        line.replace("\\_", "_") if line.lstrip().startswith(".. attribute::") else line
+        for line in lines
+    ]
 
 
 @cache
@@ -91,7 +101,7 @@ def _named(base: Any) -> list[Any]:
 
 def _bases(app: Sphinx, name: str, obj: Any, options: Any, bases: list[Any]) -> None:
     named = dict.fromkeys(found for base in bases for found in _named(base))
-    bases[:] = [base for base in named if base is not object] or [object]
+    bases[:] = [base for base in named if base not in (object, typing.Generic)] or [object]
 
 
 def _skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:

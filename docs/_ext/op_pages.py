@@ -50,29 +50,21 @@ def summary(op: PublicOp) -> str:
 def served(op: PublicOp) -> str:
     """What runs the op on a CPU, on a GPU, and under higher derivatives."""
     kernels = [OPS[name] for name in op.served_by]
-    names = " and ".join(f"`{k.name}`" for k in kernels)
-    own = op.served_by == (op.name,)
-    if not any(k.kernels for k in kernels) and op.name == "identity_split":
-        cpu = "views of torch's, with one gradient instead of a sum of two"
+    lines = ["| | |", "|---|---|"]
+    if op.name == "identity_split":
+        lines.append("| CPU | views of torch's |")
     else:
-        cpu = "compiled C++, for AVX-512, AVX2 or any processor, chosen when the library is loaded"
-    if all(k.cpu_only for k in kernels):
-        gpu = (
-            f"the formulas in plain torch: {op.on_gpu}" if op.on_gpu else "formulas in plain torch"
+        lines.append(
+            "| CPU | compiled C++ for AVX-512, AVX2 or any processor, chosen when it is loaded |"
         )
-    elif op.on_gpu:
-        gpu = op.on_gpu
-    else:
-        gpu = "compiled CUDA where the extension was built with it, else Triton"
-    lines = ["| | |", "|---|---|", f"| CPU | {cpu} |", f"| GPU | {gpu} |"]
-    if not own:
-        lines.append(f"| by the kernels of | {names} |")
-    backward = "kernels for the first derivative" if any(k.backward for k in kernels) else (
-        "derivatives of the ops that it consists of"
-    )  # fmt: skip
-    lines.append(
-        f"| derivatives | {backward}; formulas in torch for higher derivatives and forward mode |"
-    )
+    cuda = "compiled CUDA where the extension was built with it, else Triton"
+    lines.append(f"| GPU | {op.on_gpu or cuda} |")
+    if op.served_by != (op.name,):
+        lines.append(f"| kernels | {', '.join(f'`{k.name}`' for k in kernels)} |")
+    own = all(k.backward for k in kernels)
+    first = "kernels of its own" if own else "that of the ops of which it consists"
+    lines.append(f"| first derivative | {first} |")
+    lines.append("| higher derivatives, forward mode | formulas in torch |")
     return "\n".join(lines)
 
 
@@ -160,6 +152,8 @@ def speed(op: PublicOp, rows: Rows, result: dict[str, Any], refused: dict[str, s
         "formulas in torch are those of `benchmarks/plain.py`; [Speed](../speed.md) has "
         "comparisons with `torch.compile` and other libraries.",
     ]
+    if op.random:
+        text.append("\nTorch's formula has no derivative, so only the forward is compared.")
     if mine := [label for label in refused if label.startswith(f"{op.name}-")]:
         text.append(f"\nNot measured: {', '.join(mine)}.")
     return "\n".join(text)
@@ -199,7 +193,8 @@ or divide 0 by 0.
 
 {served(op)}
 
-[`flowkernels.backends()`](../api/flowkernels.md) says what serves it where you run it, and why.
+[`flowkernels.backends()`](../api/flowkernels.md) says what serves it where you run it, and why;
+[GPU](../guides/gpu.md), what has been tested and measured there.
 
 ## Accuracy
 

@@ -45,7 +45,12 @@ def svg(op: str, rows: list[dict[str, Any]]) -> str:
             axes.set_xlim(0, 1.1 * max(longest, 1))
         axes.set_xlabel("time of eager torch / time of the op")
         axes.spines[["top", "right"]].set_visible(False)
-        handles = [matplotlib.patches.Patch(color=c, label=d) for d, c in COLOURS.items()]
+        timed = {row["direction"] for row in rows}
+        handles = [
+            matplotlib.patches.Patch(color=colour, label=direction)
+            for direction, colour in COLOURS.items()
+            if direction in timed
+        ]
         figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False,
                       fontsize=9)  # fmt: skip
         buffer = io.StringIO()
