@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -45,6 +46,8 @@ autodoc_default_options = {
     "show-inheritance": True,
     "inherited-members": docstrings.foreign_or_public(),
 }
+# The reference of an adapter does not need the library that it adapts.
+autodoc_mock_imports = [name for name in ("sbi", "onnx", "onnxscript") if find_spec(name) is None]
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
@@ -66,6 +69,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"flowkernels\.(adapters|bijections|interpolation)\.\w+\.(M|_P|Vectors|Splines)"),
     (r"py:class", r"flowkernels\.interpolation\.simplex\.LogSimplexMap"),
     (r"py:class", r"flowkernels\.cluster\._(mixture\.Components|base\._Self)"),
+    (r"py:mod", r"flowkernels\.ops\..*"),
     (r"py:func", r"flowkernels\.experiments\..*"),  # the command line's, which has no reference
 ]
 
