@@ -208,7 +208,8 @@ class Graph:
             )  # fmt: skip
         file = self.folder / "build.ninja"
         file.parent.mkdir(parents=True, exist_ok=True)
-        text = "\n".join(["ninja_required_version = 1.5", *self.lines, ""])
+        head = ["ninja_required_version = 1.5", f"builddir = {_escaped(self.folder)}"]
+        text = "\n".join([*head, *self.lines, ""])
         if not file.exists() or file.read_text() != text:
             file.write_text(text)
         return file

@@ -84,6 +84,25 @@ def cuda_kernels() -> list[str]:
     return find("csrc/cuda/*.cu")
 
 
+def both_devices() -> list[str]:
+    """Sources of _C_cuda for the bindings that hold the dispatch of both devices in one file.
+
+    Such a binding names FK_CUDA_KEY; under FK_ON_CUDA it registers its CUDA kernels and nothing
+    else. The sources only include it: an object file has one name in both extensions.
+    """
+    generated = []
+    for source in torch_bindings():
+        if "FK_CUDA_KEY" not in (ROOT / source).read_text():
+            continue
+        target = ROOT / "csrc/bindings/cuda/generated" / Path(source).name
+        text = f'#define FK_ON_CUDA\n#include "../../{target.name}"\n'
+        if not target.exists() or target.read_text() != text:
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(text)
+        generated.append(str(target.relative_to(ROOT)))
+    return generated
+
+
 def cuda_bindings() -> list[str]:
     """What _C_cuda has beside the kernels; it does not need the CPU's libraries."""
-    return [*find("csrc/bindings/cuda/*.cpp"), *PLAIN]
+    return [*find("csrc/bindings/cuda/*.cpp"), *both_devices(), *PLAIN]
