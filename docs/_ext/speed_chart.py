@@ -24,14 +24,15 @@ def svg(op: str, rows: list[dict[str, Any]]) -> str:
     }  # fmt: skip
     with matplotlib.rc_context(settings):
         sizes = list(dict.fromkeys(tuple(row["size"]) for row in rows))
-        figure = Figure(figsize=(6.4, 1.1 + 0.55 * len(sizes)), layout="constrained")
+        figure = Figure(figsize=(5.2, 1.1 + 0.55 * len(sizes)), layout="constrained")
         axes = figure.subplots()
         longest = max(row["ratio"] for row in rows)
+        start = 1 if longest > LOGARITHMIC else 0  # where the bars begin
         for shift, (direction, colour) in zip((-0.19, 0.19), COLOURS.items(), strict=True):
             for row in rows:
                 if row["direction"] == direction:
                     height = sizes.index(tuple(row["size"])) + shift
-                    axes.barh(height, row["ratio"], 0.34, color=colour)
+                    axes.barh(height, row["ratio"] - start, 0.34, start, color=colour)
                     axes.annotate(f"{row['ratio']:.1f}", (max(row["ratio"], 1), height), (4, 0),
                                   textcoords="offset points", va="center", fontsize=9)  # fmt: skip
         axes.axvline(1, color=INK, lw=1, zorder=0)
@@ -39,7 +40,7 @@ def svg(op: str, rows: list[dict[str, Any]]) -> str:
         axes.invert_yaxis()
         if longest > LOGARITHMIC:
             axes.set_xscale("log")
-            axes.set_xlim(0.5, 1.6 * longest)
+            axes.set_xlim(min(0.8, *(row["ratio"] for row in rows)), 1.6 * longest)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         else:
             axes.set_xlim(0, 1.1 * max(longest, 1))
