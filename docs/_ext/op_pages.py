@@ -88,6 +88,8 @@ def machine_line(result: dict[str, Any]) -> str:
     """Where and how the results were measured."""
     machine = result["machine"]
     clock = "processor time" if result["clock"] == "cpu" else "wall time"
+    if machine["busy"] > 1:
+        clock += " beside other work"
     return (
         f"{machine['processor']} ({machine['instruction_set']}), torch {machine['torch']}, one "
         f"thread, {clock}, commit {machine['commit'][:7]}, {machine['date'][:10]}; `{COMMAND}`"
