@@ -1,0 +1,67 @@
+"""AOTInductor compiles a flow for the CPU; the package runs in Python and in C++."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils import cpp_extension
+
+from flowkernels.adapters import cpp
+
+from .models import exported, flow_of
+
+SOURCE = Path(__file__).with_name("load_model.cpp")
+
+pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="c++ was not found")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A RealNVP's log density, compiled."""
+    path = tmp_path_factory.mktemp("aoti") / "flow.pt2"
+    program = exported("realnvp", "log_prob")
+    return str(torch._inductor.aoti_compile_and_package(program, package_path=str(path)))
+
+
+def ramp(rows: int) -> torch.Tensor:
+    return torch.linspace(-1, 1, 4 * rows).reshape(rows, 4)
+
+
+def test_in_python_of_any_batch(package: str) -> None:
+    model = torch._inductor.aoti_load_package(package)
+    for rows in (1, 8, 33):
+        with torch.no_grad():
+            wanted = flow_of("realnvp").log_prob(ramp(rows))
+        torch.testing.assert_close(model(ramp(rows)), wanted, rtol=1e-5, atol=1e-5)
+
+
+def command(target: Path) -> list[str]:
+    """The command of docs/deployment.md."""
+    ops = cpp.ops_library()
+    flags = [f"-I{path}" for path in cpp_extension.include_paths()]
+    for path in (*cpp_extension.library_paths(), str(ops.parent)):
+        flags += [f"-L{path}", f"-Wl,-rpath,{path}"]
+    libraries = [f"-l:{ops.name}", "-ltorch", "-ltorch_cpu", "-lc10"]
+    return [
+        "c++", "-std=c++20", "-O0", str(SOURCE), "-o", str(target), *flags,
+        "-Wl,--no-as-needed", *libraries,
+    ]  # fmt: skip
+
+
+def test_in_cpp_without_python(package: str, tmp_path: Path) -> None:
+    program = tmp_path / "load_model"
+    subprocess.run(command(program), check=True, capture_output=True, text=True)
+    linked = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True)
+    assert "libpython" not in linked.stdout
+    ran = subprocess.run(
+        [str(program), package, "5", "4"], capture_output=True, text=True, env={}, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = torch.tensor([float(line) for line in ran.stdout.split()])
+    with torch.no_grad():
+        wanted = flow_of("realnvp").log_prob(ramp(5))
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
