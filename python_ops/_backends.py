@@ -74,13 +74,18 @@ def install() -> None:
         register("CUDA", *(["CPU"] if INTERPRETED else []))
 
 
+def gpu_problem() -> str:
+    """Why a GPU has no kernels."""
+    return f"{_cuda_problem()}; {_triton_problem()}"
+
+
 def _gpu() -> str:
     if not torch.cuda.is_available():
         return "no GPU is visible to torch"
     if ON_GPU == "cuda":
         return "compiled CUDA"
-    if problem := _triton_problem():
-        return f"no kernels: {_cuda_problem()}; {problem}"
+    if _triton_problem():
+        return f"plain torch, for lack of kernels: {gpu_problem()}"
     return f"Triton {importlib.metadata.version('triton')}"
 
 

@@ -21,6 +21,7 @@ from ._errors import REPHRASED as _REPHRASED
 from ._errors import check_types, clear_error
 from ._extension import _C
 from ._fake import check_devices, check_gradients, checked, named_tensors
+from ._other_devices import elsewhere
 from ._vmap import leading_vmap
 
 LIBRARY = torch.library.Library("flowkernels", "IMPL")
@@ -248,6 +249,10 @@ def declare(
         for op, of_op in empties.items():
             torch.library.register_fake(f"flowkernels::{op}", of_op)
             torch.library.register_vmap(f"flowkernels::{op}", vmap(dispatched(op)))
+            plain_torch = formula if op == name else backward_formula
+            assert plain_torch is not None
+            rest = elsewhere(op, of_op, plain_torch, numbers)
+            LIBRARY.impl(op, rest, "CompositeExplicitAutograd")
         if cpu_only:
             LIBRARY.impl(name, _checked_by(empty, formula), "CUDA")
             if backward_formula is not None:
