@@ -90,6 +90,7 @@ html_theme_options = {
         "color-brand-content": "#6cb8ea",
     },
 }
+highlight_language = "none"  # of blocks that name no language; examples of docstrings are Python
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
