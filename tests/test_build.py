@@ -247,3 +247,17 @@ def test_parts_need_no_more_than_they_say() -> None:
     module = audit.read(next(p for p in parts if p.name.startswith("_C.")))
     pretended = audit.Part(Path("libflowkernels_torch.so"), module.libraries, module.symbols, ())
     assert pretended.problems, "the audit would not see Python's symbols"
+
+
+def test_info_needs_no_extra() -> None:
+    """It is the first question to a new installation."""
+    code = (
+        "import sys, importlib.util as u; found = u.find_spec;"
+        "u.find_spec = lambda name, *a: None if name == 'rich' else found(name, *a);"
+        "sys.modules['typer'] = sys.modules['rich'] = None; sys.argv = ['flowkernels', 'info'];"
+        "from flowkernels.experiments.cli import main; main()"
+    )
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^  slerp +compiled C\+\+ \(\w+\)", result.stdout, re.MULTILINE)
+    assert re.search(r"^  torch +2\.", result.stdout, re.MULTILINE)

@@ -14,6 +14,10 @@ def main() -> None:
 
     Status 1 means that training diverged, 130 that it was interrupted.
     """
+    if sys.argv[1:] == ["info"]:  # which works without the extra
+        from flowkernels.experiments.cli.info import info
+
+        sys.exit(info())
     try:
         require("typer", extra="train", purpose="the command 'flowkernels'")
         from flowkernels.experiments.cli.app import run
