@@ -17,7 +17,8 @@ def main() -> None:
     if sys.argv[1:] == ["info"]:  # which works without the extra
         from flowkernels.experiments.cli.info import info
 
-        sys.exit(info())
+        info()
+        return
     try:
         require("typer", extra="train", purpose="the command 'flowkernels'")
         from flowkernels.experiments.cli.app import run
