@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
+from flowkernels import __version__
 from flowkernels.experiments.cli.demo import demo
 from flowkernels.experiments.cli.evaluate import evaluate
 from flowkernels.experiments.cli.info import info
@@ -52,6 +54,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flowkernels {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None: ...
+
+
 for command in (train, evaluate, interpolate, sample, study, info, demo):
     app.command()(command)
 
@@ -65,11 +86,18 @@ def run() -> int:
     except (ConfigError, DataError, RunError, MissingExtraError, OSError) as error:
         # User errors: print the message without a traceback.
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(str(error), err=True)
+        typer.echo(_told(error), err=True)
         return 2
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     return 0
+
+
+def _told(error: Exception) -> str:
+    """An error in one line; Python's own about a file begins with a number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def _quieten_lightning() -> None:
@@ -83,5 +111,5 @@ def _quieten_lightning() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     ours = logging.getLogger("flowkernels.experiments")
-    ours.addHandler(handler)
+    ours.handlers = [handler]  # of an earlier call in this process, there is one already
     ours.setLevel(logging.INFO)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from flowkernels.experiments.cli.evaluate import LABELS, evaluate_run, print_scores
+from flowkernels.experiments.cli.folders import require_writable
 from flowkernels.experiments.cli.pictures import draw_interpolation, draw_samples
 from flowkernels.experiments.cli.train import run_training
 from flowkernels.experiments.data import ImageDataset
@@ -59,6 +60,7 @@ def demo(
     from flowkernels.experiments.training import cpu_threads, read_history
 
     started = time.monotonic()
+    require_writable(folder)
     run = Run(folder)
     typer.echo("1/3 Training a flow with a von Mises-Fisher base on Fashion-MNIST")
     settings = _settings(run, minutes)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from flowkernels.experiments.cli.folders import require_writable
 from flowkernels.experiments.cli.options import with_settings
 from flowkernels.experiments.training import ConfigError, Run, RunConfig, TableConfig
 from flowkernels.experiments.training.table_config import config_kind, is_table, load_config
@@ -127,6 +128,7 @@ def run_training(
     """Train; divergence and interruption become a message and an exit status."""
     from flowkernels.experiments.training import NonFiniteError, fit
 
+    require_writable(run.path)
     try:
         fit(config, run.path, resume=resume, tensorboard=tensorboard)
     except NonFiniteError as error:

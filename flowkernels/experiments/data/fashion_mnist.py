@@ -96,7 +96,7 @@ def locate_fashion_mnist() -> Path:
         f"Fashion-MNIST is neither in {DEBIAN_FOLDER} nor in {cached}, and could not be fetched:\n"
         + "\n".join(answers)
         + f"\nInstall Debian's package {DEBIAN_PACKAGE}, or put its four .gz files into {cached}, "
-        "or use --data digits, which needs no download."
+        "or train on digits, which need no download: flowkernels train runs/first --data digits"
     )
 
 
