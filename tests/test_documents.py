@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 OPTIONAL = {
     "sbi": "sbi is not installed (extra `sbi`)",
     "pyro": "pyro is not installed (package pyro-ppl, extra `dev`)",
+    "onnxruntime": "onnxruntime is not installed (extra `onnx`)",
     **{
         name: f"{name} is not installed (extra `peers`)"
         for name in ("zuko", "nflows", "normflows", "FrEIA")
@@ -28,6 +29,7 @@ GUIDES = ROOT / "docs" / "guides"
 TABLES, CONDITIONAL = GUIDES / "tables.md", GUIDES / "conditional.md"
 DISTRIBUTIONS = ROOT / "docs" / "torch_distributions.md"
 ADAPTERS = ROOT / "docs" / "adapters.md"
+DEPLOYMENT = ROOT / "docs" / "deployment.md"
 
 
 def blocks(page: Path) -> list[str]:
@@ -106,6 +108,7 @@ def test_examples_with_another_library(page: Path, name: str) -> None:
 def test_pages_have_examples_with_other_libraries() -> None:
     adapters = {"sbi": [CONDITIONAL], "pyro": [DISTRIBUTIONS], "zuko": [DISTRIBUTIONS, ADAPTERS]}
     adapters |= {name: [ADAPTERS] for name in ("nflows", "normflows", "FrEIA")}
+    adapters["onnxruntime"] = [DEPLOYMENT]
     for name, pages in adapters.items():
         assert all(name in map(library, blocks(page)) for page in pages)
 

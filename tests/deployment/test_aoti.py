@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,7 @@ from flowkernels.adapters import cpp
 
 from .models import exported, flow_of
 
-SOURCE = Path(__file__).with_name("load_model.cpp")
+PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="c++ was not found")
 
@@ -39,22 +40,24 @@ def test_in_python_of_any_batch(package: str) -> None:
         torch.testing.assert_close(model(ramp(rows)), wanted, rtol=1e-5, atol=1e-5)
 
 
-def command(target: Path) -> list[str]:
-    """The command of docs/deployment.md."""
+def command(source: Path, target: Path) -> list[str]:
+    """What CMake makes of the recipe of docs/deployment.md."""
     ops = cpp.ops_library()
     flags = [f"-I{path}" for path in cpp_extension.include_paths()]
     for path in (*cpp_extension.library_paths(), str(ops.parent)):
         flags += [f"-L{path}", f"-Wl,-rpath,{path}"]
     libraries = [f"-l:{ops.name}", "-ltorch", "-ltorch_cpu", "-lc10"]
     return [
-        "c++", "-std=c++20", "-O0", str(SOURCE), "-o", str(target), *flags,
+        "c++", "-std=c++20", "-O0", str(source), "-o", str(target), *flags,
         "-Wl,--no-as-needed", *libraries,
     ]  # fmt: skip
 
 
 def test_in_cpp_without_python(package: str, tmp_path: Path) -> None:
-    program = tmp_path / "load_model"
-    subprocess.run(command(program), check=True, capture_output=True, text=True)
+    source, program = tmp_path / "load_model.cpp", tmp_path / "load_model"
+    (text,) = re.findall(r"```cpp\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
+    source.write_text(text)
+    subprocess.run(command(source, program), check=True, capture_output=True, text=True)
     linked = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True)
     assert "libpython" not in linked.stdout
     ran = subprocess.run(
