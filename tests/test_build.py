@@ -221,8 +221,10 @@ def test_graph_of_two_torches_and_two_pythons(tmp_path: Path) -> None:
     assert len(targets) == len({target for target, _ in targets})
     rules = Counter(rule for _, rule in targets)
     kernels = len(sources.cpu_kernels()) * len(sources.ISA_FLAGS) + len(sources.plain())
-    bindings = 2 * len(sources.torch_bindings())
-    assert rules["compile"] == kernels + bindings + 4 * len(sources.python_bindings())
+    together = {name for group in sources.TOGETHER for name in group if "bindings" in name}
+    groups = sum("bindings" in group[0] for group in sources.TOGETHER)
+    bindings = len(sources.torch_bindings()) - len(together) + groups
+    assert rules["compile"] == kernels + 2 * bindings + 4, "one file of entries for each pair"
     linked = [Path(target).relative_to(tmp_path) for target, rule in targets if rule == "link"]
     assert len(linked) == 1 + 2 + 4
     names = [path.name for path in graph.libraries(tmp_path / "flowkernels", torches[0])]
@@ -261,3 +263,11 @@ def test_info_needs_no_extra() -> None:
     assert result.returncode == 0, result.stderr
     assert re.search(r"^  slerp +compiled C\+\+ \(\w+\)", result.stdout, re.MULTILINE)
     assert re.search(r"^  torch +2\.", result.stdout, re.MULTILINE)
+
+
+def test_sources_that_are_compiled_together_are_there() -> None:
+    """Else they would silently be compiled one by one."""
+    known = {*sources.torch_bindings(), *sources.python_bindings()}
+    together = [f"csrc/{name}.cpp" for group in sources.TOGETHER for name in group]
+    assert len(together) == len(set(together))
+    assert set(together) <= known

@@ -8,6 +8,7 @@
 
 namespace fk {
 namespace bindings {
+namespace affine_coupling {
 namespace {
 
 int64_t row_elements(const CouplingShape& s) { return s.n[0] * s.n[1] * s.n[2]; }
@@ -58,5 +59,6 @@ struct Cpu {
 FK_DIFFERENTIABLE_OP(AffineCoupling)
 FK_KERNELS(AffineCoupling, CPU, Cpu)
 
+}  // namespace affine_coupling
 }  // namespace bindings
 }  // namespace fk

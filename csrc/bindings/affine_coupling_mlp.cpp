@@ -9,6 +9,7 @@
 
 namespace fk {
 namespace bindings {
+namespace affine_coupling_mlp {
 namespace {
 
 using at::TensorList;
@@ -142,5 +143,6 @@ FK_COMPOSITE_OP(op,
                 "str activation, float negative_slope, bool residual) -> (Tensor, Tensor)",
                 &run, &run)
 
+}  // namespace affine_coupling_mlp
 }  // namespace bindings
 }  // namespace fk

@@ -12,9 +12,8 @@
 
 namespace fk {
 namespace bindings {
+namespace autoregressive {
 namespace {
-
-using autoregressive::Call;
 
 // Multiply-adds that a task should at least have, so that small calls stay on one thread.
 constexpr int64_t task_products = 1 << 20;
@@ -187,5 +186,6 @@ FK_KERNELS(AffineAutoregressiveInverse, CPU, Cpu)
 FK_DIFFERENTIABLE_OP(SplineAutoregressiveInverse)
 FK_KERNELS(SplineAutoregressiveInverse, CPU, Cpu)
 
+}  // namespace autoregressive
 }  // namespace bindings
 }  // namespace fk

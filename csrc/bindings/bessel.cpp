@@ -10,9 +10,9 @@
 
 namespace fk {
 namespace bindings {
+namespace bessel {
 namespace {
 
-using bessel::Call;
 using std::string_view;
 
 // Runs a kernel over all elements; an argument outside the domain is an error.
@@ -91,5 +91,6 @@ FK_DIFFERENTIABLE_OP_BY(BesselOrder, &order_autograd)
 FK_KERNELS(Bessel, CPU, Cpu)
 FK_KERNELS(BesselOrder, CPU, Cpu)
 
+}  // namespace bessel
 }  // namespace bindings
 }  // namespace fk

@@ -8,6 +8,7 @@
 
 namespace fk {
 namespace bindings {
+namespace log_det {
 namespace {
 
 template <class Kernel>
@@ -36,5 +37,6 @@ struct Cpu {
 FK_DIFFERENTIABLE_OP(LogDetDiagonal)
 FK_KERNELS(LogDetDiagonal, CPU, Cpu)
 
+}  // namespace log_det
 }  // namespace bindings
 }  // namespace fk

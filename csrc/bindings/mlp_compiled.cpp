@@ -16,7 +16,7 @@ namespace {
 
 using std::string_view;
 using Tensors = std::vector<Tensor>;
-constexpr const char* op = "mlp_rows";
+constexpr const char* rows_op = "mlp_rows";
 constexpr const char* backward_op = "mlp_rows_backward";
 
 // A network of x's rows that has kernels.
@@ -34,9 +34,9 @@ std::tuple<Tensor, Tensors> rows_cpu(const Tensor& x, TensorList weights, Tensor
                                      string_view activation, double negative_slope, bool residual,
                                      bool keep) {
   Tensors hidden;
-  const MlpOptions options = parse(op, activation, negative_slope, residual);
-  check_rows(op, x, weights);
-  check(op, x, x.size(1), weights, biases, options);
+  const MlpOptions options = parse(rows_op, activation, negative_slope, residual);
+  check_rows(rows_op, x, weights);
+  check(rows_op, x, x.size(1), weights, biases, options);
   if (x.size(0) > 0) {
     Tensor y = mlp_forward_cpu(x, weights, biases, options, keep ? &hidden : nullptr);
     return {std::move(y), std::move(hidden)};
@@ -59,11 +59,12 @@ Tensors rows_backward_cpu(const Tensor& grad_y, const Tensor& x, TensorList hidd
     biases.push_back(at::empty({w.size(0)}, x.options()));
   }
   check(backward_op, x, x.size(1), weights, biases, options);
-  check_gradient(op, "grad_y", grad_y, {x.size(0), weights.back().size(0)}, x.scalar_type(), x);
+  check_gradient(rows_op, "grad_y", grad_y, {x.size(0), weights.back().size(0)}, x.scalar_type(),
+                 x);
   TORCH_CHECK_VALUE(hidden.size() + 1 == weights.size(), backward_op, ": `hidden` must hold ",
                     weights.size() - 1, " matrices, got ", hidden.size());
   for (size_t i = 0; i < hidden.size(); ++i)
-    check_gradient(op, "hidden", hidden[i], {x.size(0), mlp_padded(x, weights[i + 1].size(1))},
+    check_gradient(rows_op, "hidden", hidden[i], {x.size(0), mlp_padded(x, weights[i + 1].size(1))},
                    x.scalar_type(), x);
   if (x.size(0) > 0) {
     const std::vector<bool> all(gradients.size(), true);

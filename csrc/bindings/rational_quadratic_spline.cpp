@@ -10,6 +10,7 @@
 
 namespace fk {
 namespace bindings {
+namespace rational_quadratic_spline {
 namespace {
 
 // Few long rows are divided, into parts that depend on the shape alone: the sum of a
@@ -60,5 +61,6 @@ struct Cpu {
 FK_DIFFERENTIABLE_OP(RationalQuadraticSpline)
 FK_KERNELS(RationalQuadraticSpline, CPU, Cpu)
 
+}  // namespace rational_quadratic_spline
 }  // namespace bindings
 }  // namespace fk

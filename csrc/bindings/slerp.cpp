@@ -10,9 +10,8 @@
 
 namespace fk {
 namespace bindings {
+namespace slerp {
 namespace {
-
-using slerp::Call;
 
 template <class Kernel>
 void run(const SlerpArgs& args, const Kernel& kernel) {
@@ -62,5 +61,6 @@ FK_DIFFERENTIABLE_OP(Slerp)
 FK_KERNELS(Slerp, CPU, Cpu)
 static const Direct<&call_with_number> direct_number(Slerp::name);
 
+}  // namespace slerp
 }  // namespace bindings
 }  // namespace fk

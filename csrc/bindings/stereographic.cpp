@@ -9,6 +9,7 @@
 
 namespace fk {
 namespace bindings {
+namespace stereographic {
 namespace {
 
 // Work on a row beside its elements, counted in elements.
@@ -48,5 +49,6 @@ FK_DIFFERENTIABLE_OP(StereographicInverse)
 FK_KERNELS(Stereographic, CPU, Projection)
 FK_KERNELS(StereographicInverse, CPU, Inverse)
 
+}  // namespace stereographic
 }  // namespace bindings
 }  // namespace fk

@@ -8,9 +8,8 @@
 
 namespace fk {
 namespace bindings {
+namespace tangent_normal {
 namespace {
-
-using tangent_normal::Call;
 
 // A random number costs about as much as four elements of other kernels.
 int64_t blocks_per_task(const Call& call) { return grain(4 * call.args.dim * vmf_block_rows); }
@@ -46,5 +45,6 @@ struct Cpu {
 FK_DIFFERENTIABLE_OP(TangentNormal)
 FK_KERNELS(TangentNormal, CPU, Cpu)
 
+}  // namespace tangent_normal
 }  // namespace bindings
 }  // namespace fk

@@ -10,9 +10,8 @@
 
 namespace fk {
 namespace bindings {
+namespace vmf {
 namespace {
-
-using vmf::Call;
 
 template <class Spec, class Kernel>
 void run(const Call<Spec>& call, const Kernel& kernel) {
@@ -57,5 +56,6 @@ FK_DIFFERENTIABLE_OP_BY(StereographicVmfLogProb, &autograd<StereographicVmfLogPr
 FK_KERNELS(VmfLogProb, CPU, Cpu)
 FK_KERNELS(StereographicVmfLogProb, CPU, Cpu)
 
+}  // namespace vmf
 }  // namespace bindings
 }  // namespace fk

@@ -11,10 +11,8 @@
 
 namespace fk {
 namespace bindings {
+namespace vmf_mixture {
 namespace {
-
-using vmf_mixture::PointTensors;
-using vmf_mixture::Sums;
 
 struct Mixture : vmf_mixture::Parameters {
   using vmf_mixture::Parameters::Parameters;
@@ -94,15 +92,16 @@ struct Mixture : vmf_mixture::Parameters {
   }
 };
 
-using LogProb = vmf_mixture::LogProb<Mixture>;
-using Statistics = vmf_mixture::Statistics<Mixture>;
+using CpuLogProb = LogProb<Mixture>;
+using CpuStatistics = Statistics<Mixture>;
 
 }  // namespace
 
 FK_DIFFERENTIABLE_OP(VmfMixtureLogProb)
 FK_DIFFERENTIABLE_OP(VmfMixtureStatistics)
-FK_KERNELS(VmfMixtureLogProb, CPU, LogProb)
-FK_KERNELS(VmfMixtureStatistics, CPU, Statistics)
+FK_KERNELS(VmfMixtureLogProb, CPU, CpuLogProb)
+FK_KERNELS(VmfMixtureStatistics, CPU, CpuStatistics)
 
+}  // namespace vmf_mixture
 }  // namespace bindings
 }  // namespace fk

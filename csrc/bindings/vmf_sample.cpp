@@ -11,6 +11,7 @@
 
 namespace fk {
 namespace bindings {
+namespace vmf_sample {
 namespace {
 
 constexpr int64_t elements_per_row = 64, elements_per_slope = 512;  // what a row costs
@@ -39,5 +40,6 @@ FK_LIBRARY_FRAGMENT(m) {
 TORCH_LIBRARY_IMPL(flowkernels, CPU, m) { m.impl(VmfSampleCosine::name, &cosine_cpu); }
 static const Direct<&Op<VmfSampleCosine>::call> direct(VmfSampleCosine::name);
 
+}  // namespace vmf_sample
 }  // namespace bindings
 }  // namespace fk

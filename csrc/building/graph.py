@@ -89,6 +89,7 @@ class Graph:
     folder: Path  # objects
     package: Path  # results: <package>/compiled
     lines: list[str] = field(default_factory=list)
+    ahead: set[Torch] = field(default_factory=set)  # whose headers are compiled ahead
 
     def rule(self, name: str, command: list[str], shown: str, dependencies: bool = False) -> None:
         """Adds a rule; `$in`, `$out` and variables stand in the command."""
@@ -128,28 +129,51 @@ class Graph:
             made += [self.compiled(f"kernels/{isa}", s, every) for s in sources.cpu_kernels()]
         return made + [self.compiled("kernels", s, sources.BINDING_FLAGS) for s in sources.plain()]
 
+    def with_torch(self, torch: Torch) -> tuple[list[str], list[str]]:
+        """Flags for sources that include torch's headers, and what must be made before them."""
+        flags = [*sources.BINDING_FLAGS, *(f"-isystem{p}" for p in torch.includes)]
+        if not is_gcc(compiler()):
+            return flags, []
+        header = self.folder / torch.folder / sources.TORCH_HEADERS.name
+        ahead = self.folder / torch.folder / f"{header.name}.gch"
+        if torch not in self.ahead:
+            self.ahead.add(torch)
+            self.edge(header, "copy", [str(sources.TORCH_HEADERS)])
+            self.edge(ahead, "compile_header", [str(header)], flags=shlex.join(flags))
+        return [*flags, "-Winvalid-pch", "-include", str(header)], [str(ahead)]
+
     def bindings(self, torch: Torch) -> list[str]:
         """The objects of libflowkernels_torch."""
-        flags = [*sources.BINDING_FLAGS, *(f"-isystem{p}" for p in torch.includes)]
-        ahead: list[str] = []
-        if is_gcc(compiler()):
-            header = self.folder / torch.folder / sources.TORCH_HEADERS.name
-            self.edge(header, "copy", [str(sources.TORCH_HEADERS)])
-            ahead = [
-                self.edge(
-                    header.with_suffix(".h.gch"), "compile_header", [str(header)],
-                    flags=shlex.join(flags),
-                )
-            ]  # fmt: skip
-            flags = [*flags, "-Winvalid-pch", "-include", str(header)]
-        return [self.compiled(torch.folder, s, flags, ahead) for s in sources.torch_bindings()]
+        return self.joined(torch.folder, sources.torch_bindings(), *self.with_torch(torch))
+
+    def joined(
+        self, where: str, paths: list[str], flags: list[str], after: Sequence[str] = ()
+    ) -> list[str]:
+        """The objects of sources, of which some are compiled together."""
+        alone, units = dict.fromkeys(paths), []
+        for names in sources.TOGETHER:
+            group = [f"csrc/{name}.cpp" for name in names]
+            if all(path in alone for path in group):
+                units.append(self.together("_".join(Path(path).stem for path in group), group))
+                for path in group:
+                    del alone[path]
+        return [self.compiled(where, s, flags, after) for s in (*units, *alone)]
+
+    def together(self, name: str, paths: list[str]) -> str:
+        """A source that includes others."""
+        target = self.folder / "together" / f"{name}.cpp"
+        text = "".join(f'#include "{sources.ROOT / path}"\n' for path in paths)
+        if not target.exists() or target.read_text() != text:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        return str(target)
 
     def entries(self, torch: Torch, python: Python) -> list[str]:
         """The objects of _C."""
-        places = [*torch.includes, python.include]
-        flags = [*sources.BINDING_FLAGS, *(f"-isystem{p}" for p in places)]
+        flags, ahead = self.with_torch(torch)
         where = f"{torch.folder}/{python.suffix.split('.')[1]}"
-        return [self.compiled(where, s, flags) for s in sources.python_bindings()]
+        flags = [*flags, f"-isystem{python.include}"]
+        return self.joined(where, sources.python_bindings(), flags, ahead)
 
     # ---- libraries -----------------------------------------------------------------------
 
