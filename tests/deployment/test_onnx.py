@@ -141,10 +141,9 @@ class Options(nn.Module):
         return tuple(out)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_options(dtype: torch.dtype) -> None:
+def test_options() -> None:
     torch.manual_seed(0)
-    inputs = tuple(2 * torch.randn(6, n, dtype=dtype) for n in (4, 8, 100))
+    inputs = tuple(2 * torch.randn(6, n, dtype=torch.float64) for n in (4, 8, 100))
     found = run(onnx.export(Options(), inputs), inputs)
     for i, (a, b) in enumerate(zip(found, Options()(*inputs), strict=True)):
         assert_same([a], b, str(i), ulps=64)
@@ -166,7 +165,8 @@ def test_activations_in_float64() -> None:
     assert_same(found, tuple(Activations()(*inputs)))
 
 
-ORDERS = (0.0, 0.5, 3.7, 12.0, 27.9, 28.0, 391.5, 1e6)
+ORDERS = (0.0, 3.7, 12.0, 28.0, 1e6)  # on both sides of 10 and of 28, where formulas change
+DIMS = (3, 785)
 
 
 class Bessel(nn.Module):
@@ -176,7 +176,7 @@ class Bessel(nn.Module):
         out = []
         for v in ORDERS:
             out += [ops.log_iv(v, x), ops.iv_ratio(v + 1, x)]
-        for dim in (2, 3, 26, 785):
+        for dim in DIMS:
             out += [
                 ops.vmf_log_normalizer(x, dim), ops.vmf_log_normalizer(x, dim, relative=True),
                 ops.vmf_log_peak(x, dim), ops.vmf_divergence(x, dim),
@@ -192,7 +192,7 @@ def test_bessel_functions_in_all_ranges() -> None:
     wanted = Bessel()(x)
     names = [(name, v) for v in ORDERS for name in ("log_iv", "iv_ratio")]
     names += [
-        (name, dim) for dim in (2, 3, 26, 785)
+        (name, dim) for dim in DIMS
         for name in ("normalizer", "relative", "peak", "divergence", "resultant", "complement")
     ]  # fmt: skip
     for (name, order), a, b in zip(names, found, wanted, strict=True):
@@ -208,11 +208,7 @@ def test_bessel_functions_in_all_ranges() -> None:
 def test_concentration_by_its_resultant() -> None:
     class Concentration(nn.Module):
         def forward(self, r: Tensor) -> list[Tensor]:
-            return [
-                ops.vmf_concentration(r, dim, complement=c)
-                for dim in (3, 785)
-                for c in (False, True)
-            ]
+            return [ops.vmf_concentration(r, 3), ops.vmf_concentration(r, 785, complement=True)]
 
     r = torch.tensor([1e-6, 0.01, 0.3, 0.7, 0.99, 0.9999], dtype=torch.float64)
     for a, b in zip(run(onnx.export(Concentration(), (r,)), (r,)), Concentration()(r), strict=True):
@@ -222,8 +218,8 @@ def test_concentration_by_its_resultant() -> None:
 @pytest.mark.parametrize(
     ("flow", "shape"),
     [
-        (lambda: realnvp(4, layers=3, hidden=8, base="vmf"), (4,)),
-        (lambda: nsf(3, layers=2, hidden=8, bins=4), (3,)),
+        (lambda: realnvp(4, layers=2, hidden=8, base="vmf"), (4,)),
+        (lambda: nsf(3, layers=1, hidden=8, bins=4), (3,)),
     ],
     ids=["realnvp", "nsf"],
 )
