@@ -23,9 +23,13 @@ pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="c++ was not
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A RealNVP's log density, compiled."""
-    path = tmp_path_factory.mktemp("aoti") / "flow.pt2"
+    folder = tmp_path_factory.mktemp("aoti")
     program = exported("realnvp", "log_prob")
-    return str(torch._inductor.aoti_compile_and_package(program, package_path=str(path)))
+    with pytest.MonkeyPatch.context() as patch:
+        # Not the cache of all processes of this user, whose compilations would be read and written.
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "cache"))
+        path = str(folder / "flow.pt2")
+        return str(torch._inductor.aoti_compile_and_package(program, package_path=path))
 
 
 def ramp(rows: int) -> torch.Tensor:
