@@ -1,5 +1,7 @@
 // The numbers behind the Bessel functions, for kernels that are not compiled here: plans
 // at one order and the tables of Debye's expansion.
+#include <pybind11/stl.h>
+
 #include <string>
 #include <vector>
 
