@@ -104,19 +104,6 @@ COMPILED = f"flowkernels.compiled.{TORCH.folder}"
 class Build(cpp_extension.BuildExtension):
     """The CPU's parts by one graph; _C_cuda as torch builds extensions."""
 
-    def build_extensions(self):
-        objects = Path(self.build_temp)
-        objects.mkdir(parents=True, exist_ok=True)
-        # Two builds at once in one checkout would write each other's objects.
-        with (objects / ".lock").open("w") as lock:
-            try:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            except ImportError:
-                pass
-            super().build_extensions()
-
     def build_extension(self, ext):
         if ext.name != f"{COMPILED}._C":
             super().build_extension(ext)
@@ -125,7 +112,7 @@ class Build(cpp_extension.BuildExtension):
             shutil.copytree(made, self.place() / "compiled", dirs_exist_ok=True)
             return
         try:
-            graph.build(Path(self.build_temp), self.place(), [(TORCH, PYTHON)])
+            graph.build(self.place(), [(TORCH, PYTHON)])
         except graph.BuildError as error:
             fail(*error.args)
 

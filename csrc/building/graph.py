@@ -15,7 +15,8 @@ import platform
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -248,17 +249,33 @@ def libraries(package: Path, torch: Torch) -> list[Path]:
     ]
 
 
-def build(folder: Path, package: Path, pairs: list[tuple[Torch, Python]]) -> None:
-    """Makes the libraries and modules for each pair; what is up to date stays."""
-    file = Graph(folder.resolve(), package.resolve()).write(pairs)
+def build(package: Path, pairs: list[tuple[Torch, Python]]) -> None:
+    """Makes the libraries and modules for each pair; objects that are up to date stay."""
+    folder = sources.ROOT / "build" / "objects"
     jobs = os.environ.get("MAX_JOBS")
     # ccache does not take compiled headers unless it may ignore these differences: a macro of
     # the command line that a header does not use, and the time of day, which none here reads.
     environment = {"CCACHE_SLOPPINESS": "pch_defines,time_macros", **os.environ}
-    command = [ninja(), "-f", str(file), *(["-j", jobs] if jobs else [])]
-    run = subprocess.run(command, cwd=sources.ROOT, env=environment)
+    with locked(folder):
+        file = Graph(folder, package.resolve()).write(pairs)
+        command = [ninja(), "-f", str(file), *(["-j", jobs] if jobs else [])]
+        run = subprocess.run(command, cwd=sources.ROOT, env=environment)
     if run.returncode:
         raise BuildError(
             "a compilation failed; the compiler's message is above.",
             "CXX=... chooses another compiler, MAX_JOBS=1 needs the least memory.",
         )
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Two builds at once in one checkout would write each other's objects."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except ImportError:  # not on every system
+            pass
+        yield

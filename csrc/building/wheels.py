@@ -117,7 +117,7 @@ def main() -> int:
         package = WORK / sysconfig.get_platform()
         shutil.rmtree(package / "compiled", ignore_errors=True)
         pairs = [(torch, each) for torch in torches for each in pythons]
-        graph.build(WORK / "objects", package, pairs)
+        graph.build(package, pairs)
     except graph.BuildError as error:
         print(*error.args, sep="\n  ")
         return 1
