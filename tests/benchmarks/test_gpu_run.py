@@ -73,7 +73,7 @@ def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
     environment["ASAN_OPTIONS"] = "detect_leaks=0"
     ran = subprocess.run(
         _command(tmp_path), cwd=checkout, env=environment, capture_output=True, text=True,
-        timeout=800,
+        timeout=1800,
     )  # fmt: skip
     report = ran.stdout + ran.stderr
     assert ran.returncode == 1, report  # some stages fail on purpose
