@@ -118,6 +118,10 @@ class _NoGenerator:
         pass
 
 
+# Not in the mode, which torch copies with its tensors: a lock cannot be copied.
+_ONE_AT_A_TIME = threading.RLock()
+
+
 class OneAtATime(FakeTensorMode):
     """A fake mode that several threads may use.
 
@@ -127,10 +131,9 @@ class OneAtATime(FakeTensorMode):
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=False)
-        self.lock = threading.RLock()
 
     def __torch_dispatch__(self, *args: Any, **kwargs: Any) -> Any:
-        with self.lock:
+        with _ONE_AT_A_TIME:
             return super().__torch_dispatch__(*args, **kwargs)
 
 
