@@ -120,6 +120,7 @@ class Build(cpp_extension.BuildExtension):
         return Path(self.build_lib).resolve() / "flowkernels"
 
     def copy_extensions_to_source(self):
+        (ROOT / "flowkernels" / "compiled" / TORCH.folder).mkdir(parents=True, exist_ok=True)
         super().copy_extensions_to_source()
         for built in graph.libraries(self.place(), TORCH):
             self.copy_file(str(built), str(ROOT / "flowkernels" / built.relative_to(self.place())))
@@ -173,7 +174,6 @@ def cuda_extension():
 
 
 def main() -> None:
-    (ROOT / "flowkernels" / "compiled" / TORCH.folder).mkdir(parents=True, exist_ok=True)
     packages = ["flowkernels"]
     packages += sorted(
         ".".join(p.parent.relative_to(ROOT).parts)

@@ -141,7 +141,7 @@ FK_COMPOSITE_OP(op,
                 "affine_coupling_mlp(Tensor x, Tensor[] weights, Tensor[] biases, str scale_fn, "
                 "float bound, float gain, str layout, str order, bool inverse, str transform, "
                 "str activation, float negative_slope, bool residual) -> (Tensor, Tensor)",
-                &run, &run)
+                &run)
 
 }  // namespace affine_coupling_mlp
 }  // namespace bindings

@@ -108,7 +108,7 @@ Tensor add_channels(Tensor grad, const Tensor& of_channels, const Channels& chan
 
 FK_COMPOSITE_OP(
     op, "identity_split(Tensor(a) x, SymInt coupled, str transform) -> (Tensor(a), Tensor(a))",
-    &identity_split, &identity_split)
+    &identity_split)
 
 }  // namespace bindings
 }  // namespace fk

@@ -368,7 +368,7 @@ Tensor run_compiled(const Tensor& x, TensorList weights, TensorList biases,
 FK_COMPOSITE_OP("mlp",
                 "mlp(Tensor x, Tensor[] weights, Tensor[] biases, str activation, "
                 "float negative_slope, bool residual) -> Tensor",
-                &mlp::run, &mlp::run)
+                &mlp::run)
 
 FK_LIBRARY_FRAGMENT(m) {
   m.def(

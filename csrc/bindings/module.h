@@ -59,14 +59,14 @@ void define_differentiable(torch::Library& m) {
   static const Direct<&Op<Spec>::call> direct_##Spec(Spec::name);
 #define FK_DIFFERENTIABLE_OP(Spec) FK_DIFFERENTIABLE_OP_BY(Spec, &Op<Spec>::autograd)
 
-// An op of others, from `run` and, as a direct entry, `direct`.
-#define FK_COMPOSITE_OP(name, schema, run, direct)                                         \
+// An op of others, which `run` consists of.
+#define FK_COMPOSITE_OP(name, schema, run)                                                 \
   FK_LIBRARY_FRAGMENT(m) {                                                                 \
     m.def(schema, {at::Tag::pt2_compliant_tag});                                           \
     m.impl(name, c10::DispatchKey::CompositeImplicitAutograd, run);                        \
   }                                                                                        \
   TORCH_LIBRARY_IMPL(flowkernels, FuncTorchBatchedDecomposition, m) { m.impl(name, run); } \
-  static const Direct<direct> direct_composite(name);
+  static const Direct<run> direct_composite(name);
 
 }  // namespace bindings
 }  // namespace fk

@@ -91,6 +91,7 @@ class Graph:
     package: Path  # results: <package>/compiled
     lines: list[str] = field(default_factory=list)
     ahead: set[Torch] = field(default_factory=set)  # whose headers are compiled ahead
+    gcc: bool = field(default_factory=lambda: is_gcc(compiler()))
 
     def rule(self, name: str, command: list[str], shown: str, dependencies: bool = False) -> None:
         """Adds a rule; `$in`, `$out` and variables stand in the command."""
@@ -133,7 +134,7 @@ class Graph:
     def with_torch(self, torch: Torch) -> tuple[list[str], list[str]]:
         """Flags for sources that include torch's headers, and what must be made before them."""
         flags = [*sources.BINDING_FLAGS, *(f"-isystem{p}" for p in torch.includes)]
-        if not is_gcc(compiler()):
+        if not self.gcc:
             return flags, []
         header = self.folder / torch.folder / sources.TORCH_HEADERS.name
         ahead = self.folder / torch.folder / f"{header.name}.gch"

@@ -61,11 +61,10 @@ def _print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]])
             table.add_row(*row)
         Console().print(table)
         return
-    widths = [
-        max(map(len, column)) for column in zip(*([head] if head else []), *rows, strict=True)
-    ]
+    lines = [*([head] if head else []), *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(title)
-    for row in ([head] if head else []) + list(rows):
+    for row in lines:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         print(" ", "  ".join(cells).rstrip())
 
