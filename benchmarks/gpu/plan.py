@@ -200,6 +200,16 @@ class Plan:
         """A Glow's training step in several implementations."""
         return self._worker(f"glow {backend}", backend, seconds, "--glow", *implementations)
 
+    def training(self, seconds: float, *arguments: str) -> Stage:
+        """Steps per second of training, launched and captured."""
+        lines = self._lines("training")
+        command = [PYTHON, "-m", "benchmarks.gpu.training", "--device", self.device]
+        command += ["--lines", str(lines), *arguments]
+        return Stage(
+            "training", command, seconds, self._environment("cuda"), "training", lines,
+            ("build",), module_missing("lightning"),
+        )  # fmt: skip
+
     def _warm(self, implementation: str, seconds: float, rank: int | None = None) -> Stage:
         of_rank = [] if rank is None else ["--ranks", str(rank)]
         name = f"warm {implementation}{'' if rank is None else f' {rank}'}"
@@ -238,6 +248,7 @@ class Plan:
             self.sanitized("memcheck", 22),
             self.sanitized("racecheck", 22),
             self.tests("tests triton", "triton", PROMISES, 90),
+            self.training(75),
             self.tests("transforms cuda", "cuda", TRANSFORMS, 60),
             self.glow("compiled", 40, "compiled"),
             self.sanitized("initcheck", 20),
@@ -259,6 +270,7 @@ class Plan:
             self.profiled(30),
             self.rows("eager", 60),
             self.glow("cuda", 60, "cuda", "eager", "normflows"),
+            self.training(60, "--seconds", "0.1", "--runs", "1"),
             self.sanitized("memcheck", 30),
             Stage("times out", [PYTHON, "-c", "import time; time.sleep(60)"], 1),
             Stage("fails", [PYTHON, "-c", "raise SystemExit('as it should')"], 10),

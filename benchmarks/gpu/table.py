@@ -88,6 +88,8 @@ def text(sections: dict[str, list[Line]]) -> str:
     for line in sections.get("tests", []):
         if line.get("outcome") == "failed":
             parts.append(f"test failed: {line['test']}: {line.get('error', '')[:200]}")
+    for line in sections.get("training", []):
+        parts.append(f"training: {json.dumps(line)}")
     for line in sections.get("profile", []):
         parts.append(f"profile: {json.dumps(line)}")
     return "\n".join(parts)

@@ -89,7 +89,7 @@ def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
     assert result["machine"]["commit"] == COMMIT
     ended = {s["name"]: s for s in result["stages"]}
     passed = {"build", "smoke cuda", "tests cuda", "rows cuda", "rows eager", "glow cuda"}
-    passed |= {"driver check", "driver time"}
+    passed |= {"driver check", "driver time", "training"}
     assert {n for n, s in ended.items() if s["status"] == "passed"} >= passed, report
     assert ended["times out"]["status"] == "timed out"
     assert ended["fails"]["status"] == "failed"
@@ -109,6 +109,8 @@ def test_rehearsal(checkout: Path, driver: Path, tmp_path: Path) -> None:
     assert {line["outcome"] for line in result["tests"]} <= {"passed", "skipped"}
     assert all(line.get("check", "passed") == "passed" for line in result["driver"])
     assert sum(line.get("done", False) for line in result["driver"]) == 2
+    loops = [line["loop"] for line in result["training"] if "steps_per_second" in line]
+    assert loops == ["plain loop", "launched", "captured"], result["training"]
     with tarfile.open(tmp_path / f"{stem}-logs.tar.gz") as logs:
         assert "rows-cuda.log" in logs.getnames()
         assert "warm-eager-0.log" in logs.getnames()

@@ -16,6 +16,7 @@ from torch.distributions import Independent, Laplace, MultivariateNormal, Normal
 
 from flowkernels import bases, bijections, flows
 from flowkernels.bases import Base, FromDistribution, ResampledBase, base_names
+from flowkernels.experiments.training.finite import FiniteSteps
 from flowkernels.experiments.training.module import FlowModule
 from flowkernels.experiments.training.reverse_kl import reverse_kl
 from flowkernels.flows import Flow
@@ -130,6 +131,7 @@ class OneDevice:
     """The attributes of Lightning's trainer that a step reads."""
 
     world_size, global_rank, global_step, current_epoch = 1, 0, 0, 0
+    gradient_clip_val = 50.0
 
 
 def step(module: FlowModule, x: Tensor, optimizer: Any, scheduler: Any) -> None:
@@ -176,6 +178,27 @@ def _steps() -> list[tuple[str, str, str]]:
 def test_training_step(kind: str, base: str, layers: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recompute = layers == "recompute"
     training(build(kind, base, recompute=recompute), monkeypatch)
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
+@each_flow
+def test_captured_step(kind: str, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a CUDA graph holds: gradients set to None, loss, backward, clipping, the check."""
+    module = FlowModule(build(kind, "vmf"))
+    with fake_device():
+        to_device(module)
+        module._trainer = OneDevice()
+        monkeypatch.setattr(FlowModule, "trainer", property(lambda self: self._trainer))
+        module._finite = FiniteSteps(torch.device("cuda"))
+        x = data(module.train().flow)
+        with torch.autocast("cuda", torch.bfloat16) if autocast else nullcontext():
+            module._whole_step(x)
+            before = [p.grad for p in module.parameters()]
+            with watched() as watch:
+                module._whole_step(x)
+        after = [p.grad for p in module.parameters()]
+    assert all(new is not None and new is not old for new, old in zip(after, before, strict=True))
+    assert not watch.inherent
 
 
 # torchmetrics copies its state, here that of a fake tensor, for which torch warns.

@@ -163,6 +163,13 @@ class TrainingConfig:
         ("auto", "cpu", "gpu"),
         panel=_MACHINE,
     )
+    cuda_graph: str = name(
+        "auto",
+        "`auto`: a single GPU replays training steps from a CUDA graph, which saves the time of"
+        " their launches; `off`: never.",
+        ("auto", "off"),
+        panel=_MACHINE,
+    )
     threads: int | None = whole(
         None,
         "CPU threads of each process; default: torch's choice. The run keeps the"

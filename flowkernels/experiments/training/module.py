@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flowkernels.experiments.evaluation.metrics import BitsPerDim, MeanScore
 from flowkernels.experiments.evaluation.noise import fixed_noise
+from flowkernels.experiments.training.captured import CapturedStep
 from flowkernels.experiments.training.finite import FiniteSteps, NonFiniteError
 from flowkernels.flows import Flow
 
@@ -45,7 +46,8 @@ class FlowModule(pl.LightningModule):
     clipped at ``Trainer(gradient_clip_val)``. A step with a non-finite loss or gradient, and all
     steps after it, leave the weights unchanged. On the CPU such a step raises immediately. On a
     GPU, fused AdamW skips it, and the error is raised within ``look_every`` steps; in between,
-    there is no host synchronization.
+    there is no host synchronization. A single GPU replays loss, gradients and clipping from a CUDA
+    graph.
 
     Subclasses define another score of a datum, whose mean is the loss: `score` and `score_name`.
 
@@ -63,6 +65,7 @@ class FlowModule(pl.LightningModule):
         total_steps: the step at which the cosine reaches zero. Not taken from the trainer, whose
             estimate loads the data before a resumed position is restored.
         look_every: on a GPU, steps between two checks for non-finite values.
+        cuda_graph: on a single GPU, whether to replay steps from a CUDA graph.
 
     Raises:
         NonFiniteError: while training, see above.
@@ -82,6 +85,7 @@ class FlowModule(pl.LightningModule):
         warmup_steps: int = 0,
         total_steps: int = 1,
         look_every: int = 1,
+        cuda_graph: bool = True,
     ) -> None:
         super().__init__()
         self.flow = flow
@@ -91,6 +95,7 @@ class FlowModule(pl.LightningModule):
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
         self.look_every = look_every
+        self.cuda_graph = cuda_graph
         self.val_mean: MeanScore = BitsPerDim()
         # Of the step just taken, for the log.
         self.gradient_norm: Tensor = torch.tensor(0.0)
@@ -103,6 +108,7 @@ class FlowModule(pl.LightningModule):
         self._finite: FiniteSteps | None = None
         self._looked_at = 0
         self._loss: Tensor = torch.tensor(0.0)
+        self._captured: CapturedStep | None = None
 
     def score(self, batch: Tensor) -> Tensor:
         """The scores (B,) of a batch: of images (B, C, H, W) their bits per dimension."""
@@ -110,9 +116,34 @@ class FlowModule(pl.LightningModule):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """The mean score of a batch."""
+        if self._captured is not None:
+            return self._captured(batch)
         loss: Tensor = self.score(batch).mean()
         self._loss = loss.detach()
         return loss
+
+    def _whole_step(self, batch: Tensor) -> Tensor:
+        """The mean score of a batch and its clipped gradients; reads nothing from the device."""
+        for parameter in self.parameters():
+            parameter.grad = None
+        loss: Tensor = self.score(batch).mean()
+        self._loss = loss.detach()
+        with torch.autocast(loss.device.type, enabled=False):
+            loss.backward()
+            self.gradient_norm = self._clip(self.trainer.gradient_clip_val)
+        assert self._finite is not None
+        self._finite.add(self._loss, self.gradient_norm)
+        return self._loss
+
+    def optimizer_zero_grad(self, *args: Any) -> None:
+        """Clear the gradients, unless a captured step has just computed them."""
+        if self._captured is None:
+            super().optimizer_zero_grad(*args)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Compute the gradients, unless a captured step has just done it."""
+        if self._captured is None:
+            super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         """Add a batch of held-out data to the validation score."""
@@ -137,14 +168,15 @@ class FlowModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the norm of the gradient; record whether it and the loss are finite."""
-        limit = math.inf if gradient_clip_val is None else float(gradient_clip_val)
-        self.gradient_norm = nn.utils.clip_grad_norm_(self.parameters(), limit).detach()
+        if self._captured is None:
+            self.gradient_norm = self._clip(gradient_clip_val)
         # Read here: at the end of the batch the schedule has already set the next learning rate.
         self.step_learning_rate = float(optimizer.param_groups[0]["lr"])
         if all(group.get("fused") for group in optimizer.param_groups):
             if self._finite is None:
                 self._finite = FiniteSteps(self._loss.device)
-            self._finite.add(self._loss, self.gradient_norm)
+            if self._captured is None:
+                self._finite.add(self._loss, self.gradient_norm)
             optimizer.found_inf = self._finite.stop  # type: ignore[attr-defined]
             if (self.global_step + 1) % self.look_every == 0:
                 self._look(self.global_step + 1)
@@ -155,6 +187,11 @@ class FlowModule(pl.LightningModule):
             finite = self.trainer.strategy.reduce_boolean_decision(finite, all=True)
         if not finite:
             self._stop(self.global_step, float(self._loss), float(self.gradient_norm))
+
+    def _clip(self, limit: float | None) -> Tensor:
+        """Clip the gradient; its norm before."""
+        limit = math.inf if limit is None else float(limit)
+        return nn.utils.clip_grad_norm_(self.parameters(), limit).detach()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let this run's device decide which implementation of AdamW continues."""
@@ -172,6 +209,10 @@ class FlowModule(pl.LightningModule):
         """
         self.started = True
         self._finite, self._looked_at = None, self.global_step
+        self._captured = None
+        if self._captures():
+            self._finite = FiniteSteps(self.device)
+            self._captured = CapturedStep(self._whole_step)
         for entry in self.trainer.lr_scheduler_configs:
             schedule = entry.scheduler
             assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
@@ -230,6 +271,10 @@ class FlowModule(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _captures(self) -> bool:
+        """Whether to replay steps from a CUDA graph: several devices would wait for each other."""
+        return self.cuda_graph and self.trainer.world_size == 1 and self.device.type == "cuda"
 
     def _fuses(self) -> bool:
         """Whether to use fused AdamW: on a GPU, where it saves many kernel launches."""

@@ -111,6 +111,7 @@ def fit(
             warmup_steps=config.warmup_steps,
             total_steps=total_steps(config, data.steps_in_epoch(config.devices), state),
             look_every=config.log_every,
+            cuda_graph=config.cuda_graph == "auto",
         )
         if first and not (run.config_file.exists() and run.config() == config):
             config.save(run.config_file)
