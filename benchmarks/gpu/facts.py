@@ -38,12 +38,15 @@ def _version(package: str) -> str:
 def of_machine(commit: str | None) -> dict[str, Any]:
     """Device, driver, versions and commit (`commit`, or git's if there is a repository)."""
     query = "--query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory"
-    in_git = (tree.ROOT / ".git").exists()
-    changed = _output_of("git", "status", "--porcelain", "--", "csrc", "python_ops", "flowkernels")
+    head = _output_of("git", "rev-parse", "HEAD") if (tree.ROOT / ".git").exists() else ""
+    changed = "unknown: there is no repository of this commit"
+    if head and commit in (None, head):
+        watched = ("csrc", "python_ops", "flowkernels")
+        changed = _output_of("git", "status", "--porcelain", "--", *watched)
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit or (_output_of("git", "rev-parse", "HEAD") if in_git else "unknown"),
-        "uncommitted_changes": changed if in_git else "unknown: there is no repository",
+        "commit": commit or head or "unknown",
+        "uncommitted_changes": changed,
         "gpu": _output_of("nvidia-smi", query, "--format=csv,noheader"),
         "nvcc": _output_of("nvcc", "--version").splitlines()[-1:],
         "compiler": _output_of("c++", "--version").splitlines()[:1],

@@ -112,7 +112,12 @@ def l2_bytes() -> int:
 
 
 def turns_for(total_bytes: int, cache: int, most: int = 32) -> int:
-    """The number of input sets that fill the cache several times."""
+    """The number of input sets that fill the cache several times.
+
+    Inputs of which `most` sets do not fill it are in the cache in any case.
+    """
+    if total_bytes * most < cache:
+        return 2
     return max(1, min(most, -(-4 * cache // max(total_bytes, 1))))
 
 

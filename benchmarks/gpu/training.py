@@ -14,6 +14,7 @@ import json
 import math
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,9 @@ def images(count: int = 10_000) -> Tensor:
     return torch.randint(256, (count, *IMAGE), dtype=torch.uint8)
 
 
-def ours(config: RunConfig, clock: Clock, captured: bool) -> float:
+def ours(config: RunConfig, clock: Clock, captured: bool, layout: str = "channels_last") -> float:
     """Steps per second of `flowkernels train`."""
-    flow = build_flow(config, IMAGE)
+    flow = build_flow(config, IMAGE).to(memory_format=getattr(torch, layout))  # type: ignore[call-overload]
     with tempfile.TemporaryDirectory() as folder:
         run = Run(folder)
         config.save(run.config_file)
@@ -149,6 +150,47 @@ def timed(size: str, precision: str, loop: str, device: str, seconds: float) -> 
     return facts
 
 
+def variants(device: str, seconds: float) -> Iterator[dict[str, Any]]:
+    """Captured steps of the paper's architecture by layout of memory and choice of convolution."""
+    for precision in ("32-true", "bf16-mixed"):
+        config = config_of("paper", device, precision)
+        for layout in ("channels_last", "contiguous_format"):
+            for tuned in (False, True):
+                facts: dict[str, Any] = {"loop": "captured", "size": "paper", "layout": layout}
+                facts |= {"precision": precision, "cudnn_benchmark": tuned}
+                torch.backends.cudnn.benchmark = tuned
+                try:
+                    clock = Clock(30, seconds)
+                    facts["steps_per_second"] = round(ours(config, clock, True, layout), 2)
+                except Exception as error:
+                    facts["not_timed"] = f"{type(error).__name__}: {error}"[:300]
+                torch.backends.cudnn.benchmark = False
+                yield facts
+
+
+def kernels(device: str) -> Iterator[dict[str, Any]]:
+    """The kernels that take the most time of a step of the paper's architecture."""
+    for precision in ("32-true", "bf16-mixed"):
+        flow = build_flow(config_of("paper", device, precision), IMAGE).to(device)
+        x = images(64).to(device)
+        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            for _ in range(2):
+                flow.bits_per_dim(x).mean().backward()
+            activities = [torch.profiler.ProfilerActivity.CUDA]
+            with torch.profiler.profile(activities=activities) as profile:
+                flow.bits_per_dim(x).mean().backward()
+                torch.cuda.synchronize()
+        found = [e for e in profile.key_averages() if e.self_device_time_total > 0]
+        found.sort(key=lambda e: -e.self_device_time_total)
+        total = sum(e.self_device_time_total for e in found)
+        for entry in found[:24]:
+            yield {
+                "kernel": entry.key[:160], "precision": precision, "calls": entry.count,
+                "us": round(entry.self_device_time_total, 1),
+                "share": round(entry.self_device_time_total / total, 4),
+            }  # fmt: skip
+
+
 def main() -> None:
     """Write one line per loop."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -156,14 +198,24 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each loop")
     parser.add_argument("--runs", type=int, default=len(RUNS), help="the first ones only")
+    parser.add_argument("--kernels", action="store_true", help="also profile a step")
+    parser.add_argument("--variants", action="store_true", help="also time layouts of memory")
     chosen = parser.parse_args()
-    with chosen.lines.open("w") as file:
+
+    def measured() -> Iterator[dict[str, Any]]:
+        if chosen.kernels:
+            yield from kernels(chosen.device)
         for size, precision in RUNS[: chosen.runs]:
             for loop in LOOPS:
-                facts = timed(size, precision, loop, chosen.device, chosen.seconds)
-                file.write(json.dumps(facts) + "\n")
-                file.flush()
-                print(json.dumps(facts), flush=True)
+                yield timed(size, precision, loop, chosen.device, chosen.seconds)
+        if chosen.variants:
+            yield from variants(chosen.device, chosen.seconds)
+
+    with chosen.lines.open("w") as file:
+        for facts in measured():
+            file.write(json.dumps(facts) + "\n")
+            file.flush()
+            print(json.dumps(facts), flush=True)
 
 
 if __name__ == "__main__":

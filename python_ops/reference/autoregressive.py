@@ -55,7 +55,7 @@ def _solved(
     x, log_det = torch.zeros_like(rows), rows.sum(1) * 0
     for d in order:
         y, log_det = solve(rows, mlp(torch.cat([x, *given], 1), masked, biases))
-        x = torch.where(torch.arange(features) == d, y, x)
+        x = torch.where(torch.arange(features, device=x.device) == d, y, x)
     return x.reshape(z.shape), log_det.reshape(z.shape[:-1])
 
 

@@ -143,7 +143,8 @@ def test_wrong_glow_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_inputs_fill_the_cache() -> None:
     cache = 50 * 2**20
-    assert turns_for(64, cache) == 32
+    assert turns_for(64, cache) == 2
+    assert turns_for(cache // 32, cache) == 32
     assert turns_for(cache, cache) == 4
     assert turns_for(16 * cache, cache) == 1
 

@@ -74,7 +74,9 @@ class RowLaunch {
   static constexpr bool has_packs = sizeof(T) == 4 && can_be_aligned<P>;
   static constexpr int pack = 4;
   static constexpr int held = sizeof(T) == 8 || arrays > 3 ? 16 : 32;  // of rows up to a warp's
-  static constexpr int wide = 96;  // of longer ones, a warp each
+  static constexpr int wide = 96;    // of longer ones, a warp each
+  static constexpr int narrow = 16;  // of rows that a thread holds alone
+  static constexpr bool has_narrow = sizeof(T) == 4;
   static constexpr bool has_wide = sizeof(T) == 4 && arrays <= 2;
 
   RowLaunch(const Args& a, const Table& table, const LaunchContext& context, int64_t parts = 1)
@@ -89,25 +91,24 @@ class RowLaunch {
       if (k != Column) look_at(P::output(a, k).view);
   }
 
-  void run() {
+  void run() const {
     if (rows_ == 0) return;
-    if constexpr (has_wide)
-      if (is_wide())
-        return launch_kernel<wide, has_packs ? pack : 1, warp_threads, false>(warp_threads);
-    if (n_ > int64_t(held) * block_threads) return launch_kernel<8, 1, 0, true>(block_threads);
-    if constexpr (has_packs)
-      if (packs_) return launch_kernel<held, pack, 0, false>(group_size());
-    if constexpr (!has_packs && sizeof(T) == 4)
-      if (contiguous_ && group_size() == warp_threads)
-        return launch_kernel<held, 1, warp_threads, false>(warp_threads);
-    launch_kernel<held, 1, 0, false>(group_size());
+    with_shape([&](auto shape, int size) { launch_kernel<decltype(shape)>(size); });
   }
 
-  // Rows whose sums a block of threads holds: as many as give every multiprocessor blocks.
+  // Rows whose sums a block of threads holds: as many as give the device the blocks that it holds
+  // at once, so that none waits for another to end.
   int64_t block_rows() const {
-    const int64_t blocks = 4 * context_.multiprocessors, groups = block_threads / group_size();
-    const int64_t wanted = rows_ > blocks ? (rows_ + blocks - 1) / blocks : 1;
-    return (wanted + groups - 1) / groups * groups;
+    int64_t rows = 1;
+    with_shape([&](auto shape, int size) {
+      using Kernel = decltype(shape);
+      const int64_t blocks = int64_t(context_.multiprocessors) *
+                             resident_blocks_of<row_kernel<Kernel>>(shared_bytes<Kernel>());
+      const int64_t groups = block_threads / size;
+      const int64_t wanted = rows_ > blocks ? (rows_ + blocks - 1) / blocks : 1;
+      rows = (wanted + groups - 1) / groups * groups;
+    });
+    return rows;
   }
 
  private:
@@ -116,6 +117,27 @@ class RowLaunch {
     packs_ = packs_ && begins_aligned(v, a_.rows, n_, pack);
     contiguous_ = contiguous_ && (v.stride == 1 || n_ == 1);
   }
+
+  // Calls body(shape, threads of a group).
+  template <class Body>
+  void with_shape(Body body) const {
+    constexpr int warp_pack = has_packs ? pack : 1;
+    if constexpr (has_narrow)
+      if (is_narrow()) return body(Shape<P, T, narrow, 1, 1, false, Column>(), 1);
+    if constexpr (has_wide)
+      if (is_wide())
+        return body(Shape<P, T, wide, warp_pack, warp_threads, false, Column>(), warp_threads);
+    if (n_ > int64_t(held) * block_threads)
+      return body(Shape<P, T, 8, 1, 0, true, Column>(), block_threads);
+    if constexpr (has_packs)
+      if (packs_) return body(Shape<P, T, held, pack, 0, false, Column>(), group_size());
+    if constexpr (!has_packs && sizeof(T) == 4)
+      if (contiguous_ && group_size() == warp_threads)
+        return body(Shape<P, T, held, 1, warp_threads, false, Column>(), warp_threads);
+    body(Shape<P, T, held, 1, 0, false, Column>(), group_size());
+  }
+
+  bool is_narrow() const { return has_narrow && n_ <= narrow && parts_.count == 1; }
 
   // A warp a row holds what fits, where there are rows for all warps.
   bool is_wide() const {
@@ -136,17 +158,18 @@ class RowLaunch {
     return size;
   }
 
-  template <int N, int E, int Size, bool Long>
-  void launch_kernel(int size) {
-    using Kernel = Shape<P, T, N, E, Size, Long, Column>;
+  template <class Kernel>
+  size_t shared_bytes() const {
+    if constexpr (Kernel::Narrow) return NarrowRow<T, Kernel::N>::shared_bytes;
+    return scratch_bytes + (Column >= 0 && !Kernel::Long ? (n_ + 1) * sizeof(T) : 0);
+  }
+
+  template <class Kernel>
+  void launch_kernel(int size) const {
     RowArgs<P> r{a_, 0, block_threads / size, size, parts_};
-    size_t shared_bytes = scratch_bytes;
-    if constexpr (Column >= 0) {
-      r.block_rows = P::output(a_, Column).block_rows;
-      if (!Long) shared_bytes += (n_ + 1) * sizeof(T);
-    }
+    if constexpr (Column >= 0) r.block_rows = P::output(a_, Column).block_rows;
     r.blocks = (rows_ + r.block_rows - 1) / r.block_rows;
-    launch<row_kernel<Kernel>>(context_, r.blocks, shared_bytes, r, table_);
+    launch<row_kernel<Kernel>>(context_, r.blocks, shared_bytes<Kernel>(), r, table_);
   }
 
   const Args& a_;

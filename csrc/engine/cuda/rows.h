@@ -9,6 +9,8 @@
 // Numbers of a row are the same in all threads of its group, which compute them together.
 #pragma once
 
+#include <type_traits>
+
 #include "log_product.h"
 #include "shape.h"
 #include "storage.h"
@@ -24,7 +26,8 @@ class Rows {
   static constexpr int N = Shape::N, E = Shape::E, Column = Shape::Column;
   static constexpr int group_of = 4;  // elements between two looks at the row's end
   static constexpr int inputs = P::inputs, outputs = P::outputs;
-  using Access = StoredRow<T, N, E, Shape::Size>;
+  using Access =
+      std::conditional_t<Shape::Narrow, NarrowRow<T, N>, StoredRow<T, N, E, Shape::Size>>;
 
  public:
   using Value = T;
@@ -68,16 +71,22 @@ class Rows {
   }
   FK_DEVICE void end_row() { first_of_block_ = false; }
 
-  // Adds up the groups' sums, group after group, and writes them.
+  // Adds up the groups' sums, those of a warp first, then one after the other, and writes them.
   FK_DEVICE void end_sums() {
     if constexpr (Column >= 0 && !Shape::Long) {
       const RowOutput out = P::output(a_, Column);
       T* columns = reinterpret_cast<T*>(shared_memory() + scratch_bytes);
       const int n = static_cast<int>(n_), width = n + ended_;
+      add_within_warps();
+      const int thread = static_cast<int>(threadIdx.x);
+      const bool several = group_.size < warp_threads;  // groups in a warp
+      const int count = several ? block_warps : group_.count;
+      const int mine = several ? thread / warp_threads : group_.index;
+      const bool adds = !several || thread % warp_threads < group_.size;
       __syncthreads();
 #pragma unroll 1
-      for (int g = 0; g < group_.count; ++g) {
-        if (group_.index == g) {
+      for (int g = 0; g < count; ++g) {
+        if (mine == g && adds) {
           const auto add = [&](int i, T v) { columns[i] = g == 0 ? v : columns[i] + v; };
 #pragma unroll
           for (int i = 0; i < N; ++i)
@@ -276,6 +285,15 @@ class Rows {
   }
 
  private:
+  FK_DEVICE void add_within_warps() {
+    for (int distance = group_.size; distance < warp_threads; distance *= 2) {
+#pragma unroll
+      for (int i = 0; i < N; ++i)
+        if (access_.begins(i / group_of * group_of))
+          column_[i] += __shfl_xor_sync(0xffffffffu, column_[i], distance);
+      if (ended_) last_column_ += __shfl_xor_sync(0xffffffffu, last_column_, distance);
+    }
+  }
   FK_DEVICE T place(int64_t first, int i) const {
     return Shape::Long ? static_cast<T>(first + places_.index(i))
                        : static_cast<T>(places_.index(i));

@@ -41,6 +41,7 @@ struct Shape {
   using T = T_;
   static constexpr int N = N_, E = E_, Size = Size_, Column = Column_;
   static constexpr bool Long = Long_;
+  static constexpr bool Narrow = Size == 1;  // a thread a row
 };
 
 }  // namespace cuda

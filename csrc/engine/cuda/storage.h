@@ -115,5 +115,117 @@ class StoredRow {
   int size_, n_, begin_, left_;
 };
 
+// A row of at most N elements that one thread holds, so that no thread repeats the mathematics of
+// a row's numbers.  Rows that follow each other closely pass through shared memory, where a warp's
+// rows lie as in global memory: its threads access neighbouring elements of that.
+template <class T, int N>
+class NarrowRow {
+ public:
+  static constexpr int gap = 1;  // elements between rows that still count as close
+  // A warp's part of the shared memory, which begins at `stage_begins`.
+  static constexpr int stage_elements = warp_threads * (N + gap);
+  static constexpr size_t stage_begins = scratch_bytes + (N + 4) / 4 * 4 * sizeof(T);
+  static constexpr size_t shared_bytes = stage_begins + sizeof(T) * stage_elements * block_warps;
+
+  FK_DEVICE void begin(const ThreadGroup&, int n, bool there) {
+    n_ = n;
+    there_ = there;
+    rows_ = __popc(__ballot_sync(0xffffffffu, there));  // of a warp, the first ones
+  }
+
+  FK_DEVICE int index(int i) const { return i; }
+  FK_DEVICE NarrowRow recomputed() const { return *this; }
+  FK_DEVICE bool holds(int i) const { return there_ && i < n_; }
+  FK_DEVICE bool begins(int i) const { return i < n_; }
+
+  FK_DEVICE void load(const RowView& o, int64_t at, T pad, T (&v)[N]) const {
+    with_stored<T>(o.dtype, [&](auto stored) FK_INLINE_LAMBDA {
+      using S = typename decltype(stored)::type;
+      const S* from = static_cast<const S*>(o.base) + at;
+      const S* own = from;
+      int64_t stride = o.stride;
+      if (are_close(o)) {
+        own = stage<S>() + lane() * o.row_stride;
+        stride = 1;
+        __syncwarp();  // what was staged before has been read
+        for_span(o, from, [&](int i, const S* global) { stage<S>()[i] = *global; });
+        __syncwarp();
+      }
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        T out[1] = {pad};
+        if (holds(i)) {
+          Values<S, 1> raw;
+          fill(raw, pad);
+          load_one_of(own + i * stride, raw);
+          raw.get(0, out);
+        }
+        v[i] = out[0];
+      }
+    });
+  }
+
+  template <class Value>
+  FK_DEVICE void store(const RowView& o, int64_t at, Value value) const {
+    with_stored<T>(o.dtype, [&](auto stored) FK_INLINE_LAMBDA {
+      using S = typename decltype(stored)::type;
+      S* to = static_cast<S*>(o.base) + at;
+      const bool close = are_close(o);
+      S* own = close ? stage<S>() + lane() * o.row_stride : to;
+      const int64_t stride = close ? 1 : o.stride;
+      if (close) __syncwarp();
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        if (!begins(i / 4 * 4)) continue;
+        T v[1] = {value(i)};
+        Values<S, 1> pack;
+        pack.put(0, v);
+        if (holds(i)) store_pack(own + i * stride, pack);
+      }
+      if (!close) return;
+      __syncwarp();
+      // Not the gaps, which hold what others have written.
+      const int row_stride = static_cast<int>(o.row_stride);
+      const float reciprocal = 1.0f / static_cast<float>(row_stride);
+      for_span(o, to, [&](int i, S* global) {
+        const int row = static_cast<int>((static_cast<float>(i) + 0.5f) * reciprocal);
+        if (i - row * row_stride < n_) *global = stage<S>()[i];
+      });
+    });
+  }
+
+ private:
+  static FK_DEVICE int lane() { return static_cast<int>(threadIdx.x) % warp_threads; }
+  FK_DEVICE bool are_close(const RowView& o) const {
+    return (o.stride == 1 || n_ == 1) && o.row_stride >= n_ && o.row_stride <= n_ + gap;
+  }
+  template <class S>
+  static FK_DEVICE S* stage() {
+    const int warp = static_cast<int>(threadIdx.x) / warp_threads;
+    return reinterpret_cast<S*>(shared_memory() + stage_begins) + warp * stage_elements;
+  }
+  // Shared memory cannot be read by load_one, which reads global memory alone.
+  template <class S>
+  static FK_DEVICE void load_one_of(const S* from, Values<S, 1>& v) {
+    if constexpr (sizeof(S) == 2) {
+      v.at[0] = from->bits;
+    } else {
+      v.at[0] = *from;
+    }
+  }
+  // Calls body(i, element) for this thread's elements of what a warp's rows span; `own` is the
+  // beginning of this thread's row.
+  template <class S, class Body>
+  FK_DEVICE void for_span(const RowView& o, S* own, Body body) const {
+    if (!there_) return;
+    const int row_stride = static_cast<int>(o.row_stride), span = (rows_ - 1) * row_stride + n_;
+    S* first = own - lane() * o.row_stride;
+    for (int i = lane(); i < span; i += rows_) body(i, first + i);
+  }
+
+  int n_, rows_;
+  bool there_;
+};
+
 }  // namespace cuda
 }  // namespace fk

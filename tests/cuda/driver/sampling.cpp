@@ -125,6 +125,8 @@ std::unique_ptr<Case> make_cosine(const Spec& spec) {
   Matrix& sine = c.output("sine", c.wide(), 1);
   Matrix* slope = slopes ? &c.output("slope", c.wide(), 1) : nullptr;
   Matrix* bend = slopes ? &c.output("bend", c.wide(), 1) : nullptr;
+  // Its largest term is slope (A - w), of which less may be left.
+  if (slopes) bend->least_scale = pow(p, -1.5);
   const auto plan = fk::bindings::bessel_plan<double>(0.5 * p - 1);
   const auto arguments = [=, &c, &kappa, &cosine, &sine](Where where) {
     fk::VmfSampleCosineArgs a;

@@ -53,6 +53,17 @@ inline int __any_sync(unsigned mask, int mine) {
   return any;
 }
 
+// The threads of the warp that say so, a bit each.
+inline unsigned __ballot_sync(unsigned mask, int mine) {
+  unsigned bits = mine ? 1u << threadIdx.x % 32 : 0;
+  for (int distance = 16; distance > 0; distance /= 2)
+    bits |= __shfl_xor_sync(mask, bits, distance);
+  return bits;
+}
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+// All threads of the warp have arrived.
+inline void __syncwarp() { emulator::exchange(0, 0); }
+
 // Few, so that blocks work through several rows each.
 template <class Kernel>
 int cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel, int, size_t) {
