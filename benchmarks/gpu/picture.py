@@ -7,6 +7,7 @@ from typing import Any
 
 from .table import by_label
 
+LEAST = 0.02  # smaller ones, of calls that launches dominate, would be invisible
 SHOWN = ("cuda", "triton", "compiled")
 
 
@@ -15,7 +16,7 @@ def draw(rows: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> str
     found = {
         name: each
         for name, each in by_label(rows).items()
-        if any("fraction_of_copy" in r for r in each.values())
+        if any(r.get("fraction_of_copy", 0) >= LEAST for r in each.values())
     }
     if not found:
         return "no rows were timed"
@@ -26,14 +27,16 @@ def draw(rows: list[dict[str, Any]], machine: dict[str, Any], path: Path) -> str
         from matplotlib import pyplot as plt
     except ImportError as error:
         return str(error)
-    height = 1.5 + 0.2 * len(found)
+    height = 1.5 + 0.18 * len(found)
     figure, axes = plt.subplots(figsize=(10, height), layout="constrained")
-    for shift, implementation in enumerate(SHOWN):
+    shown = [n for n in SHOWN if any("fraction_of_copy" in e.get(n, {}) for e in found.values())]
+    width = 0.84 / len(shown)
+    for shift, implementation in enumerate(shown):
         values = [
             each.get(implementation, {}).get("fraction_of_copy", 0) for each in found.values()
         ]
-        places = [i + 0.28 * (shift - 1) for i in range(len(found))]
-        axes.barh(places, values, height=0.26, label=implementation)
+        places = [i + width * (shift - (len(shown) - 1) / 2) for i in range(len(found))]
+        axes.barh(places, values, height=0.93 * width, label=implementation)
     axes.set_yticks(range(len(found)), list(found), fontsize=6)
     axes.invert_yaxis()
     axes.axvline(1, color="black", linewidth=0.8)

@@ -202,12 +202,13 @@ class Plan:
         return self._worker(f"glow {backend}", backend, seconds, "--glow", *implementations)
 
     def training(self, seconds: float, *arguments: str) -> Stage:
-        """Steps per second of training, launched and captured."""
-        lines = self._lines("training")
+        """Steps per second of training, launched and captured; or its kernels and variants."""
+        name = "kernels of training" if "--kernels" in arguments else "training"
+        lines = self._lines(name)
         command = [PYTHON, "-m", "benchmarks.gpu.training", "--device", self.device]
         command += ["--lines", str(lines), *arguments]
         return Stage(
-            "training", command, seconds, self._environment("cuda"), "training", lines,
+            name, command, seconds, self._environment("cuda"), "training", lines,
             ("build",), module_missing("lightning"),
         )  # fmt: skip
 
@@ -237,20 +238,21 @@ class Plan:
             self.smoke("cuda", 20),
             self.on_driver("driver check", 15, "--check", "--seconds", "12"),
             tests,
-            self.rows("cuda", 55),
+            self.rows("cuda", 45),
             self.on_driver("driver time", 20, "--time", "--seconds", "16"),
-            self.profiled(35),
+            self.profiled(12),
+            self.rows("eager", 45),
             self.smoke("triton", 30),
             self.rows("triton", 55),
-            self.rows("eager", 25),
-            self.glow("cuda", 20, "cuda", "eager", "normflows"),
             self.rows("compiled", 75),
-            self.glow("triton", 12, "triton"),
-            self.sanitized("memcheck", 22),
-            self.sanitized("racecheck", 22),
+            self.glow("cuda", 18, "cuda", "eager", "normflows"),
+            self.training(45, "--runs", "0", "--kernels", "--variants", "--seconds", "1"),
+            self.sanitized("memcheck", 18),
             self.tests("tests triton", "triton", PROMISES, 90),
-            self.training(75),
             self.tests("transforms cuda", "cuda", TRANSFORMS, 60),
+            self.sanitized("racecheck", 20),
+            self.training(75),
+            self.glow("triton", 12, "triton"),
             self.glow("compiled", 40, "compiled"),
             self.sanitized("initcheck", 20),
         ]

@@ -1,7 +1,7 @@
-"""The rows of a run as text for the terminal and as the table of docs/gpu.md.
+"""The rows of a run as text for the terminal; see page.py for docs/gpu.md.
 
 python -m benchmarks.gpu.table RESULT.json            prints the rows
-python -m benchmarks.gpu.table RESULT.json --publish  writes the table of docs/gpu.md
+python -m benchmarks.gpu.table RESULT.json --publish  also writes the tables of docs/gpu.md
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from . import tree
 
 Line = dict[str, Any]
 IMPLEMENTATIONS = ("eager", "compiled", "normflows", "triton", "cuda")
-BEGIN = "<!-- the table of `python -m benchmarks.gpu.table --publish` -->"
-END = "<!-- end of the table -->"
 
 
 def best(row: Line) -> float | None:
@@ -95,40 +93,6 @@ def text(sections: dict[str, list[Line]]) -> str:
     return "\n".join(parts)
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """Ours with the speedup over the faster of eager and compiled, and the fraction of a copy."""
-    machine = result["machine"]
-    gpu = machine["gpu"].split(",")[0]
-    torch = machine["packages"]["torch"]
-    lines = [
-        f"{gpu}, torch {torch}, commit {machine['commit'][:7]}, {machine['date'][:10]}. "
-        "Microseconds of a call, in brackets the speedup over the faster of eager torch and "
-        "`torch.compile`, then the fraction of a copy's speed.",
-        "",
-        "| op | size | direction | CUDA | Triton |",
-        "|---|---|---|---|---|",
-    ]
-    for each in by_label(result["rows"]).values():
-        row = next(iter(each.values()))
-        if row["op"] == "glow" or row["dtype"] != "float32":
-            continue
-        peers = [t for n in ("eager", "compiled") if (t := best(each.get(n, {})))]
-        cells = [_against(each.get(n, {}), peers) for n in ("cuda", "triton")]
-        note = f", {row['note']}" if row.get("note") else ""
-        size = " x ".join(map(str, row["size"]))
-        lines.append(f"| `{row['op']}`{note} | {size} | {row['direction']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _against(row: Line, peers: list[float]) -> str:
-    time = best(row)
-    if time is None:
-        return "not timed"
-    faster = f" ({min(peers) / time:.2f})" if peers else ""
-    copy = f" {row['fraction_of_copy']:.2f}" if "fraction_of_copy" in row else ""
-    return f"{time:.1f}{faster}{copy}"
-
-
 def geometric_mean(result: dict[str, Any], implementation: str) -> float | None:
     """The geometric mean of the speedups over the faster peer."""
     ratios = []
@@ -140,28 +104,21 @@ def geometric_mean(result: dict[str, Any], implementation: str) -> float | None:
     return math.exp(sum(ratios) / len(ratios)) if ratios else None
 
 
-def publish(result: dict[str, Any], page: Path) -> None:
-    """Replace the table between its markers."""
-    before, mark, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not mark or not end:
-        sys.exit(f"{page.name} lacks the markers\n{BEGIN}\n{END}")
-    page.write_text(f"{before}{BEGIN}\n{markdown(result)}\n{END}{after}")
-
-
 def main() -> None:
     """Print or publish."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("result", type=Path)
     parser.add_argument("--publish", action="store_true")
     chosen = parser.parse_args()
+    from . import page
+
     result = json.loads(chosen.result.read_text())
     if chosen.publish:
         if result["kind"] != "gpu":
             sys.exit(
                 f"{chosen.result.name} is a {result['kind']} and has no measurements to publish"
             )
-        publish(result, tree.ROOT / "docs" / "gpu.md")
+        page.publish(result, tree.ROOT / "docs" / "gpu.md")
     print(text(result))
     for name in ("cuda", "triton"):
         if (mean := geometric_mean(result, name)) is not None:

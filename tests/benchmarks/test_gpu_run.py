@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu import plan, profile, results, table, tree
+from benchmarks.gpu import page, plan, profile, results, table, tree
 from benchmarks.gpu.stages import Interrupted, Outcome, Stage, run
 from tests.cuda import harness
 from tests.cuda.driver import build
@@ -279,15 +279,23 @@ def test_the_published_table(tmp_path: Path) -> None:
     result = {"kind": "gpu", "machine": machine, "rows": rows}
     assert table.geometric_mean(result, "cuda") == pytest.approx(4.0)
     assert table.geometric_mean(result, "triton") is None
-    page = tmp_path / "gpu.md"
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n")
-    table.publish(result, page)
-    text = page.read_text()
-    assert "| `slerp` | 64 x 8 | forward | 5.0 (4.00) 0.50 | not timed |" in text
+    rows += [{**row, "size": [65536, 1024]} for row in rows]
+    rows.append({**_row("cuda", 2e4, graph_us=2e3), "op": "glow"})
+    rate = {"loop": "captured", "size": "paper", "precision": "32-true", "steps_per_second": 62.97}
+    result["training"] = [rate]
+    path = tmp_path / "gpu.md"
+    path.write_text(f"before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    page.publish(result, path)
+    text = path.read_text()
+    assert "| op | direction | plain torch | torch.compile | CUDA |" in text
+    assert "| `slerp` | forward | 30 | 20 | 8 (5.0) |" in text
+    assert "| `slerp` | 65,536 x 1,024 | forward | 30.0 (0.50) | 20.0 (0.50) | 5.0 (0.50) |" in text
+    assert "| CUDA | 20.00 | 2.00 |" in text
+    assert "| paper, 32-true | 63.0 |" in text
     assert "old" not in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "slerp 64x8 float32 forward" in table.text({"rows": rows})
-    page.write_text("no marks")
+    path.write_text("no marks")
     with pytest.raises(SystemExit, match="lacks the markers"):
-        table.publish(result, page)
+        page.publish(result, path)

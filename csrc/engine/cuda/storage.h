@@ -201,8 +201,10 @@ class NarrowRow {
   }
   template <class S>
   static FK_DEVICE S* stage() {
-    const int warp = static_cast<int>(threadIdx.x) / warp_threads;
-    return reinterpret_cast<S*>(shared_memory() + stage_begins) + warp * stage_elements;
+    // At the same place for every S: warps may be staging operands of different dtypes.
+    constexpr size_t bytes = sizeof(T) * stage_elements;
+    const size_t warp = threadIdx.x / warp_threads;
+    return reinterpret_cast<S*>(shared_memory() + stage_begins + warp * bytes);
   }
   // Shared memory cannot be read by load_one, which reads global memory alone.
   template <class S>
