@@ -9,6 +9,8 @@ from torch import Tensor
 
 __all__ = ["CapturedStep"]
 
+CANNOT = "the training step cannot be captured in a CUDA graph"
+
 
 class CapturedStep:
     """Calls a step a few times, then captures it in a CUDA graph and replays that.
@@ -22,6 +24,9 @@ class CapturedStep:
         step: computes the gradients of a batch and returns the loss, a scalar without gradient. It
             must neither read from the device nor copy to it, except in its first calls.
         eager_calls: the number of calls before the capture.
+
+    Raises:
+        RuntimeError: a call cannot be captured; the message says how to train without.
 
     Example:
         >>> parameter = torch.nn.Parameter(torch.ones(2, device="cuda"))  # doctest: +SKIP
@@ -80,9 +85,17 @@ class CapturedStep:
         graph = torch.cuda.CUDAGraph()
         # Autocast would reuse weights that were cast before the capture, and so not by the graph.
         torch.clear_autocast_cache()
-        with torch.cuda.graph(graph, stream=self._stream):
-            self._loss = self._step(self._batch)
-        torch.clear_autocast_cache()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._loss = self._step(self._batch)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"{CANNOT} ({type(error).__name__}: {str(error)[:300]}). Something in it reads a "
+                "value from the GPU or copies to it; cuda_graph='off' (--cuda-graph off) trains "
+                "without the graph"
+            ) from error
+        finally:
+            torch.clear_autocast_cache()
         return graph
 
 

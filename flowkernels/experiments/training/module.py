@@ -224,6 +224,10 @@ class FlowModule(pl.LightningModule):
             for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate
 
+    def on_train_end(self) -> None:
+        """Free the graph: it holds the memory of a step, and cannot be copied or pickled."""
+        self._captured = None
+
     def check_finite(self) -> None:
         """Raise if a step since the last look was not finite; synchronises with the device."""
         self._look(self.global_step)

@@ -1,5 +1,6 @@
 """Training with captured steps, with a stand-in for CUDA graphs on the CPU."""
 
+import copy
 import dataclasses
 import math
 import weakref
@@ -9,7 +10,6 @@ import torch
 
 from flowkernels.experiments.training import FlowModule, NonFiniteError, Run, fit
 from flowkernels.experiments.training.captured import CapturedStep
-from flowkernels.experiments.training.finite import FiniteSteps
 
 from .same import assert_same_runs
 
@@ -102,12 +102,32 @@ def test_batch_of_another_shape_is_computed_and_captured_again(graphs):
     assert seen == [(3,)] * 4 + [(5,)] * 4
 
 
-def test_steps_are_captured_on_one_gpu_only():
-    module = FlowModule(torch.nn.Identity())
+def test_no_graph_is_left_after_training(tmp_path, tiny, graphs):
+    module = fit(tiny(), tmp_path / "run", progress=False)
+    assert graphs
+    assert module._captured is None
+    copy.deepcopy(module.flow)
 
-    class Trainer:
-        world_size = 1
 
-    module._trainer = Trainer()
-    assert module.device.type == "cpu" and not module._captures()
-    assert FiniteSteps(module.device).look() is None
+def test_no_graph_on_a_cpu(tmp_path, tiny):
+    module = fit(tiny(epochs=1), tmp_path / "run", progress=False)
+    assert module.cuda_graph
+    assert not module._captures()
+
+
+def test_step_that_cannot_be_captured(monkeypatch):
+    class Refusing:
+        def __init__(self, graph, stream):
+            pass
+
+        def __enter__(self):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", Refusing)
+    captured = CapturedStep(lambda batch: batch.sum(), eager_calls=0)
+    with pytest.raises(RuntimeError, match=r"cannot be captured .*--cuda-graph off"):
+        captured(torch.ones(3))
