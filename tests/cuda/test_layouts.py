@@ -14,10 +14,10 @@ from torch import Tensor
 from tests.ops.affine_coupling import AFFINE_COUPLING, AFFINE_COUPLING_SPLIT
 from tests.ops.case import ALL_DTYPES, Case, Sample
 from tests.ops.log_det import LOG_DET_DIAGONAL
+from tests.ops.promises import assert_near, cotangents, wide
 from tests.ops.slerp import SLERP
 from tests.ops.stereographic import STEREOGRAPHIC, STEREOGRAPHIC_INVERSE
 from tests.ops.tangent_normal import SEED, TANGENT_NORMAL
-from tests.ops.test_promises import assert_near, cotangents, wide
 from tests.ops.vmf import VMF_CASES
 
 DEVICE = os.environ.get("FLOWKERNELS_TEST_DEVICE", "cpu")

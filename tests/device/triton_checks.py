@@ -20,7 +20,7 @@ from flowkernels.ops.triton.registration import OPS, WHOLE
 
 from ..ops.case import Case
 from ..ops.cases import CASES
-from ..ops.test_promises import Recorder, gradients
+from ..ops.promises import Recorder, gradients
 from .watch import fake_device, like, watched
 
 TABLES = (bessel_plan.plan_at, bessel_order.tables, vmf_sample._nodes)

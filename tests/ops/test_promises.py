@@ -5,99 +5,38 @@ A new op is held to all of this by its declaration (cases.py).
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from flowkernels.ops._declaration import OPS
 
-from .case import ALL_DTYPES, ULPS, Bad, Case, Sample, Trial, strided_variants
+from .case import Bad, Sample, Trial, strided_variants
 from .cases import CASES
+from .promises import (
+    Recorder,
+    assert_memory,
+    assert_near,
+    cotangents,
+    covering,
+    derivatives,
+    each,
+    each_dtype,
+    each_empty,
+    each_sample,
+    each_small,
+    gradients,
+    transformed,
+    wide,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-
-
-def each(kind: str, chosen: Callable[[Case], bool] = lambda case: True) -> pytest.MarkDecorator:
-    """A test for every sample of a kind: `samples`, `small` or `empty`."""
-    trials = [Trial(c, s) for c in CASES if chosen(c) for s in getattr(c, kind)()]
-    return pytest.mark.parametrize("trial", trials, ids=str)
-
-
-each_sample, each_small, each_empty = each("samples"), each("small"), each("empty")
-each_dtype = pytest.mark.parametrize("dtype", ALL_DTYPES, ids=lambda d: str(d).split(".")[1])
-
-
-def assert_near(
-    case: Case,
-    got: Tensor,
-    want: Tensor,
-    what: str,
-    factor: float = 1.0,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """`got` equals the float64 `want` within ulps of its own dtype, or of another."""
-    assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, want {tuple(want.shape)}"
-    if not want.numel():
-        return
-    eps = torch.finfo(dtype or got.dtype).eps
-    ulps = factor * (case.ulps.get(dtype or got.dtype) or ULPS[dtype or got.dtype])
-    got64, want64 = got.detach().double(), want.detach().double()
-    finite = want64.isfinite()
-    assert torch.equal(got64[~finite].nan_to_num(7e77), want64[~finite].nan_to_num(7e77)), what
-    scale = want64[finite].abs().max().item() if finite.any() else 1.0
-    allowed = ulps * eps * max(scale, torch.finfo(got.dtype).tiny)
-    error = (got64 - want64)[finite].abs().max().item() if finite.any() else 0.0
-    assert error <= allowed, f"{what}: error {error:.3g}, allowed {allowed:.3g}"
-
-
-def assert_memory(case: Case, output: Tensor, sample: Sample) -> None:
-    """An output is contiguous memory of its own, or a view of the first tensor."""
-    place = output.untyped_storage().data_ptr()
-    shared = [t.untyped_storage().data_ptr() == place for t in sample.tensors]
-    assert shared[0] == case.views and not any(shared[1:]), sample.label
-    assert case.views or output.is_contiguous(), sample.label
-
-
-def cotangents(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Fixed and irregular, and nothing random: they are made inside transforms too."""
-    return tuple(
-        (torch.arange(o.numel(), dtype=torch.float64, device=o.device) + 0.5)
-        .sin()
-        .reshape(o.shape)
-        .to(o.dtype)
-        for o in outputs
-    )
-
-
-def gradients(case: Case, function: Any, sample: Sample) -> tuple[Tensor, ...]:
-    leaves = sample.leaves()
-    outputs = case.outputs(function, leaves)
-    return torch.autograd.grad(outputs, leaves.tensors, cotangents(outputs))
-
-
-def derivatives(case: Case, function: Any, sample: Sample) -> list[tuple[Tensor, ...]]:
-    """Gradients, and those of the gradients, where there are any."""
-    leaves = sample.leaves()
-    outputs = case.outputs(function, leaves)
-    first = torch.autograd.grad(outputs, leaves.tensors, cotangents(outputs), create_graph=True)
-    again = [g for g in first if g.requires_grad]
-    second = torch.autograd.grad(
-        again, leaves.tensors, cotangents(tuple(again)), materialize_grads=True
-    ) if again else ()  # fmt: skip
-    return [tuple(g.detach() for g in first), second]
-
-
-def wide(sample: Sample) -> Sample:
-    return sample.to(torch.float64)
 
 
 @each_sample
@@ -227,39 +166,6 @@ def test_gradcheck(trial: Trial) -> None:
     )
 
 
-class Recorder(TorchDispatchMode):
-    """Notes the calls of our ops that reach the dispatcher."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[Any, tuple[Any, ...]]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Records, then runs."""
-        if func.namespace == "flowkernels":
-            self.calls.append((func, args))
-        return func(*args, **(kwargs or {}))
-
-
-def settings(sample: Sample) -> set[tuple[str, str]]:
-    """The numbers of dimensions and the values of options of a sample."""
-    ranks = {(f"dimensions of tensor {i}", str(t.ndim)) for i, t in enumerate(sample.tensors)}
-    return ranks | {(name, str(value)) for name, value in sample.options.items()}
-
-
-@functools.cache
-def covering(case: str) -> set[str]:
-    """Labels of small samples that have every setting of all small samples of the case."""
-    (samples,) = (c.small() for c in CASES if str(c) == case)
-    missing = set().union(*map(settings, samples))
-    labels = set()
-    while missing:
-        most = max(samples, key=lambda s: len(settings(s) & missing))
-        missing -= settings(most)
-        labels.add(most.label)
-    return labels
-
-
 @each_small
 def test_opcheck(trial: Trial) -> None:
     """Tracing a second derivative with dynamic shapes takes up to 15 seconds: once a setting."""
@@ -333,29 +239,6 @@ def test_compile(backend: str, trial: Trial) -> None:
         torch.testing.assert_close(a, b)
     for a, b in zip(got, gradients(case, case.call, sample), strict=True):
         torch.testing.assert_close(a, b)
-
-
-def transformed(function: Any, sample: Sample) -> dict[str, Any]:
-    """What each transform of torch.func makes of a call."""
-    everything = tuple(range(len(sample.tensors)))
-
-    def plain(*tensors: Tensor) -> Any:
-        return function(*tensors, **sample.options)
-
-    def scalar(*tensors: Tensor) -> Tensor:
-        out = plain(*tensors)
-        outputs = out if isinstance(out, tuple) else (out,)
-        weighted = zip(outputs, cotangents(outputs), strict=True)
-        return torch.stack([(o.sin() * c).sum() for o, c in weighted]).sum()
-
-    tensors, tangents = sample.tensors, tuple(t.cos() for t in sample.tensors)
-    return {
-        "grad": torch.func.grad(scalar, everything)(*tensors),
-        "jacrev": torch.func.jacrev(plain, everything)(*tensors),
-        "jacfwd": torch.func.jacfwd(plain, everything)(*tensors),
-        "hessian": torch.func.hessian(scalar, everything)(*tensors),
-        "jvp": torch.func.jvp(plain, tensors, tangents),
-    }
 
 
 @each_small

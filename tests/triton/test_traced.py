@@ -25,7 +25,7 @@ from flowkernels.ops.triton.registration import OPS, WHOLE
 
 from ..ops.case import Case
 from ..ops.cases import CASES
-from ..ops.test_promises import Recorder, gradients
+from ..ops.promises import Recorder, gradients
 
 pytestmark = pytest.mark.skipif(
     ON_GPU != "triton", reason="the compiled CUDA kernels serve the GPU"
