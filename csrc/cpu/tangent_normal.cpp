@@ -10,6 +10,7 @@
 
 #include "../engine/cpu/chunk.h"
 #include "../math/philox.h"
+#include "../math/row_key.h"
 
 FK_BEGIN
 namespace loops {
@@ -18,16 +19,6 @@ namespace {
 // Counter j of a row gives the normal numbers 2 j', 2 j' + 1 and 16 + 2 j', 17 + 2 j' of run
 // j / 8 of 32 numbers, j' = j % 8: what is contiguous in a vector is so in memory.
 constexpr int run_counters = 8, run_numbers = 32;
-
-struct RowKey {
-  uint32_t low, high;
-  uint64_t row;
-};
-RowKey key_of(const RowSeeds& random, int64_t row) {
-  const int64_t seed = random.seeds[row / random.rows_per_seed];
-  return {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
-          static_cast<uint64_t>(row % random.rows_per_seed)};
-}
 
 // The normal numbers of the counters j, j + 1, ... in the lanes.
 FK_HD void fill_run(float* to, const WordVec (&word)[4]) {
@@ -61,8 +52,7 @@ void fill_normal(T* to, int64_t n, const RowKey& key) {
   constexpr int lanes = lanes_v<Vec<double>>;
   WordVec lane = {};
   for (int i = 0; i < lanes; ++i) lane[i] = i;
-  const WordVec row_low = WordVec{} + (key.row & 0xffffffffu),
-                row_high = WordVec{} + (key.row >> 32);
+  const WordVec row_low = WordVec{} + key.row_low, row_high = WordVec{} + key.row_high;
   // The last run's first half, or all of it.
   const int64_t rest = n % run_numbers;
   const int64_t counters = n / run_numbers * run_counters +

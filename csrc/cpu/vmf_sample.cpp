@@ -2,6 +2,7 @@
 #include "vmf_sample.h"
 
 #include "../engine/cpu/chunk.h"
+#include "../math/row_key.h"
 #include "../math/vmf_sample.h"
 
 FK_BEGIN
@@ -29,14 +30,13 @@ bool cosines(const VmfSampleCosineArgs& a, int64_t begin, int64_t end) {
     WordVec row_low, row_high, key_low, key_high;
     for (int i = 0; i < lanes; ++i) {
       const int64_t r = row + (i < count ? i : 0);
-      const int64_t seed = a.random.seeds[r / a.random.rows_per_seed];
-      const int64_t counter = r % a.random.rows_per_seed;
+      const RowKey key = key_of(a.random, r);
       with_reader<double>(source,
                           [&](auto read) { concentration[i] = read(r * a.kappa.row_stride); });
-      row_low[i] = static_cast<uint32_t>(counter);
-      row_high[i] = static_cast<uint32_t>(counter >> 32);
-      key_low[i] = static_cast<uint32_t>(seed);
-      key_high[i] = static_cast<uint32_t>(seed >> 32);
+      row_low[i] = key.row_low;
+      row_high[i] = key.row_high;
+      key_low[i] = key.low;
+      key_high[i] = key.high;
     }
     const V kappa = load<V>(concentration);
     inside = inside && all(kappa >= V(0.0));

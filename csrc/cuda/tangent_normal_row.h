@@ -5,20 +5,11 @@
 
 #include "../args/tangent_normal.h"
 #include "../math/philox.h"
+#include "../math/row_key.h"
 #include "line.h"
 
 namespace fk {
 namespace cuda {
-
-struct RowKey {
-  uint32_t low, high, row_low, row_high;
-};
-FK_DEVICE RowKey key_of(const RowSeeds& random, int64_t row) {
-  const int64_t seed = random.seeds[row / random.rows_per_seed];
-  const int64_t counter = row % random.rows_per_seed;
-  return {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32),
-          static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32)};
-}
 
 FK_DEVICE int32_t signed_word(uint32_t w, float) { return static_cast<int32_t>(w); }
 FK_DEVICE int64_t signed_word(uint32_t w, double) { return static_cast<int32_t>(w); }

@@ -2,6 +2,7 @@
 #include "vmf_sample.h"
 
 #include "../engine/cuda/launch.h"
+#include "../math/row_key.h"
 #include "../math/vmf_sample.h"
 
 namespace fk {
@@ -31,11 +32,9 @@ __global__ void __launch_bounds__(block_threads, 4)
        row += threads) {
     double kappa = load_wide(a.kappa, row);
     if (kappa < 0) kappa = NAN;
-    const int64_t seed = a.random.seeds[row / a.random.rows_per_seed];
-    const int64_t counter = row % a.random.rows_per_seed;
-    const VmfCosine<double> w = fk::vmf_sample_cosine<double>(
-        kappa, n, static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32),
-        static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+    const RowKey key = key_of(a.random, row);
+    const VmfCosine<double> w =
+        fk::vmf_sample_cosine<double>(kappa, n, key.row_low, key.row_high, key.low, key.high);
     store_wide(a.cosine, a.wide, row, 0.5 * (w.above - w.below));
     store_wide(a.sine, a.wide, row, sqrt(w.above * w.below));
     if constexpr (Path) {
