@@ -266,7 +266,7 @@ class Plan:
         return [
             self.build(),
             self.smoke("cuda", 60),
-            self.on_driver("driver check", 600, "--check", "--sizes", "tiny"),
+            self.on_driver("driver check", 600, "--check", "--sizes", "tiny", "--seconds", "5"),
             tests,
             self.rows("cuda", 60),
             self.on_driver("driver time", 90, "--time", "--sizes", "tiny"),
