@@ -21,7 +21,7 @@ from ..steps import (
     our_glow,
     training_step,
 )
-from .timing import Bench
+from .timing import Bench, short
 
 IMPLEMENTATIONS = ("cuda", "triton", "eager", "compiled", "normflows")
 FACTS: dict[str, Any] = {
@@ -63,5 +63,5 @@ def timed(implementation: str, device: str, bench: Bench) -> dict[str, Any]:
         try:
             facts["graph_us"] = round(1e6 * bench.graph_seconds([step]), 1)
         except Exception as error:
-            facts["no_graph"] = f"{type(error).__name__}: {error}"[:300]
+            facts["no_graph"] = short(error)
     return facts

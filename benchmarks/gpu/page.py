@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .rows import LAUNCH
+from .rows import ELEMENTWISE, LAUNCH
 from .table import Line, best, by_label
 
 BEGIN = "<!-- the tables of `python -m benchmarks.gpu.table --publish` -->"
@@ -19,13 +20,6 @@ SMALL = 2000  # elements, up to which the cost of a call decides
 def _table(head: list[str], rows: Iterator[list[str]]) -> list[str]:
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return [f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines, ""] if lines else []
-
-
-def _size(row: Line) -> int:
-    count = 1
-    for n in row["size"]:
-        count *= n
-    return count
 
 
 def _name(row: Line) -> str:
@@ -40,7 +34,7 @@ def _columns(result: dict[str, Any], small: bool) -> tuple[list[str], list[dict[
         each
         for each in by_label(result["rows"]).values()
         if (first := next(iter(each.values())))["op"] != "glow"
-        and (_size(first) <= SMALL) == small
+        and (math.prod(first["size"]) <= SMALL) == small
         and best(each.get("cuda", each.get("triton", {}))) is not None
     ]
     return [n for n in NAMES if any(best(each.get(n, {})) for each in rows)], rows
@@ -127,9 +121,9 @@ def markdown(result: dict[str, Any]) -> str:
         "",
         "## Small inputs: the cost of a call",
         "",
-        f"Microseconds of a call at {LAUNCH[0]} x {LAUNCH[1]} (512 elements where an op is "
-        "elementwise), launched from Python; in brackets as part of a CUDA graph. A backward is "
-        "one call of `torch.autograd.grad`.",
+        f"Microseconds of a call at {LAUNCH[0]} x {LAUNCH[1]} ({ELEMENTWISE[0][0]} elements where "
+        "an op is elementwise), launched from Python; in brackets as part of a CUDA graph. A "
+        "backward is one call of `torch.autograd.grad`.",
         "",
         *_small(result),
         "## Large inputs: the speed of the memory",

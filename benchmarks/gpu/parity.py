@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tests.ops.case import ULPS, Case, Sample
+from tests.ops.case import Case, Sample, cotangents
 
 
 def _near(case: Case, got: Tensor, want: Tensor, factor: float, dtype: torch.dtype) -> str | None:
@@ -13,28 +13,17 @@ def _near(case: Case, got: Tensor, want: Tensor, factor: float, dtype: torch.dty
         return f"shape {tuple(got.shape)}, expected {tuple(want.shape)}"
     if not want.numel():
         return None
-    ulps = factor * (case.ulps.get(dtype) or ULPS[dtype])
     scale = max(want.abs().max().item(), torch.finfo(got.dtype).tiny)
     error = (got.double() - want).abs().max().item()
-    allowed = ulps * torch.finfo(dtype).eps * scale
+    allowed = factor * case.tolerance(dtype) * scale
     return None if error <= allowed else f"error {error:.3g}, allowed {allowed:.3g}"
-
-
-def _cotangents(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return tuple(
-        (torch.arange(o.numel(), dtype=torch.float64, device=o.device) + 0.5)
-        .sin()
-        .reshape(o.shape)
-        .to(o.dtype)
-        for o in outputs
-    )
 
 
 def problem(case: Case, sample: Sample) -> str | None:
     """What is wrong with the values or gradients of one call, or None."""
     leaves, exact = sample.leaves(), sample.to(torch.float64).leaves()
     got, want = case.outputs(case.call, leaves), case.outputs(case.reference, exact)
-    given = _cotangents(got)
+    given = cotangents(got)
     got_grads = torch.autograd.grad(got, leaves.tensors, given)
     want_grads = torch.autograd.grad(want, exact.tensors, tuple(g.double() for g in given))
     for what, ours, theirs, factor in (

@@ -20,10 +20,7 @@ from tests.ops.case import Case, Sample
 from tests.ops.cases import CASES
 
 from . import glow_step, parity
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+from .timing import short
 
 
 def _capture(case: Case, sample: Sample) -> str:
@@ -54,13 +51,13 @@ def of_op(case: Case, device: str) -> dict[str, Any]:
     try:
         facts["result"] = parity.problem(case, sample) or "right"
     except Exception as error:
-        facts["result"] = _short(error)
+        facts["result"] = short(error)
         return facts
     if device.startswith("cuda"):
         try:
             facts["graph"] = _capture(case, sample)
         except Exception as error:
-            facts["graph"] = _short(error)
+            facts["graph"] = short(error)
     return facts
 
 
@@ -79,7 +76,7 @@ def of_glow(device: str) -> dict[str, Any]:
             graph.replay()
             torch.cuda.synchronize()
     except Exception as error:
-        facts["graph" if "graph" in facts else "result"] = _short(error)
+        facts["graph" if "graph" in facts else "result"] = short(error)
     return facts
 
 

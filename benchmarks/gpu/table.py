@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("result", type=Path)
     parser.add_argument("--publish", action="store_true")
     chosen = parser.parse_args()
-    from . import page
+    from . import page  # which imports this module
 
     result = json.loads(chosen.result.read_text())
     if chosen.publish:

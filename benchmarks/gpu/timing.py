@@ -84,6 +84,11 @@ class Bench:
         return max(begin.elapsed_time(end) / 1e3, 1e-9)
 
 
+def short(error: BaseException) -> str:
+    """An error in the results: its type and the beginning of its message."""
+    return f"{type(error).__name__}: {error}"[:300]
+
+
 def spin(seconds: float) -> None:
     """Keep the GPU busy until it has reached its clocks."""
     x = torch.randn(4096, 4096, device="cuda")

@@ -9,12 +9,12 @@ flow with nothing but AdamW, clipping and a cosine schedule: no metrics, no chec
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from flowkernels.experiments.data.module import InMemoryDataModule
 from flowkernels.experiments.training import FlowModule, Run, RunConfig
 from flowkernels.experiments.training.run import build_flow
 from flowkernels.experiments.training.trainer import make_trainer
+
+from .timing import short
 
 IMAGE = (1, 28, 28)
 # The default of the command line, and the paper's architecture.
@@ -114,16 +116,13 @@ def plain(config: RunConfig, clock: Clock, device: str) -> float:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / MANY))
     )
-    cast: Any = contextlib.nullcontext()
+    used = len(x) // config.batch_size * config.batch_size  # a smaller last batch is dropped
+    halves = config.precision == "bf16-mixed"
     while True:
-        order = torch.randperm(len(x), device=device)
-        for batch in order[: len(x) // config.batch_size * config.batch_size].view(
-            -1, config.batch_size
-        ):
+        order = torch.randperm(len(x), device=device)[:used]
+        for batch in order.view(-1, config.batch_size):
             optimizer.zero_grad(set_to_none=True)
-            if config.precision == "bf16-mixed":
-                cast = torch.autocast(device.split(":")[0], torch.bfloat16)
-            with cast:
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=halves):
                 loss = flow.bits_per_dim(x[batch]).mean()
             loss.backward()
             nn.utils.clip_grad_norm_(flow.parameters(), 50.0)
@@ -133,21 +132,23 @@ def plain(config: RunConfig, clock: Clock, device: str) -> float:
                 return clock.rate
 
 
+def rate_of(measure: Callable[[], float]) -> dict[str, Any]:
+    """What a measurement returns, as a fact, or why it failed."""
+    try:
+        return {"steps_per_second": round(measure(), 2)}
+    except Exception as error:
+        return {"not_timed": short(error)}
+
+
 def timed(size: str, precision: str, loop: str, device: str, seconds: float) -> dict[str, Any]:
     """The facts of one loop."""
     config = config_of(size, device, precision)
     facts: dict[str, Any] = {"loop": loop, "size": size, "precision": precision}
     facts["batch"] = config.batch_size
     clock = Clock(30 if device.startswith("cuda") else 3, seconds)
-    try:
-        if loop == "plain loop":
-            rate = plain(config, clock, device)
-        else:
-            rate = ours(config, clock, loop == "captured")
-        facts["steps_per_second"] = round(rate, 2)
-    except Exception as error:
-        facts["not_timed"] = f"{type(error).__name__}: {error}"[:300]
-    return facts
+    if loop == "plain loop":
+        return facts | rate_of(lambda: plain(config, clock, device))
+    return facts | rate_of(lambda: ours(config, clock, loop == "captured"))
 
 
 def variants(device: str, seconds: float) -> Iterator[dict[str, Any]]:
@@ -159,11 +160,7 @@ def variants(device: str, seconds: float) -> Iterator[dict[str, Any]]:
                 facts: dict[str, Any] = {"loop": "captured", "size": "paper", "layout": layout}
                 facts |= {"precision": precision, "cudnn_benchmark": tuned}
                 torch.backends.cudnn.benchmark = tuned
-                try:
-                    clock = Clock(30, seconds)
-                    facts["steps_per_second"] = round(ours(config, clock, True, layout), 2)
-                except Exception as error:
-                    facts["not_timed"] = f"{type(error).__name__}: {error}"[:300]
+                facts |= rate_of(partial(ours, config, Clock(30, seconds), True, layout))
                 torch.backends.cudnn.benchmark = False
                 yield facts
 

@@ -22,13 +22,9 @@ from ..registry import Row
 from ..steps import have
 from . import call, glow_step
 from .rows import rows, tensors_on
-from .timing import Bench, Effort, copy_gigabytes, host_seconds, l2_bytes, spin, turns_for
+from .timing import Bench, Effort, copy_gigabytes, host_seconds, l2_bytes, short, spin, turns_for
 
 SETTLE_SECONDS = 0.5  # until the GPU has reached its clocks
-
-
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
 
 
 def _is_lost(error: BaseException) -> bool:
@@ -58,7 +54,7 @@ def time_row(
         except Exception as error:
             if _is_lost(error):
                 raise
-            facts["no_graph"] = _short(error)
+            facts["no_graph"] = short(error)
     facts["gigabytes_per_second"] = made.moved / best / 1e3
     facts["fraction_of_copy"] = facts["gigabytes_per_second"] / copy
     return {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in facts.items()}
@@ -100,7 +96,7 @@ class Worker:
                 try:
                     facts |= glow_step.timed(name, self.chosen.device, self.bench)
                 except Exception as error:
-                    facts["not_timed"] = _short(error)
+                    facts["not_timed"] = short(error)
                     if _is_lost(error):
                         self.write(name, facts)
                         raise
@@ -127,7 +123,7 @@ class Worker:
                 else:
                     timed = time_row(row, name, chosen.device, self.bench, copy)
             except Exception as error:
-                self.write(name, {**facts, "not_timed": _short(error)})
+                self.write(name, {**facts, "not_timed": short(error)})
                 if _is_lost(error):
                     raise
                 continue

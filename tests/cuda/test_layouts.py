@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from tests.ops.affine_coupling import AFFINE_COUPLING, AFFINE_COUPLING_SPLIT
-from tests.ops.case import ALL_DTYPES, Case, Sample
+from tests.ops.case import ALL_DTYPES, Case, Sample, cotangents
 from tests.ops.log_det import LOG_DET_DIAGONAL
-from tests.ops.promises import assert_near, cotangents, wide
+from tests.ops.promises import assert_near, wide
 from tests.ops.slerp import SLERP
 from tests.ops.stereographic import STEREOGRAPHIC, STEREOGRAPHIC_INVERSE
 from tests.ops.tangent_normal import SEED, TANGENT_NORMAL

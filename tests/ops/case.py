@@ -87,6 +87,10 @@ class Case:
     def __str__(self) -> str:
         return "-".join(dict.fromkeys(filter(None, (self.op, self.name))))
 
+    def tolerance(self, dtype: torch.dtype) -> float:
+        """The error allowed in outputs of a dtype, relative to the largest of them."""
+        return (self.ulps.get(dtype) or ULPS[dtype]) * torch.finfo(dtype).eps
+
     def outputs(self, function: Callable[..., Any], sample: Sample) -> tuple[Tensor, ...]:
         """The outputs of a call, always as a tuple."""
         out = function(*sample.tensors, **sample.options)
@@ -102,6 +106,17 @@ class Trial:
 
     def __str__(self) -> str:
         return f"{self.case}-{self.sample.label}"
+
+
+def cotangents(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Fixed and irregular, and nothing random: they are made inside transforms too."""
+    return tuple(
+        (torch.arange(o.numel(), dtype=torch.float64, device=o.device) + 0.5)
+        .sin()
+        .reshape(o.shape)
+        .to(o.dtype)
+        for o in outputs
+    )
 
 
 def strided_variants(t: Tensor) -> list[tuple[str, Tensor]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .case import ALL_DTYPES, ULPS, Case, Sample, Trial
+from .case import ALL_DTYPES, Case, Sample, Trial, cotangents
 from .cases import CASES
 
 
@@ -37,13 +37,11 @@ def assert_near(
     assert got.shape == want.shape, f"{what}: shape {tuple(got.shape)}, want {tuple(want.shape)}"
     if not want.numel():
         return
-    eps = torch.finfo(dtype or got.dtype).eps
-    ulps = factor * (case.ulps.get(dtype or got.dtype) or ULPS[dtype or got.dtype])
     got64, want64 = got.detach().double(), want.detach().double()
     finite = want64.isfinite()
     assert torch.equal(got64[~finite].nan_to_num(7e77), want64[~finite].nan_to_num(7e77)), what
     scale = want64[finite].abs().max().item() if finite.any() else 1.0
-    allowed = ulps * eps * max(scale, torch.finfo(got.dtype).tiny)
+    allowed = factor * case.tolerance(dtype or got.dtype) * max(scale, torch.finfo(got.dtype).tiny)
     error = (got64 - want64)[finite].abs().max().item() if finite.any() else 0.0
     assert error <= allowed, f"{what}: error {error:.3g}, allowed {allowed:.3g}"
 
@@ -54,17 +52,6 @@ def assert_memory(case: Case, output: Tensor, sample: Sample) -> None:
     shared = [t.untyped_storage().data_ptr() == place for t in sample.tensors]
     assert shared[0] == case.views and not any(shared[1:]), sample.label
     assert case.views or output.is_contiguous(), sample.label
-
-
-def cotangents(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Fixed and irregular, and nothing random: they are made inside transforms too."""
-    return tuple(
-        (torch.arange(o.numel(), dtype=torch.float64, device=o.device) + 0.5)
-        .sin()
-        .reshape(o.shape)
-        .to(o.dtype)
-        for o in outputs
-    )
 
 
 def gradients(case: Case, function: Any, sample: Sample) -> tuple[Tensor, ...]:

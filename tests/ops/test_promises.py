@@ -17,13 +17,12 @@ from torch import Tensor
 
 from flowkernels.ops._declaration import OPS
 
-from .case import Bad, Sample, Trial, strided_variants
+from .case import Bad, Sample, Trial, cotangents, strided_variants
 from .cases import CASES
 from .promises import (
     Recorder,
     assert_memory,
     assert_near,
-    cotangents,
     covering,
     derivatives,
     each,

@@ -123,7 +123,8 @@ class RowLaunch {
   void with_shape(Body body) const {
     constexpr int warp_pack = has_packs ? pack : 1;
     if constexpr (has_narrow)
-      if (is_narrow()) return body(Shape<P, T, narrow, 1, 1, false, Column>(), 1);
+      if (n_ <= narrow && parts_.count == 1)
+        return body(Shape<P, T, narrow, 1, 1, false, Column>(), 1);
     if constexpr (has_wide)
       if (is_wide())
         return body(Shape<P, T, wide, warp_pack, warp_threads, false, Column>(), warp_threads);
@@ -136,8 +137,6 @@ class RowLaunch {
         return body(Shape<P, T, held, 1, warp_threads, false, Column>(), warp_threads);
     body(Shape<P, T, held, 1, 0, false, Column>(), group_size());
   }
-
-  bool is_narrow() const { return has_narrow && n_ <= narrow && parts_.count == 1; }
 
   // A warp a row holds what fits, where there are rows for all warps.
   bool is_wide() const {

@@ -9,8 +9,6 @@ from torch import Tensor
 
 __all__ = ["CapturedStep"]
 
-CANNOT = "the training step cannot be captured in a CUDA graph"
-
 
 class CapturedStep:
     """Calls a step a few times, then captures it in a CUDA graph and replays that.
@@ -90,9 +88,10 @@ class CapturedStep:
                 self._loss = self._step(self._batch)
         except RuntimeError as error:
             raise RuntimeError(
-                f"{CANNOT} ({type(error).__name__}: {str(error)[:300]}). Something in it reads a "
-                "value from the GPU or copies to it; cuda_graph='off' (--cuda-graph off) trains "
-                "without the graph"
+                "the training step cannot be captured in a CUDA graph "
+                f"({type(error).__name__}: {str(error)[:300]}). Something in it reads a value from "
+                "the GPU or copies to it; cuda_graph='off' (--cuda-graph off) trains without the "
+                "graph"
             ) from error
         finally:
             torch.clear_autocast_cache()

@@ -46,13 +46,6 @@ T __shfl_xor_sync(unsigned mask, T value, int distance) {
   return value;
 }
 
-// Whether any thread of the warp says so.
-inline int __any_sync(unsigned mask, int mine) {
-  int any = mine != 0;
-  for (int distance = 16; distance > 0; distance /= 2) any |= __shfl_xor_sync(mask, any, distance);
-  return any;
-}
-
 // The threads of the warp that say so, a bit each.
 inline unsigned __ballot_sync(unsigned mask, int mine) {
   unsigned bits = mine ? 1u << threadIdx.x % 32 : 0;
@@ -60,6 +53,8 @@ inline unsigned __ballot_sync(unsigned mask, int mine) {
     bits |= __shfl_xor_sync(mask, bits, distance);
   return bits;
 }
+// Whether any thread of the warp says so.
+inline int __any_sync(unsigned mask, int mine) { return __ballot_sync(mask, mine) != 0; }
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 // All threads of the warp have arrived.
 inline void __syncwarp() { emulator::exchange(0, 0); }
