@@ -11,7 +11,14 @@ import typer
 
 from flowkernels.experiments.cli.folders import require_writable
 from flowkernels.experiments.cli.options import with_settings
-from flowkernels.experiments.training import ConfigError, Run, RunConfig, TableConfig
+from flowkernels.experiments.training import (
+    ConfigError,
+    Run,
+    RunConfig,
+    TableConfig,
+    TimeLimit,
+    TimeLimitError,
+)
 from flowkernels.experiments.training.table_config import config_kind, is_table, load_config
 
 __all__ = ["run_training", "train"]
@@ -39,6 +46,14 @@ def train(
         typer.Option(help="Settings from a JSON file, such as another run's config.json."),
     ] = None,
     *,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Stop after this time with a checkpoint, from which `--resume` goes on.",
+            rich_help_panel="Machine and records",
+            min=0,
+        ),
+    ] = None,
     tensorboard: Annotated[
         bool,
         typer.Option(
@@ -66,6 +81,8 @@ def train(
 
         flowkernels train runs/digits --resume --epochs 40
 
+        flowkernels train runs/digits --resume --minutes 30
+
         flowkernels train runs/kmnist --data idx --data-dir ~/kmnist --base normal
 
         flowkernels train runs/again --config runs/digits/config.json --seed 1
@@ -76,6 +93,7 @@ def train(
 
         flowkernels train runs/wine --data wine.csv --context alcohol,hue --flow maf
     """
+    limit = TimeLimit(minutes)
     for name in ("data_dir", "data"):
         # The run may later be read from another working directory.
         if given.get(name) is not None and (name == "data_dir" or is_table(given[name])):
@@ -87,7 +105,7 @@ def train(
             f"name it with --data: flowkernels train FOLDER --data {run}"
         )
     settings = _settings(folder, resume, config, given)
-    run_training(settings, folder, resume=resume, tensorboard=tensorboard)
+    run_training(settings, folder, resume=resume, tensorboard=tensorboard, limit=limit)
     if int(os.environ.get("LOCAL_RANK", "0")):
         return
     typer.echo(
@@ -123,14 +141,24 @@ def _settings(
 
 
 def run_training(
-    config: RunConfig | TableConfig, run: Run, *, resume: bool, tensorboard: bool = False
+    config: RunConfig | TableConfig,
+    run: Run,
+    *,
+    resume: bool,
+    tensorboard: bool = False,
+    limit: TimeLimit | None = None,
 ) -> None:
-    """Train; divergence and interruption become a message and an exit status."""
+    """Train; divergence, interruption and the end of the time become a message and a status."""
     from flowkernels.experiments.training import NonFiniteError, fit
 
     require_writable(run.path)
     try:
-        fit(config, run.path, resume=resume, tensorboard=tensorboard)
+        fit(config, run.path, resume=resume, tensorboard=tensorboard, limit=limit)
+    except TimeLimitError as error:
+        if not int(os.environ.get("LOCAL_RANK", "0")):
+            message = f"{str(error)[0].upper()}{str(error)[1:]}"
+            typer.echo(f"{message}. To resume: {run.command('train', '--resume')}")
+        raise typer.Exit from error
     except NonFiniteError as error:
         typer.secho(f"stopped: {error}", fg="red", err=True)
         raise typer.Exit(1) from error

@@ -8,7 +8,7 @@ bases and paths of this package.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from flowkernels.experiments.study.image_plan import REAL, ImagePlan, Model, task_name
 from flowkernels.experiments.study.study import Study
 from flowkernels.experiments.study.task import Task
+from flowkernels.experiments.training.errors import TimeLimitError
+from flowkernels.experiments.training.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from flowkernels.experiments.study.judge import Judge
@@ -28,12 +30,22 @@ class ImageStudy(Study):
     """Trains and scores every model with every seed and draws pictures."""
 
     plan: ImagePlan
+    limit: TimeLimit = field(default_factory=TimeLimit, repr=False, compare=False)
     _judges: dict[Path, Judge] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], *, source: str) -> ImageStudy:
         """See :class:`Study`; the settings are those of :class:`ImagePlan`."""
         return cls(ImagePlan.from_dict(values, source=source))
+
+    def with_limit(self, limit: TimeLimit) -> ImageStudy:
+        """See :class:`Study`."""
+        return replace(self, limit=limit)
+
+    def with_data_dir(self, folder: str) -> ImageStudy:
+        """See :class:`Study`."""
+        run = replace(self.plan.run, data_dir=folder)
+        return replace(self, plan=replace(self.plan, run=run))
 
     def tasks(self) -> list[Task]:
         """See :class:`Study`: the real images first, then seed by seed."""
@@ -53,7 +65,13 @@ class ImageStudy(Study):
         from flowkernels.experiments.training import Run, cpu_threads, fit, on_device
 
         config = self.plan.config(model, seed)
-        fit(config, folder, resume=True)
+        module = fit(config, folder, resume=True, limit=self.limit)
+        if self.limit.is_over():
+            raise TimeLimitError(
+                f"{folder}: trained, not yet scored",
+                step=module.total_steps,
+                total=module.total_steps,
+            )
         run = Run(folder)
         flow, origin = run.load_flow(self.plan.evaluation.checkpoint)
         flow = on_device(flow, config)

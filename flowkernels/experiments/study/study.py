@@ -16,7 +16,9 @@ from flowkernels.experiments.data.errors import DamagedFileError
 from flowkernels.experiments.data.files import sweep_unfinished, write_json
 from flowkernels.experiments.study.configuration import read_yaml
 from flowkernels.experiments.study.task import Task
+from flowkernels.experiments.training.errors import TimeLimitError
 from flowkernels.experiments.training.settings import ConfigError
+from flowkernels.experiments.training.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -54,6 +56,21 @@ class Study(ABC):
     def report(self, folder: Path, results: dict[str, dict[str, Any]]) -> list[Path]:
         """Write tables and pictures of the results (by task name); returns the files written."""
 
+    def with_limit(self, limit: TimeLimit) -> Self:
+        """The study with tasks that stop when the time is up, by raising TimeLimitError.
+
+        Here it is the study itself: its tasks are short, and one that has begun is finished.
+        """
+        return self
+
+    def with_data_dir(self, folder: str) -> Self:
+        """The study with the data's files in another folder.
+
+        Raises:
+            ConfigError: the study reads no files of data.
+        """
+        raise ConfigError(f"data_dir: expected a study of images, got {type(self).__name__}")
+
 
 def load_study(path: str | os.PathLike[str]) -> Study:
     """A study from a YAML file, or one of this package by name.
@@ -80,7 +97,11 @@ def load_study(path: str | os.PathLike[str]) -> Study:
 
 
 def run_study(
-    study: Study, folder: Path, *, say: Callable[[str], None] = print
+    study: Study,
+    folder: Path,
+    *,
+    say: Callable[[str], None] = print,
+    limit: TimeLimit | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Run the unfinished tasks, then write the report; returns the results by task.
 
@@ -89,23 +110,43 @@ def run_study(
     torchrun. Locks are released by the operating system if a process dies. The last process to
     finish writes the report.
 
+    When the time is up, training stops with a checkpoint, and no task and no scoring is begun.
+    Running the study again goes on from there; its report is that of a study without a limit.
+
     Args:
         study: the study.
         folder: folder of all files.
         say: called with lines of progress.
+        limit: of the time of this process.
 
     Returns:
-        The results so far; incomplete while other processes still run tasks.
+        The results so far; incomplete while other processes still run tasks, or if the time is up.
     """
-    tasks = study.tasks()
+    limit = limit or TimeLimit()
+    tasks = study.with_limit(limit).tasks()
+    stopped = ""
     with _without_launcher():
-        while (taken := _next(tasks, folder)) is not None:
+        while not limit.is_over() and (taken := _next(tasks, folder)) is not None:
             task, task_folder, lock = taken
             with lock:
                 say(f"[{1 + _done(tasks, folder)}/{len(tasks)}] {task.name}")
-                _store(task_folder, task.execute(task_folder))
+                try:
+                    result = task.execute(task_folder)
+                except TimeLimitError as error:
+                    done = f"after step {error.step} of {error.total}"
+                    trained = "trained, not scored"
+                    stopped = f" ({task.name}: {done if error.step < error.total else trained})"
+                    break
+                _store(task_folder, result)
     results = _results(tasks, folder)
-    if missing := len(tasks) - len(results):
+    missing = len(tasks) - len(results)
+    if missing and limit.is_over():
+        say(
+            f"The time is up: {len(results)} of {len(tasks)} tasks are done, {missing} are left"
+            f"{stopped}. To go on, run the same command again"
+        )
+        return results
+    if missing:
         say(f"{missing} of {len(tasks)} tasks are being done by other processes")
         return results
     for file in study.report(folder, results):

@@ -9,11 +9,12 @@ from flowkernels.experiments.data.extras import lazy
 if TYPE_CHECKING:
     from flowkernels.experiments.training.config import RunConfig
     from flowkernels.experiments.training.data import data_module, table_module
-    from flowkernels.experiments.training.errors import RunError
+    from flowkernels.experiments.training.errors import RunError, TimeLimitError
     from flowkernels.experiments.training.history import read_history
     from flowkernels.experiments.training.module import FlowModule, NonFiniteError
     from flowkernels.experiments.training.run import Run, build_flow, on_device
     from flowkernels.experiments.training.table_config import TableConfig
+    from flowkernels.experiments.training.time_limit import TimeLimit
     from flowkernels.experiments.training.trainer import cpu_threads, fit, make_trainer
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "RunConfig",
     "RunError",
     "TableConfig",
+    "TimeLimit",
+    "TimeLimitError",
     "build_flow",
     "cpu_threads",
     "data_module",
@@ -45,7 +48,8 @@ __getattr__ = lazy(
         "trainer": ("cpu_threads", "fit", "make_trainer"),
         "history": ("read_history",),
         "module": ("FlowModule", "NonFiniteError"),
-        "errors": ("RunError",),
+        "errors": ("RunError", "TimeLimitError"),
+        "time_limit": ("TimeLimit",),
         "run": ("Run", "build_flow", "on_device"),
     },
     {"data": _LIGHTNING, "trainer": _LIGHTNING, "history": _LIGHTNING, "module": _LIGHTNING},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from typing import Any
+from typing import Any, NoReturn
 
 import lightning.pytorch as pl
 import torch
@@ -15,10 +15,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from flowkernels.experiments.data.files import sweep_unfinished
 from flowkernels.experiments.data.tensor_file import save_tensors
 from flowkernels.experiments.evaluation.noise import random_state, set_random_state
-from flowkernels.experiments.training.errors import RunError
+from flowkernels.experiments.training.errors import RunError, TimeLimitError
 from flowkernels.experiments.training.module import FlowModule, NonFiniteError
 from flowkernels.experiments.training.recovery import read_checkpoint
 from flowkernels.experiments.training.run import Run
+from flowkernels.experiments.training.time_limit import TimeLimit
 
 __all__ = ["AtomicCheckpointIO", "RandomState", "RunCheckpoints", "of_every_process"]
 
@@ -82,16 +83,30 @@ class RunCheckpoints(Checkpoint):
     Bad weights show only in the loss of the next step. If that loss is not finite and ``last``
     has these weights, ``previous`` replaces it.
 
+    When the time is up, training saves ``last`` after the step and stops there, without the
+    validation that ends an epoch. Only the last step of an epoch is followed by it: see above.
+    With several processes, one whose time is up stops all.
+
     Args:
         run: the run whose files are written.
         every: optimiser steps between two saves of ``last``.
+        limit: of the time.
+        look_every: with several processes, steps between two looks at the time. Each look waits
+            for all of them.
+
+    Raises:
+        TimeLimitError: while training, the time is up and the run is not finished.
     """
 
-    def __init__(self, run: Run, *, every: int) -> None:
+    def __init__(
+        self, run: Run, *, every: int, limit: TimeLimit | None = None, look_every: int = 1
+    ) -> None:
         super().__init__()
         self.run = run
         self._saved_at = -1
         self.every = every
+        self.limit = limit or TimeLimit()
+        self.look_every = look_every
         self.best_score = math.inf
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,19 +133,43 @@ class RunCheckpoints(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Save in the middle of an epoch."""
-        if trainer.global_step % self.every == 0 and not trainer.is_last_batch:
+        """Save in the middle of an epoch; stop there if the time is up."""
+        if trainer.is_last_batch:
+            return
+        looks = trainer.world_size == 1 or trainer.global_step % self.look_every == 0
+        time_is_up = looks and self._time_is_up(trainer)
+        if time_is_up or trainer.global_step % self.every == 0:
             assert isinstance(pl_module, FlowModule)
             pl_module.check_finite()
             self._save_last(trainer)
+        if time_is_up:
+            self._stop(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save a finished and validated epoch."""
+        """Save a finished and validated epoch; stop there if the time is up."""
         assert isinstance(pl_module, FlowModule)
         if pl_module.val_score < self.best_score:
             self.best_score = pl_module.val_score
             trainer.save_checkpoint(self.run.best, weights_only=False)
         self._save_last(trainer)
+        if trainer.current_epoch + 1 < (trainer.max_epochs or 0) and self._time_is_up(trainer):
+            self._stop(trainer)
+
+    def _time_is_up(self, trainer: pl.Trainer) -> bool:
+        """Whether it is for any process."""
+        if not self.limit.is_set:
+            return False
+        return trainer.strategy.reduce_boolean_decision(self.limit.is_over(), all=False)
+
+    def _stop(self, trainer: pl.Trainer) -> NoReturn:
+        step, module = trainer.global_step, trainer.lightning_module
+        assert isinstance(module, FlowModule)
+        raise TimeLimitError(
+            f"the time is up: training stopped after step {step} of {module.total_steps}, saved in "
+            f"{self.run.last}",
+            step=step,
+            total=module.total_steps,
+        )
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException

@@ -43,6 +43,7 @@ from flowkernels.experiments.training.size import check_memory
 from flowkernels.experiments.training.table_config import TableConfig
 from flowkernels.experiments.training.table_flow import standardize
 from flowkernels.experiments.training.table_training import TableModule
+from flowkernels.experiments.training.time_limit import TimeLimit
 from flowkernels.flows import Flow
 
 __all__ = ["cpu_threads", "fit", "make_trainer"]
@@ -55,6 +56,7 @@ def fit(
     resume: bool = False,
     tensorboard: bool = False,
     progress: bool = True,
+    limit: TimeLimit | None = None,
 ) -> FlowModule:
     """Train a flow; writes ``config.json``, ``metrics.csv`` and ``checkpoints/`` to ``folder``.
 
@@ -70,6 +72,10 @@ def fit(
         resume: continue from the newest undamaged checkpoint, or start if there is none.
         tensorboard: also write TensorBoard events.
         progress: show the progress.
+        limit: of the time. When it is up, training saves its state after a step and stops;
+            resumed, it gives the results of a run without a limit, bit for bit on the CPU. A step
+            that ends an epoch is first followed by its validation. Every call trains for one step
+            at least, if any is left.
 
     Returns:
         The module in its final state.
@@ -80,6 +86,7 @@ def fit(
         ConfigError: the configuration does not fit the data, or differs from the run's.
         DataError: the data are missing or damaged.
         NonFiniteError: the loss is not finite; the message names the last good checkpoint.
+        TimeLimitError: the time is up before the run is finished.
         KeyboardInterrupt: the user interrupted training.
     """
     run = Run(folder)
@@ -94,7 +101,7 @@ def fit(
         config = _settled(run, config, resume, first)
         data = data_of(config)
         flow = flow_of(config, data.event_shape)
-        trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress)
+        trainer = make_trainer(config, run, tensorboard=tensorboard, progress=progress, limit=limit)
         _check_size(config, data, trainer)
         # After the checks, so that a run that cannot be trained leaves no folder.
         if first and not run.config_file.exists():
@@ -224,7 +231,12 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 def make_trainer(
-    config: TrainingConfig, run: Run, *, tensorboard: bool = False, progress: bool = True
+    config: TrainingConfig,
+    run: Run,
+    *,
+    tensorboard: bool = False,
+    progress: bool = True,
+    limit: TimeLimit | None = None,
 ) -> pl.Trainer:
     """Lightning's trainer with this package's checkpoints and records.
 
@@ -240,7 +252,9 @@ def make_trainer(
     callbacks: list[pl.Callback] = [
         RandomState(config.seed),
         History(run.history_file, config.log_every, _module_kind(config).score_name),
-        RunCheckpoints(run, every=config.checkpoint_every),
+        RunCheckpoints(
+            run, every=config.checkpoint_every, limit=limit, look_every=config.log_every
+        ),
     ]
     shown = progress_callback() if progress else None
     if shown is not None:

@@ -225,6 +225,19 @@ def test_interruption_prints_the_resume_command(command, tmp_path, monkeypatch):
     assert command("train", tmp_path / "run", "--resume")[0] == 0
 
 
+def test_a_time_limit_ends_well_and_names_the_resume_command(command, tmp_path):
+    status, out, error = command("train", tmp_path / "run", *TINY, "--minutes", "0")
+    assert status == 0, error
+    assert "The time is up: training stopped after step 1 of 10, saved in" in out
+    assert f"To resume: flowkernels train {tmp_path / 'run'} --resume" in out
+    assert "Trained." not in out
+    status, out, error = command("train", tmp_path / "run", "--resume", "--minutes", "600")
+    assert status == 0, error
+    assert "Trained." in out
+    assert command("train", tmp_path / "other", *TINY, "--minutes", "-1")[0] == 2
+    assert not (tmp_path / "other").exists()
+
+
 def test_demo_writes_its_files_and_resumes(command, tmp_path, monkeypatch):
     from flowkernels.experiments.training import RunConfig
 

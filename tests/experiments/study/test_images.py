@@ -1,5 +1,6 @@
 """A study of images: the way it is run does not change the table."""
 
+import itertools
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from flowkernels.experiments.study import load_study, run_study
-from flowkernels.experiments.training import ConfigError
+from flowkernels.experiments.training import ConfigError, TimeLimit
 from tests import forked
 
 SETTINGS = {
@@ -124,7 +125,7 @@ def test_two_processes_share_the_work(whole, tmp_path):
     folder = tmp_path / "study"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     done = subprocess.run(
-        [*launcher, "-m", "flowkernels", "study", write(tmp_path), folder],
+        [*launcher, "-m", "flowkernels", "study", write(tmp_path), folder, "--minutes", "600"],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -135,6 +136,38 @@ def test_two_processes_share_the_work(whole, tmp_path):
     # each task once; lines of the processes may be interleaved
     begun = re.findall("|".join(TASKS), done.stdout)
     assert sorted(begun) == sorted(TASKS)
+
+
+def test_stopped_by_the_time_again_and_again(whole, tmp_path):
+    """A limit counts looks at its clock here: one for each task, step and scoring."""
+    study, lines = load_study(write(tmp_path)), []
+    for looks in (10, 1, 6, 5, *[9] * 8):
+        seconds, said = itertools.count(), []
+        limit = TimeLimit(looks / 60, clock=seconds.__next__)
+        results = run_study(study, tmp_path, say=said.append, limit=limit)
+        lines.append(said)
+        if len(results) == len(TASKS):
+            break
+        assert not (tmp_path / "study.md").exists()
+    go_on = "To go on, run the same command again"
+    assert lines[0][-1] == (
+        "The time is up: 1 of 5 tasks are done, 4 are left (gaussian-seed0: trained, not scored). "
+        + go_on
+    )
+    assert lines[1] == [f"The time is up: 1 of 5 tasks are done, 4 are left. {go_on}"]
+    assert lines[2][-1] == (
+        "The time is up: 2 of 5 tasks are done, 3 are left (vmf-2d-seed0: after step 3 of 8). "
+        + go_on
+    )
+    assert len(lines) > 5
+    assert contents(tmp_path) == contents(whole[0])
+
+
+def test_another_folder_of_the_data(tmp_path):
+    study = load_study(write(tmp_path)).with_data_dir("/elsewhere")
+    assert study.plan.config(study.plan.models[0], 0).data_dir == "/elsewhere"
+    with pytest.raises(ConfigError, match="data_dir: expected a study of images, got Densities"):
+        load_study("densities").with_data_dir("/elsewhere")
 
 
 @pytest.mark.parametrize(
