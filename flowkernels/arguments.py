@@ -99,10 +99,10 @@ def flag(owner: str, name: str, value: Any) -> bool:
     """True or False; what might be true by chance is refused.
 
     Example:
-        >>> flag("glow", "dequantize", "no")
+        >>> flag("Flow", "recompute", "no")
         Traceback (most recent call last):
         ...
-        TypeError: glow: dequantize must be True or False, got 'no'
+        TypeError: Flow: recompute must be True or False, got 'no'
     """
     if not isinstance(value, bool):
         raise TypeError(f"{owner}: {name} must be True or False, got {_shown(value)}")

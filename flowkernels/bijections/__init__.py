@@ -20,6 +20,7 @@ from .reshape import Flip, Multiscale, Permutation, Squeeze
 from .simplex import AdditiveLogRatio, SimplexBijection, StickBreaking
 from .sphere import ScaledStereographic
 from .spline_coupling import SplineCoupling, start_as_identity
+from .variational_dequantize import VariationalDequantize
 
 __all__ = [
     "ActNorm",
@@ -52,6 +53,7 @@ __all__ = [
     "Squeeze",
     "Standardize",
     "StickBreaking",
+    "VariationalDequantize",
     "conv_conditioner",
     "mlp_conditioner",
     "start_as_identity",

@@ -43,33 +43,41 @@ class Dequantize(Bijection):
 
     def __init__(self, levels: int = 256, noise: bool = True) -> None:
         super().__init__()
-        self.levels = arguments.integer("Dequantize", "levels", levels, 2)
-        self.noise = arguments.flag("Dequantize", "noise", noise)
+        owner = type(self).__name__
+        self.levels = arguments.integer(owner, "levels", levels, 2)
+        self.noise = arguments.flag(owner, "noise", noise)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self._spread(x, self.noise)
+        level = self._level(x)
+        return self._spread(x, level, torch.rand_like(level) if self.noise else 0.5)
 
     def centre(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """`forward` at the bins' centres: deterministic, and ``inverse`` returns x exactly."""
-        return self._spread(x, False)
+        return self._spread(x, self._level(x), 0.5)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        check_batch("Dequantize", z)
+        check_batch(type(self).__name__, z)
         level = (z * self.levels).floor().clamp(0, self.levels - 1)
         return level, constant_log_det(z, z[0:1].numel() * math.log(self.levels))
 
-    def _spread(self, x: Tensor, noise: bool) -> tuple[Tensor, Tensor]:
-        check_batch("Dequantize", x)
-        within = None
-        if x.dtype != torch.uint8 or self.levels < 256:
-            within = self._within(x)
-        dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
+    def _level(self, x: Tensor) -> Tensor:
+        """The checked levels of x, at least in float32; NaN for what is none."""
+        check_batch(type(self).__name__, x)
         # Half precision cannot represent a level plus a fraction.
-        level = x.to(torch.promote_types(dtype, torch.float32))
-        z = (level + (torch.rand_like(level) if noise else 0.5)) / self.levels
-        if within is not None:
-            z = torch.where(within, z, math.nan)
-        return z.to(dtype), constant_log_det(z, -x[0:1].numel() * math.log(self.levels))
+        level = x.to(torch.promote_types(self._dtype(x), torch.float32))
+        if x.dtype == torch.uint8 and self.levels >= 256:
+            return level
+        within = self._within(x)
+        return level if within is None else torch.where(within, level, math.nan)
+
+    def _dtype(self, x: Tensor) -> torch.dtype:
+        """Of z, for x."""
+        return x.dtype if x.is_floating_point() else torch.get_default_dtype()
+
+    def _spread(self, x: Tensor, level: Tensor, u: Tensor | float) -> tuple[Tensor, Tensor]:
+        """z, and the log-det of the map at a given u."""
+        z = ((level + u) / self.levels).to(self._dtype(x))
+        return z, constant_log_det(z, -x[0:1].numel() * math.log(self.levels))
 
     def _within(self, x: Tensor) -> Tensor | None:
         """Mask of valid levels; on the CPU, None if all are valid, otherwise ValueError."""
@@ -80,7 +88,7 @@ class Dequantize(Bijection):
             wrong = x[~right]
             hint = " (images scaled to [0, 1]? multiply by 255)" if x.max() <= 1 else ""
             raise ValueError(
-                f"Dequantize: x must hold whole levels 0, ..., {self.levels - 1}, "
+                f"{type(self).__name__}: x must hold whole levels 0, ..., {self.levels - 1}, "
                 f"got {wrong[0].item():.6g}{hint}"
             )
         return None

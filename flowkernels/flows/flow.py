@@ -26,10 +26,10 @@ class Flow(nn.Module):
     """A density on data by change of variables: log p(x) = log p_base(f(x)) + log|det f'(x)|.
 
     Data has shape (*batch, *event_shape), any batch shape. With `dequantize`
-    the data are discrete levels (8-bit images): ``log_prob`` is then the
-    one-sample uniform-dequantisation bound on the log probability of the image,
-    ``forward`` encodes the centres of the bins and is deterministic, and
-    ``inverse`` and ``sample`` return levels.
+    the data are discrete levels (8-bit images): ``log_prob`` is then a
+    one-sample estimate of a lower bound on the log probability of the image,
+    with uniform or learned noise, ``forward`` encodes the centres of the bins
+    and is deterministic, and ``inverse`` and ``sample`` return levels.
 
     A flow whose bijection or base reads a context is a density p(x | context), and every method
     then takes a context (*batch, *context_shape): one for each x, or any batch shape that

@@ -19,6 +19,7 @@ from flowkernels.bijections import (
     GlowSteps,
     Logit,
     Multiscale,
+    VariationalDequantize,
     conv_conditioner,
 )
 
@@ -33,7 +34,7 @@ def glow(
     hidden: int = 64,
     base: str | Base | Distribution = "vmf",
     concentration_scale: float = 1.0,
-    dequantize: bool = True,
+    dequantize: bool | str | Dequantize = True,
     alpha: float = 0.05,
     recompute: bool = False,
     context: int = 0,
@@ -56,8 +57,11 @@ def glow(
             or torch distribution on R^d.
         concentration_scale: c: for the bases on the sphere, concentration k = c d; for
             Dirichlet bases, c of each coordinate.
-        dequantize: images are 8-bit levels, uint8 or float in [0, 255]; False
-            for real-valued images, without dequantisation and logit.
+        dequantize: images are 8-bit levels, uint8 or float in [0, 255]. True or ``"uniform"``:
+            with uniform noise; ``"variational"``: with learned noise, see
+            :class:`flowkernels.bijections.VariationalDequantize`; or such a module, for other
+            widths or numbers of levels. False for real-valued images, without dequantisation
+            and logit.
         alpha: of the logit.
         recompute: store no activations for the backward pass, see :class:`Flow`.
         context: features c of a context that every coupling reads, 0 for none: p(x | context).
@@ -84,22 +88,36 @@ def glow(
     for name, value in (("levels", levels), ("steps", steps), ("hidden", hidden)):
         arguments.integer("glow", name, value)
     arguments.integer("glow", "context", context, 0)
-    arguments.flag("glow", "dequantize", dequantize)
     multiscale = Multiscale.build(
         event_shape,
         levels,
         lambda channels: _steps(channels, steps, hidden, context, coupling),
     )
-    bijection: Bijection = Compose([Logit(alpha), multiscale]) if dequantize else multiscale
+    noise = _dequantisation(dequantize, multiscale.event_shape[0])
+    bijection: Bijection = multiscale if noise is None else Compose([Logit(alpha), multiscale])
     return Flow(
         bijection,
         make_base(base, multiscale.event_shape.numel(), concentration_scale),
         event_shape=event_shape,
-        dequantize=Dequantize() if dequantize else None,
+        dequantize=noise,
         recompute=recompute,
         embedding=embedding,
         context_shape=context_shape,
     )
+
+
+def _dequantisation(given: bool | str | Dequantize, channels: int) -> Dequantize | None:
+    if isinstance(given, Dequantize):
+        return given
+    if isinstance(given, bool):
+        return Dequantize() if given else None
+    if not isinstance(given, str):
+        raise TypeError(
+            "glow: dequantize must be a bool, a name or a Dequantize module, "
+            f"got {type(given).__name__}"
+        )
+    arguments.choice("glow", "dequantize", given, ("uniform", "variational"))
+    return Dequantize() if given == "uniform" else VariationalDequantize(channels)
 
 
 def _steps(

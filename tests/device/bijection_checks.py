@@ -67,6 +67,9 @@ BIJECTIONS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         lambda: bijections.Standardize(torch.zeros(4), torch.ones(4)), (ROWS, 4)
     ),
     "StickBreaking": (lambda: bijections.StickBreaking(4), (ROWS, 4)),
+    "VariationalDequantize": (
+        lambda: bijections.VariationalDequantize(1, hidden=8), (ROWS, 1, 4, 4)
+    ),
 }  # fmt: skip
 
 

@@ -99,6 +99,7 @@ COUPLINGS: list[dict[str, Any]] = [
 
 each_flow = pytest.mark.parametrize("kind", FLOWS)
 each_base = pytest.mark.parametrize("base", BASES)
+in_precisions = pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
 
 
 @pytest.fixture(autouse=True)
@@ -185,11 +186,9 @@ def test_training_step(kind: str, base: str, layers: str, monkeypatch: pytest.Mo
     training(build(kind, base, recompute=recompute), monkeypatch)
 
 
-@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bfloat16"])
-@each_flow
-def test_captured_step(kind: str, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def captured_step(flow: Flow, monkeypatch: pytest.MonkeyPatch, autocast: bool) -> None:
     """What a CUDA graph holds: gradients set to None, loss, backward, clipping, the check."""
-    module = FlowModule(build(kind, "vmf"))
+    module = FlowModule(flow)
     with fake_device():
         in_training(module, monkeypatch)
         module._finite = FiniteSteps(torch.device("cuda"))
@@ -202,6 +201,18 @@ def test_captured_step(kind: str, autocast: bool, monkeypatch: pytest.MonkeyPatc
         after = [p.grad for p in module.parameters()]
     assert all(new is not None and new is not old for new, old in zip(after, before, strict=True))
     assert not watch.inherent
+
+
+@in_precisions
+@each_flow
+def test_captured_step(kind: str, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured_step(build(kind, "vmf"), monkeypatch, autocast)
+
+
+@in_precisions
+def test_steps_with_learned_dequantisation(autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured_step(build("glow", "vmf", dequantize="variational"), monkeypatch, autocast)
+    training(build("glow", "vmf", dequantize="variational"), monkeypatch, autocast)
 
 
 # torchmetrics copies its state, here that of a fake tensor, for which torch warns.
@@ -248,9 +259,10 @@ def test_first_training_step_without_dequantisation() -> None:
             flow.log_prob(data(flow)).mean().backward()
 
 
-def test_float_images() -> None:
+@pytest.mark.parametrize("dequantize", ["uniform", "variational"])
+def test_float_images(dequantize: str) -> None:
     """Their levels are checked without reading them."""
-    flow = build("glow").eval()
+    flow = build("glow", dequantize=dequantize).eval()
     with fake_device():
         to_device(flow)
         with watched():

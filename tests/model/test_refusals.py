@@ -66,6 +66,7 @@ CALLS: dict[Callable[..., Any], dict[str, Callable[[], Any]]] = {
     bijections.ScaledStereographic: {"dim": lambda: 3},
     bijections.Standardize: {"loc": lambda: torch.zeros(3), "scale": lambda: torch.ones(3)},
     bijections.StickBreaking: {"dim": lambda: 3},
+    bijections.VariationalDequantize: {"channels": lambda: 3},
     conv_conditioner: {"in_channels": lambda: 2, "out_channels": lambda: 4},
     mlp_conditioner: {"in_features": lambda: 2, "out_features": lambda: 4},
     bases.ConditionalNormal: {"dim": lambda: 3, "context": lambda: 2},
@@ -114,6 +115,7 @@ WRONG: dict[str, list[Any]] = {
     "MaskedNetwork": [*MODULE, nn.Linear(2, 2), bijections.MaskedNetwork(3, 1)],
     "AffineCoupling": [*MODULE, nn.Linear(2, 2)],
     "Dequantize | None": ["text", 3, nn.Linear(2, 2)],
+    "bool | str | Dequantize": ["text", 1, None, nn.Linear(2, 2)],
     "nn.Module": MODULE,
     "nn.Module | None": ["text", 3, nn.Identity()],
     "Iterable[Bijection]": [3, None, ["text"], [Flip(), nn.ReLU()]],
@@ -237,6 +239,10 @@ MAPS: dict[str, tuple[Callable[[], bijections.Bijection], torch.Tensor]] = {
     "Squeeze": (bijections.Squeeze, IMAGES),
     "Standardize": (lambda: bijections.Standardize(torch.zeros(4), torch.ones(4)), ROWS),
     "StickBreaking": (lambda: bijections.StickBreaking(4), ROWS),
+    "VariationalDequantize": (
+        lambda: bijections.VariationalDequantize(4, hidden=8),
+        (IMAGES * 255).floor(),
+    ),
 }
 
 

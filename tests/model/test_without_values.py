@@ -202,6 +202,10 @@ BIJECTIONS: dict[str, tuple[Callable[[], bijections.Bijection], tuple[int, ...]]
     "Squeeze": (bijections.Squeeze, (4, 2, 2)),
     "Standardize": (lambda: bijections.Standardize(torch.zeros(4), torch.ones(4)), (4,)),
     "StickBreaking": (lambda: bijections.StickBreaking(4), (4,)),
+    "VariationalDequantize": (
+        lambda: bijections.VariationalDequantize(1, hidden=8),
+        (1, 4, 4),
+    ),
 }
 
 

@@ -287,3 +287,10 @@ class RunConfig(TrainingConfig):
         panel=FLOW,
         kept=WEIGHTS,
     )
+    dequantization: str = name(
+        "uniform",
+        "Noise that makes levels continuous: `uniform`, or `variational`, learned with the flow.",
+        ("uniform", "variational"),
+        panel=FLOW,
+        kept=WEIGHTS,
+    )

@@ -46,6 +46,7 @@ def build_flow(config: RunConfig, event_shape: tuple[int, int, int]) -> Flow:
                 steps=config.steps,
                 hidden=config.hidden,
                 alpha=config.alpha,
+                dequantize=config.dequantization,
                 base=config.base,
                 concentration_scale=config.concentration_scale,
             )

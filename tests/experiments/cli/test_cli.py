@@ -66,6 +66,18 @@ def test_from_training_to_pictures(trained, command):
         assert picture.size == (2 + 4 * 10, 2 + 3 * 10)
 
 
+def test_learned_noise_from_training_to_pictures(command, tmp_path):
+    folder = tmp_path / "run"
+    status, _, error = command("train", folder, *TINY, "--dequantization", "variational")
+    assert status == 0, error
+    assert command("evaluate", folder, "--limit", 100)[0] == 0
+    assert json.loads((folder / "metrics.json").read_text())["round_trip_error"] < 1e-4
+    assert command("sample", folder, "--rows", 2, "--columns", 3)[0] == 0
+    assert command("interpolate", folder, "--pairs", 2, "--points", 3)[0] == 0
+    status, _, error = command("train", folder, "--resume", "--epochs", 3)
+    assert status == 0, error
+
+
 def test_interpolation_begins_and_ends_at_test_images(trained, command):
     from flowkernels.experiments.data import load_dataset
 

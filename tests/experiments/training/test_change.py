@@ -19,6 +19,7 @@ KEPT = {
     "steps": 2,
     "hidden": 5,
     "alpha": 0.1,
+    "dequantization": "variational",
     "base": "vmf",
     "concentration_scale": 2.0,
     "batch_size": 16,

@@ -63,7 +63,7 @@ def start(folder, config, deadly=0, pause=0.0):
     [
         (1, {}),
         (3, {"base": "vmf", "levels": 2}),
-        (2, {"val_size": 0}),
+        (2, {"val_size": 0, "dequantization": "variational"}),
         (4, {"base": "resampled"}),
         (5, {"steps_per_epoch": 1, "epochs": 5, "log_every": 1}),
     ],

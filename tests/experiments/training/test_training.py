@@ -47,6 +47,13 @@ def test_settings_survive_the_file(tmp_path):
     assert RunConfig.load(tmp_path / "config.json") == config
 
 
+def test_settings_saved_before_the_dequantization_was_one(tmp_path):
+    older = RunConfig(data="digits").to_dict()
+    del older["dequantization"]
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert RunConfig.load(tmp_path / "config.json") == RunConfig(data="digits")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -132,6 +139,16 @@ def test_training_learns_and_is_recorded(tmp_path, tiny):
     assert not flow.training
     bits = flow.bits_per_dim(data_module(config).val_images).mean()
     assert bits.item() == pytest.approx(last, abs=0.02)
+
+
+def test_training_learns_the_noise(tmp_path, tiny):
+    run = Run(tmp_path / "run")
+    fit(tiny(dequantization="variational", base="vmf"), run.path, progress=False)
+    flow, _ = run.load_flow("last")
+    new = build_flow(run.config(), (1, 8, 8))
+    before = dict(new.dequantize.named_parameters())
+    assert all(not torch.equal(p, before[n]) for n, p in flow.dequantize.named_parameters())
+    assert all(p.isfinite().all() for p in flow.parameters())
 
 
 def test_double_precision(tmp_path, tiny):
