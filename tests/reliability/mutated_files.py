@@ -27,6 +27,8 @@ from .runs import forget_peak, in_child, resident
 
 _KNOWN = (DataError, ConfigError, RunError, OSError)
 _MOST_MEMORY = 256 << 20
+# The ends of names of files with a checksum.
+_CHECKED = ("sums.ckpt", "cut.ckpt", ".part")
 # What a mutated text may become, as well as any other bytes.
 _WORDS = (b"null", b"[]", b"{}", b"-1", b"1e999", b"9" * 40, b"\0", b"\xff", b'"', b"*a", b": ")
 
@@ -48,7 +50,7 @@ def run(outcome: Outcome, folder: Path, count: int, seed: int) -> None:
         outcome.findings.extend(f"{name}: {problem}" for problem in problems)
         if memory > _MOST_MEMORY:
             outcome.findings.append(f"{name}: took {memory / 2**20:.0f} MiB")
-        if name == "sums.ckpt" and results["loaded"]:
+        if name.endswith(_CHECKED) and results["loaded"]:
             outcome.findings.append(f"{name}: {results['loaded']} damaged files loaded in silence")
     outcome.figures["damaged at random"] = refused
 
@@ -58,6 +60,8 @@ def _kinds(folder: Path) -> dict[str, Callable[[Path], object]]:
     chance = torch.Generator().manual_seed(0)
     values = {"w": torch.randn(8, 5, generator=chance), "step": 3, "names": ["a", "b"]}
     save_tensors(folder / "sums.ckpt", values)
+    save_tensors(folder / "cut.ckpt", values, most=800)
+    part = min(path.name for path in folder.glob("*.part"))
     torch.save(values, folder / "older.ckpt")
     RunConfig().save(folder / "config.json")
     (folder / "images.yaml").write_bytes((CONFIGS / "fashion_mnist.yaml").read_bytes())
@@ -75,6 +79,8 @@ def _kinds(folder: Path) -> dict[str, Callable[[Path], object]]:
     np.savez_compressed(folder / "packed.npz", data=table)
     return {
         "sums.ckpt": load_tensors,
+        "cut.ckpt": load_tensors,
+        part: lambda _: load_tensors(folder / "cut.ckpt"),
         "older.ckpt": load_tensors,
         "config.json": RunConfig.load,
         "images.yaml": load_study,

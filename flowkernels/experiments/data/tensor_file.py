@@ -2,6 +2,9 @@
 
 The checksum is the zip archive's comment, so that it moves, links and copies with the file, and
 any version of torch reads the file. It is the SHA-256 of the archive as it is without the comment.
+
+Where the size of a file is bounded, a larger archive is cut into parts (`parts`), and the file is
+an index: a file of tensors, too, with a checksum of its own, that lists the parts beside it.
 """
 
 from __future__ import annotations
@@ -20,8 +23,17 @@ import torch
 
 from flowkernels.experiments.data.errors import DamagedFileError, short
 from flowkernels.experiments.data.files import atomic_write
+from flowkernels.experiments.data.parts import (
+    Cutter,
+    Entries,
+    JoinedParts,
+    entries_in,
+    index_of,
+    part_files,
+    part_name,
+)
 
-__all__ = ["load_tensors", "save_tensors"]
+__all__ = ["load_tensors", "save_tensors", "sweep_parts"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +45,8 @@ _END, _END_SIZE = b"PK\x05\x06", 22
 _CHUNK = 1 << 20
 # The values that are not tensors; those of a flow of a thousand steps take a few megabytes.
 _MOST_PLAIN = 16 << 20
+# An index has nothing else.
+_LARGEST_INDEX = _MOST_PLAIN + (1 << 16)
 # What tensors, numbers, texts, lists and dictionaries need.
 _HARMLESS = {
     "collections OrderedDict",
@@ -53,7 +67,7 @@ class _Hashing:
         self.digest = hashlib.sha256()
         self.error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes | bytearray) -> int:
         try:
             written = self.file.write(data)
         except OSError as error:
@@ -66,8 +80,15 @@ class _Hashing:
         self.file.flush()
 
 
-def save_tensors(path: str | os.PathLike[str], value: Any) -> None:
+def save_tensors(path: str | os.PathLike[str], value: Any, *, most: int | None = None) -> None:
     """Write tensors and plain values to ``path`` with a checksum, atomically.
+
+    Args:
+        path: the file.
+        value: tensors, numbers, texts, lists and dictionaries.
+        most: the largest number of bytes of a file. What is larger is written to parts beside
+            ``path``, then ``path`` as their index: at every moment it stands for whole parts. The
+            parts of the former index remain until :func:`sweep_parts`.
 
     Raises:
         OSError: the file cannot be written; the error names it.
@@ -79,46 +100,116 @@ def save_tensors(path: str | os.PathLike[str], value: Any) -> None:
         >>> load_tensors(file)
         {'a': tensor([0, 1, 2])}
     """
+    content: bytearray | None = None
+    if most is not None:
+        cutter = Cutter(Path(path).parent, most - _COMMENT)
+        _save(value, cutter)
+        if cutter.is_cut:
+            value = index_of(cutter.finish())
+        else:
+            content = cutter.rest
     with atomic_write(path) as file:
         hashing = _Hashing(file)
-        try:
-            torch.save(value, hashing)  # type: ignore[arg-type]
-        except Exception as error:
-            if hashing.error is None:
-                raise
-            raise hashing.error from error
+        if content is None:
+            _save(value, hashing)
+        else:
+            hashing.write(content)
         file.seek(-2, os.SEEK_END)
         file.write(struct.pack("<H", _COMMENT) + _TAG + hashing.digest.hexdigest().encode())
+
+
+def _save(value: Any, file: _Hashing | Cutter) -> None:
+    """torch.save, with the error of the file."""
+    try:
+        torch.save(value, file)  # type: ignore[arg-type]
+    except Exception as error:
+        if file.error is None:
+            raise
+        raise file.error from error
 
 
 def load_tensors(path: str | os.PathLike[str]) -> Any:
     """Read a file of :func:`save_tensors`, onto the CPU; nothing in it is executed.
 
     A file of another version without a checksum is read too, and the log says so; the archive's
-    own CRCs are verified instead. Memory is bounded by the size of the file.
+    own CRCs are verified instead. Memory is bounded by the size of the file and its parts.
 
     Raises:
         OSError: the file cannot be read.
-        DamagedFileError: it is damaged, of another kind, or holds code; the message names it.
+        DamagedFileError: it or a part of it is damaged or missing, of another kind, or holds code;
+            the message names it.
     """
     name = Path(path)
+    while True:
+        before = name.stat()
+        value, checked = _load_one(name)
+        if not checked:
+            log.warning(
+                "%s has no checksum (an older version wrote it); the CRCs of its records match",
+                name,
+            )
+        if (entries := entries_in(name, value)) is None:
+            return value
+        try:
+            with JoinedParts(name, entries) as joined:
+                return _read(name, joined, checked=True)
+        except DamagedFileError:
+            # Training may have replaced the file, and swept its parts, since it was opened.
+            after = name.stat()
+            if (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns):
+                raise
+
+
+def sweep_parts(folder: str | os.PathLike[str]) -> int:
+    """Remove the parts in ``folder`` to which no file there refers; returns their number.
+
+    Nothing is removed if a file cannot be read. What is damaged refers to nothing.
+
+    Example:
+        >>> sweep_parts("/nowhere/at/all")
+        0
+    """
+    unused = {path.name: path for path in part_files(Path(folder))}
+    if not unused:
+        return 0
+    for file in Path(folder).iterdir():
+        try:
+            for number, (sha256, _) in enumerate(_listed(file)):
+                unused.pop(part_name(number, sha256), None)
+        except DamagedFileError:
+            continue
+        except OSError:
+            return 0
+    for path in unused.values():
+        path.unlink(missing_ok=True)
+    return len(unused)
+
+
+def _listed(file: Path) -> Entries:
+    """The entries of an index; none of another file."""
+    if file.suffix == ".part" or not file.is_file() or file.stat().st_size > _LARGEST_INDEX:
+        return []
+    return entries_in(file, _load_one(file)[0]) or []
+
+
+def _load_one(name: Path) -> tuple[Any, bool]:
+    """The content of one file, and whether it has a checksum."""
     with name.open("rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise DamagedFileError(f"{name}: expected a file")
         checked = _verify_checksum(name, file)
-        _verify_archive(name, file, checked)
-        file.seek(0)
-        try:
-            value = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # a crafted file can make the reader raise anything
-            raise DamagedFileError(
-                f"{name}: damaged, torch cannot read it ({short(error)})"
-            ) from error
+        return _read(name, file, checked=checked), checked
+
+
+def _read(name: Path, file: IO[bytes], *, checked: bool) -> Any:
+    """The content of an archive whose checksum was verified, if it has one."""
+    _verify_archive(name, file, checked)
+    file.seek(0)
+    try:
+        value = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a crafted file can make the reader raise anything
+        raise DamagedFileError(f"{name}: damaged, torch cannot read it ({short(error)})") from error
     _verify_extents(name, value)
-    if not checked:
-        log.warning(
-            "%s has no checksum (an older version wrote it); the CRCs of its records match", name
-        )
     return value
 
 
@@ -153,7 +244,7 @@ def _tail(file: IO[bytes], size: int, count: int) -> bytes:
 
 def _verify_archive(name: Path, file: IO[bytes], checked: bool) -> None:
     """Raise unless the records are stored without compression and the plain values are harmless."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     try:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()

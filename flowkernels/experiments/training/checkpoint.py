@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from flowkernels.experiments.data.files import sweep_unfinished
-from flowkernels.experiments.data.tensor_file import save_tensors
+from flowkernels.experiments.data.tensor_file import save_tensors, sweep_parts
 from flowkernels.experiments.evaluation.noise import random_state, set_random_state
 from flowkernels.experiments.training.errors import RunError, TimeLimitError
 from flowkernels.experiments.training.module import FlowModule, NonFiniteError
@@ -45,7 +45,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes checkpoints atomically, even if the process is killed, and with a checksum.
 
     Lightning's own may use a temporary file on another file system and does not sync to disk.
+
+    Args:
+        most: the largest number of bytes of a file; None for one file of any size.
     """
+
+    def __init__(self, most: int | None = None) -> None:
+        super().__init__()
+        self.most = most
 
     def save_checkpoint(
         self,
@@ -56,7 +63,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write ``checkpoint`` to ``path`` atomically."""
         if storage_options is not None:
             raise TypeError(f"storage_options: expected None, got {storage_options!r}")
-        save_tensors(path, checkpoint)
+        save_tensors(path, checkpoint, most=self.most)
 
     def load_checkpoint(
         self,
@@ -118,9 +125,10 @@ class RunCheckpoints(Checkpoint):
         self.best_score = float(state_dict["best_score"])
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Remove temporary files of killed processes."""
+        """Remove temporary files and parts of checkpoints of killed processes."""
         if trainer.is_global_zero:
             sweep_unfinished(self.run.checkpoints)
+            sweep_parts(self.run.checkpoints)
             # Not of pictures, say: another command may be writing one.
             for path in (self.run.config_file, self.run.history_file):
                 sweep_unfinished(path.parent, path.name)
@@ -198,6 +206,8 @@ class RunCheckpoints(Checkpoint):
                 shutil.copyfile(last, spare)
             spare.replace(previous)
         trainer.save_checkpoint(last, weights_only=False)
+        if trainer.is_global_zero:
+            sweep_parts(self.run.checkpoints)
         self._saved_at = trainer.global_step
 
 

@@ -154,6 +154,14 @@ class TrainingConfig:
         most=_MANY,
         panel=_MACHINE,
     )
+    checkpoint_mib: int | None = whole(
+        None,
+        "Largest size of a checkpoint's file in MiB; a larger checkpoint is an index and parts"
+        " beside it. Default: one file of any size.",
+        least=1,
+        most=1 << 20,
+        panel=_MACHINE,
+    )
     log_every: int = whole(
         10, "Steps between rows of metrics.csv.", least=1, most=_MANY, panel=_MACHINE
     )

@@ -268,7 +268,7 @@ def make_trainer(
             max_epochs=config.epochs,
             gradient_clip_val=config.gradient_clip,
             callbacks=callbacks,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(_bytes(config.checkpoint_mib))],
             logger=_tensorboard(run) if tensorboard else False,
             num_sanity_val_steps=0,
             log_every_n_steps=config.log_every,
@@ -281,6 +281,10 @@ def make_trainer(
         )
     except MisconfigurationException as error:
         raise ConfigError(f"devices: {error}") from error
+
+
+def _bytes(mib: int | None) -> int | None:
+    return None if mib is None else mib << 20
 
 
 def _module_kind(config: TrainingConfig) -> type[FlowModule]:

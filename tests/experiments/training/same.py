@@ -2,6 +2,7 @@
 
 import torch
 
+from flowkernels.experiments.data.tensor_file import load_tensors
 from flowkernels.experiments.training import Run
 
 
@@ -27,5 +28,5 @@ def assert_same_runs(a, b):
     a, b = Run(a), Run(b)
     assert a.history_file.read_text() == b.history_file.read_text()
     for which in ("last", "best"):
-        first, second = (torch.load(getattr(run, which), weights_only=True) for run in (a, b))
+        first, second = (load_tensors(getattr(run, which)) for run in (a, b))
         assert_same(first, second)
