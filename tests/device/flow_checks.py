@@ -16,6 +16,7 @@ from torch.distributions import Independent, Laplace, MultivariateNormal, Normal
 
 from flowkernels import bases, bijections, flows
 from flowkernels.bases import Base, FromDistribution, ResampledBase, base_names
+from flowkernels.experiments.training.averaging import AveragedWeights
 from flowkernels.experiments.training.finite import FiniteSteps
 from flowkernels.experiments.training.module import FlowModule
 from flowkernels.experiments.training.reverse_kl import reverse_kl
@@ -213,6 +214,20 @@ def test_captured_step(kind: str, autocast: bool, monkeypatch: pytest.MonkeyPatc
 def test_steps_with_learned_dequantisation(autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     captured_step(build("glow", "vmf", dequantize="variational"), monkeypatch, autocast)
     training(build("glow", "vmf", dequantize="variational"), monkeypatch, autocast)
+
+
+def test_averaged_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The update after a step, and the exchange around a validation."""
+    module = FlowModule(build("glow"))
+    with fake_device():
+        average = AveragedWeights(in_training(module, monkeypatch), 0.999)
+        with watched() as watch:
+            for step_done in (0, 1, 10**6):
+                average.update(step_done)
+            average.exchange()
+            average.exchange()
+    assert all(value.is_cuda for value in average.values.values())
+    assert not watch.inherent
 
 
 # torchmetrics copies its state, here that of a fake tensor, for which torch warns.

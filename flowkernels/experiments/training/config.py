@@ -133,6 +133,15 @@ class TrainingConfig:
         panel=TRAINING,
         kept=ADAMW,
     )
+    ema_decay: float = number(
+        0.0,
+        "Averages the weights over the steps: averaged = d averaged + (1 - d) weights, with d the"
+        " smaller of this and (1 + n)/(10 + n) after n steps. The averaged weights are validated,"
+        " and other commands use them. 0.999, say; 0: none.",
+        most=0.999999,
+        panel=TRAINING,
+        kept="the average in the checkpoint was gathered with it",
+    )
     precision: str = name(
         "32-true",
         "`32-true`, `64-true` or `bf16-mixed`.",

@@ -13,10 +13,12 @@ from flowkernels.experiments.data.errors import DamagedFileError
 from flowkernels.experiments.data.tensor_file import load_tensors
 from flowkernels.experiments.training.errors import RunError
 
-__all__ = ["newest_whole", "read_checkpoint", "replace_damaged", "whole_checkpoints"]
+__all__ = ["AVERAGED", "newest_whole", "read_checkpoint", "replace_damaged", "whole_checkpoints"]
 
 log = logging.getLogger(__name__)
 
+# The key of averaged weights in a checkpoint; its `state_dict` has the weights themselves.
+AVERAGED = "averaged"
 # What the other parts of a checkpoint's reader rely on.
 _PARTS = {"global_step": int, "epoch": int, "state_dict": dict, "event_shape": list}
 

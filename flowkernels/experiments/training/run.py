@@ -12,7 +12,11 @@ import torch
 
 from flowkernels.experiments.training.config import RunConfig, TrainingConfig
 from flowkernels.experiments.training.errors import RunError
-from flowkernels.experiments.training.recovery import read_checkpoint, whole_checkpoints
+from flowkernels.experiments.training.recovery import (
+    AVERAGED,
+    read_checkpoint,
+    whole_checkpoints,
+)
 from flowkernels.experiments.training.settings import ConfigError
 from flowkernels.experiments.training.size import (
     check_columns,
@@ -69,6 +73,16 @@ def on_device(flow: Flow, config: TrainingConfig) -> Flow:
     """The flow on the GPU, if there is one and the run may use it."""
     gpu = torch.cuda.is_available() and config.accelerator != "cpu"
     return flow.cuda() if gpu else flow
+
+
+def _of_flow(values: dict[Any, Any]) -> dict[str, torch.Tensor]:
+    """The tensors of the flow among those of the module that trained it."""
+    prefix = "flow."
+    return {
+        name.removeprefix(prefix): value
+        for name, value in values.items()
+        if isinstance(name, str) and name.startswith(prefix) and isinstance(value, torch.Tensor)
+    }
 
 
 @dataclass(frozen=True)
@@ -199,15 +213,20 @@ class Run:
             f"{' or '.join(str(path) for path in candidates)}{self._others()}"
         )
 
-    def load_flow(self, which: str = "best") -> tuple[Flow, dict[str, Any]]:
+    def load_flow(
+        self, which: str = "best", *, averaged: bool = True
+    ) -> tuple[Flow, dict[str, Any]]:
         """The trained flow, in evaluation mode, on the CPU.
 
         Args:
             which: see :meth:`checkpoint`.
+            averaged: with the averaged weights, of a run with ``ema_decay``. False for the weights
+                that training goes on with.
 
         Returns:
             The flow, and its origin: ``checkpoint`` (path), ``step`` and ``epoch``; of a table also
-            ``columns``, the names of all its columns.
+            ``columns``, the names of all its columns; of a run with ``ema_decay`` also
+            ``averaged``.
 
         Raises:
             RunError: the checkpoint is missing, damaged or of another flow; the message names
@@ -218,12 +237,10 @@ class Run:
             state = read_checkpoint(path)
         except RunError as error:
             raise RunError(f"{error}{self._others(path)}") from error
-        prefix = "flow."
-        weights = {
-            name.removeprefix(prefix): value
-            for name, value in state["state_dict"].items()
-            if isinstance(name, str) and name.startswith(prefix) and isinstance(value, torch.Tensor)
-        }
+        weights = _of_flow(state["state_dict"])
+        averages = state.get(AVERAGED)
+        if isinstance(averages, dict) and averaged:
+            weights |= _of_flow(averages)
         flow = self._empty_flow(path, state["event_shape"], weights)
         try:
             flow.load_state_dict(weights)
@@ -234,6 +251,8 @@ class Run:
         origin = {"checkpoint": str(path), "step": state["global_step"], "epoch": state["epoch"]}
         if isinstance(columns := state.get("columns"), list):
             origin["columns"] = [str(name) for name in columns]
+        if isinstance(averages, dict):
+            origin["averaged"] = averaged
         return flow.eval(), origin
 
     def _empty_flow(

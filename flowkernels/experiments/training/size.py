@@ -105,8 +105,8 @@ def check_memory(
     Args:
         config: its settings.
         event_shape: of one datum.
-        batch: data of a training step on the CPU: counts gradients, AdamW's two moments and the
-            activations, too. None for the weights alone.
+        batch: data of a training step on the CPU: counts gradients, AdamW's two moments, averages
+            and the activations, too. None for the weights alone.
 
     Raises:
         ConfigError: it does not fit; the message names the settings that decide.
@@ -115,7 +115,7 @@ def check_memory(
     parameters = fewest_parameters(config, event_shape)
     needed, decisive = size * parameters, ", ".join(config.size_settings)
     if batch is not None:
-        needed *= 4
+        needed *= 5 if config.ema_decay else 4
         activations = size * fewest_activations(config, event_shape, batch)
         if activations > needed:
             decisive = ", ".join(("batch_size", *config.size_settings[-2:]))

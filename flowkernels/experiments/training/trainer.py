@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
 from flowkernels.experiments.data.module import InMemoryDataModule, TableDataModule
+from flowkernels.experiments.training.averaging import WeightAverage
 from flowkernels.experiments.training.checkpoint import (
     AtomicCheckpointIO,
     RandomState,
@@ -61,6 +62,7 @@ def fit(
     """Train a flow; writes ``config.json``, ``metrics.csv`` and ``checkpoints/`` to ``folder``.
 
     The newest state is ``checkpoints/last.ckpt``, the best validated one ``checkpoints/best.ckpt``.
+    Where the weights are averaged, these are validated, and the checkpoints have both.
     On the CPU a run that was killed and resumed gives exactly the results of an uninterrupted run,
     weights and metrics.csv included.
 
@@ -256,6 +258,8 @@ def make_trainer(
             run, every=config.checkpoint_every, limit=limit, look_every=config.log_every
         ),
     ]
+    if config.ema_decay:
+        callbacks.append(WeightAverage(config.ema_decay))
     shown = progress_callback() if progress else None
     if shown is not None:
         callbacks.insert(0, shown)

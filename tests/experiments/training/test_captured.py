@@ -43,8 +43,9 @@ def graphs(monkeypatch):
     return made
 
 
-def test_captured_training_is_the_same(tmp_path, tiny, graphs):
-    config = tiny(epochs=2, gradient_clip=0.5)
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}])
+def test_captured_training_is_the_same(tmp_path, tiny, graphs, changes):
+    config = tiny(epochs=2, gradient_clip=0.5, **changes)
     fit(config, tmp_path / "captured", progress=False)
     assert [graph.replays for graph in graphs] == [2 * 4 - 3]
     fit(dataclasses.replace(config, cuda_graph="off"), tmp_path / "launched", progress=False)
@@ -52,8 +53,9 @@ def test_captured_training_is_the_same(tmp_path, tiny, graphs):
     assert_same_runs(tmp_path / "captured", tmp_path / "launched")
 
 
-def test_captured_training_resumes_exactly(tmp_path, tiny, graphs):
-    config = tiny(checkpoint_every=3, epochs=2)
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}])
+def test_captured_training_resumes_exactly(tmp_path, tiny, graphs, changes):
+    config = tiny(checkpoint_every=3, epochs=2, **changes)
     fit(config, tmp_path / "whole", progress=False)
     stopped = Run(tmp_path / "stopped")
     fit(config, stopped.path, progress=False)

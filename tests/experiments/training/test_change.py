@@ -28,6 +28,7 @@ KEPT = {
     "schedule": "constant",
     "warmup_steps": 3,
     "gradient_clip": 1.0,
+    "ema_decay": 0.9,
     "seed": 7,
 }
 

@@ -44,6 +44,7 @@ KEPT = {
     "schedule": "constant",
     "warmup_steps": 3,
     "gradient_clip": 1.0,
+    "ema_decay": 0.9,
     "seed": 7,
 }
 
@@ -78,6 +79,7 @@ def table(tmp_path):
         {"transform": "spline"},
         {"flow": "realnvp", "context": None},
         {"base": "resampled", "precision": "64-true"},
+        {"ema_decay": 0.99},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
