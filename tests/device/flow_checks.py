@@ -187,9 +187,11 @@ def test_training_step(kind: str, base: str, layers: str, monkeypatch: pytest.Mo
     training(build(kind, base, recompute=recompute), monkeypatch)
 
 
-def captured_step(flow: Flow, monkeypatch: pytest.MonkeyPatch, autocast: bool) -> None:
+def captured_step(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, autocast: bool, parts: int = 1
+) -> None:
     """What a CUDA graph holds: gradients set to None, loss, backward, clipping, the check."""
-    module = FlowModule(flow)
+    module = FlowModule(flow, accumulate=parts)
     with fake_device():
         in_training(module, monkeypatch)
         module._finite = FiniteSteps(torch.device("cuda"))
@@ -204,10 +206,13 @@ def captured_step(flow: Flow, monkeypatch: pytest.MonkeyPatch, autocast: bool) -
     assert not watch.inherent
 
 
+@pytest.mark.parametrize("parts", [1, 4])
 @in_precisions
 @each_flow
-def test_captured_step(kind: str, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    captured_step(build(kind, "vmf"), monkeypatch, autocast)
+def test_captured_step(
+    kind: str, autocast: bool, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured_step(build(kind, "vmf"), monkeypatch, autocast, parts)
 
 
 @in_precisions

@@ -104,6 +104,14 @@ class TrainingConfig:
         panel=TRAINING,
         kept="the position within the epoch counts batches of this size",
     )
+    accumulate: int = whole(
+        1,
+        "Equal parts in which a batch is computed, one after the other, for the memory of one;"
+        " their gradients are added up, and a step is still one of the whole batch.",
+        least=1,
+        most=1 << 20,
+        panel=_MACHINE,
+    )
     learning_rate: float = number(
         1e-3, "Peak learning rate of AdamW.", most=1e3, positive=True, panel=TRAINING, kept=ADAMW
     )
@@ -205,6 +213,16 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.accumulate > self.batch_size:
+            raise ConfigError(
+                f"accumulate: expected at most the batch_size, {self.batch_size}, got "
+                f"{self.accumulate}"
+            )
+        if self.accumulate > 1 and self.devices > 1:
+            raise ConfigError(
+                f"accumulate: expected 1 with several devices, got {self.accumulate} with devices "
+                f"{self.devices}"
+            )
 
     @classmethod
     def from_dict(

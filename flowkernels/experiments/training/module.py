@@ -66,6 +66,9 @@ class FlowModule(pl.LightningModule):
             estimate loads the data before a resumed position is restored.
         look_every: on a GPU, steps between two checks for non-finite values.
         cuda_graph: on a single GPU, whether to replay steps from a CUDA graph.
+        accumulate: the number of parts in which a batch is computed, one after the other. Their
+            gradients add up to that of the batch, with the memory of one part. Not for several
+            devices.
 
     Raises:
         NonFiniteError: while training, see above.
@@ -86,6 +89,7 @@ class FlowModule(pl.LightningModule):
         total_steps: int = 1,
         look_every: int = 1,
         cuda_graph: bool = True,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.flow = flow
@@ -96,6 +100,7 @@ class FlowModule(pl.LightningModule):
         self.total_steps = total_steps
         self.look_every = look_every
         self.cuda_graph = cuda_graph
+        self.accumulate = accumulate
         self.val_mean: MeanScore = BitsPerDim()
         # Of the step just taken, for the log.
         self.gradient_norm: Tensor = torch.tensor(0.0)
@@ -118,31 +123,57 @@ class FlowModule(pl.LightningModule):
         """The mean score of a batch."""
         if self._captured is not None:
             return self._captured(batch)
+        if self._steps_whole:
+            return self._whole_step(batch)
         loss: Tensor = self.score(batch).mean()
         self._loss = loss.detach()
         return loss
+
+    @property
+    def _steps_whole(self) -> bool:
+        """Whether `training_step` computes the gradients, too, and clips them."""
+        return self._captured is not None or self.accumulate > 1
 
     def _whole_step(self, batch: Tensor) -> Tensor:
         """The mean score of a batch and its clipped gradients; reads nothing from the device."""
         for parameter in self.parameters():
             parameter.grad = None
-        loss: Tensor = self.score(batch).mean()
-        self._loss = loss.detach()
-        with torch.autocast(loss.device.type, enabled=False):
-            loss.backward()
+        parts = batch.tensor_split(min(self.accumulate, len(batch)))
+        if len(parts) > 1:
+            self._start(batch)
+        losses = [self._add_gradients(part, len(part) / len(batch)) for part in parts]
+        self._loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        with torch.autocast(batch.device.type, enabled=False):
             self.gradient_norm = self._clip(self.trainer.gradient_clip_val)
-        assert self._finite is not None
-        self._finite.add(self._loss, self.gradient_norm)
+        if self._finite is not None:
+            self._finite.add(self._loss, self.gradient_norm)
         return self._loss
 
+    def _add_gradients(self, part: Tensor, share: float) -> Tensor:
+        """The part of the loss that a share of the batch has; adds its gradients."""
+        loss: Tensor = self.score(part).mean()
+        if share < 1:
+            loss = loss * share
+            # Weights that autocast has cast would keep the graph of the part before.
+            torch.clear_autocast_cache()
+        with torch.autocast(loss.device.type, enabled=False):
+            loss.backward()
+        return loss.detach()
+
+    def _start(self, batch: Tensor) -> None:
+        """Let layers that start from their first batch, as ActNorm does, see all of it."""
+        if any(getattr(layer, "awaits_start", False) for layer in self.flow.modules()):
+            with torch.no_grad():
+                self.score(batch)
+
     def optimizer_zero_grad(self, *args: Any) -> None:
-        """Clear the gradients, unless a captured step has just computed them."""
-        if self._captured is None:
+        """Clear the gradients, unless the step has just computed them."""
+        if not self._steps_whole:
             super().optimizer_zero_grad(*args)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Compute the gradients, unless a captured step has just done it."""
-        if self._captured is None:
+        """Compute the gradients, unless the step has just done it."""
+        if not self._steps_whole:
             super().backward(loss, *args, **kwargs)
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
@@ -168,14 +199,14 @@ class FlowModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the norm of the gradient; record whether it and the loss are finite."""
-        if self._captured is None:
+        if not self._steps_whole:
             self.gradient_norm = self._clip(gradient_clip_val)
         # Read here: at the end of the batch the schedule has already set the next learning rate.
         self.step_learning_rate = float(optimizer.param_groups[0]["lr"])
         if all(group.get("fused") for group in optimizer.param_groups):
             if self._finite is None:
                 self._finite = FiniteSteps(self._loss.device)
-            if self._captured is None:
+            if not self._steps_whole:
                 self._finite.add(self._loss, self.gradient_norm)
             optimizer.found_inf = self._finite.stop  # type: ignore[attr-defined]
             if (self.global_step + 1) % self.look_every == 0:
@@ -211,8 +242,9 @@ class FlowModule(pl.LightningModule):
         self._finite, self._looked_at = None, self.global_step
         self._captured = None
         if self._captures():
-            self._finite = FiniteSteps(self.device)
             self._captured = CapturedStep(self._whole_step)
+        if self._steps_whole and self._fuses():
+            self._finite = FiniteSteps(self.device)
         for entry in self.trainer.lr_scheduler_configs:
             schedule = entry.scheduler
             assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)

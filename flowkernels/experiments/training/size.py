@@ -105,8 +105,8 @@ def check_memory(
     Args:
         config: its settings.
         event_shape: of one datum.
-        batch: data of a training step on the CPU: counts gradients, AdamW's two moments, averages
-            and the activations, too. None for the weights alone.
+        batch: data computed at once in a training step on the CPU: counts gradients, AdamW's two
+            moments, averages and the activations, too. None for the weights alone.
 
     Raises:
         ConfigError: it does not fit; the message names the settings that decide.

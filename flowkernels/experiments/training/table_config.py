@@ -22,7 +22,6 @@ from flowkernels.experiments.training.config import (
 )
 from flowkernels.experiments.training.settings import (
     ConfigError,
-    check_settings,
     described,
     name,
     number,
@@ -146,7 +145,7 @@ class TableConfig(TrainingConfig):
     )
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if not is_table(self.data):
             raise ConfigError(
                 f"data: expected the path of a table ({', '.join(SUFFIXES)}), got {self.data!r}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -121,6 +122,7 @@ def fit(
             total_steps=total_steps(config, data.steps_in_epoch(config.devices), state),
             look_every=config.log_every,
             cuda_graph=config.cuda_graph == "auto",
+            accumulate=config.accumulate,
         )
         if first and not (run.config_file.exists() and run.config() == config):
             config.save(run.config_file)
@@ -193,7 +195,7 @@ def _check_size(config: TrainingConfig, data: InMemoryDataModule, trainer: pl.Tr
     """Raise if a training step on the CPU certainly does not fit the memory."""
     if trainer.strategy.root_device.type == "cpu":
         batch = min(config.batch_size, len(data.train_part))
-        check_memory(config, data.event_shape, batch=batch)
+        check_memory(config, data.event_shape, batch=math.ceil(batch / config.accumulate))
 
 
 def _out_of_memory(config: TrainingConfig, error: BaseException) -> ConfigError:
@@ -202,7 +204,7 @@ def _out_of_memory(config: TrainingConfig, error: BaseException) -> ConfigError:
     *values, last = (str(getattr(config, name)) for name in names)
     return ConfigError(
         f"{', '.join(names)}: a training step with {', '.join(values)} and {last} needs more "
-        f"memory than there is ({reason})"
+        f"memory than there is ({reason}); a larger accumulate, now {config.accumulate}, takes less"
     )
 
 

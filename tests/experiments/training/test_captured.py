@@ -43,7 +43,7 @@ def graphs(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}])
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9, "accumulate": 3}])
 def test_captured_training_is_the_same(tmp_path, tiny, graphs, changes):
     config = tiny(epochs=2, gradient_clip=0.5, **changes)
     fit(config, tmp_path / "captured", progress=False)
@@ -53,7 +53,7 @@ def test_captured_training_is_the_same(tmp_path, tiny, graphs, changes):
     assert_same_runs(tmp_path / "captured", tmp_path / "launched")
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9}])
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.9, "accumulate": 3}])
 def test_captured_training_resumes_exactly(tmp_path, tiny, graphs, changes):
     config = tiny(checkpoint_every=3, epochs=2, **changes)
     fit(config, tmp_path / "whole", progress=False)

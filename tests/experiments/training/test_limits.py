@@ -99,6 +99,17 @@ def test_activations_count(tmp_path, tiny, monkeypatch):
         fit(tiny(batch_size=1 << 20, hidden=256, steps=4), tmp_path / "run", progress=False)
 
 
+def test_the_part_of_a_batch_counts(tmp_path, tiny, monkeypatch):
+    """877 images at once or 9: the activations of the first do not fit."""
+    config = tiny(batch_size=2000, hidden=64, epochs=1, steps_per_epoch=1, val_size=560)
+    weights = 4 * 4 * sizes.fewest_parameters(config, (1, 8, 8))
+    activations = 4 * sizes.fewest_activations(config, (1, 8, 8), 877)
+    monkeypatch.setattr(sizes, "memory", lambda: weights + activations // 10)
+    with pytest.raises(ConfigError, match="batch_size, steps, hidden"):
+        fit(config, tmp_path / "run", progress=False)
+    fit(dataclasses.replace(config, accumulate=100), tmp_path / "run", progress=False)
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
 @pytest.mark.parametrize("levels", [1, 2])
 def test_the_bounds_are_bounds(tiny, shape, levels):

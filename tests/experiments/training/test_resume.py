@@ -66,7 +66,7 @@ def start(folder, config, deadly=0, pause=0.0):
         (2, {"val_size": 0, "dequantization": "variational"}),
         (4, {"base": "resampled"}),
         (5, {"steps_per_epoch": 1, "epochs": 5, "log_every": 1}),
-        (3, {"ema_decay": 0.9}),
+        (3, {"ema_decay": 0.9, "accumulate": 5}),
     ],
 )
 def test_resumed_from_every_checkpoint(tmp_path, tiny, monkeypatch, every, changes):
