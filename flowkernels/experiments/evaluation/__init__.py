@@ -8,6 +8,7 @@ from flowkernels.experiments.data.extras import lazy
 
 if TYPE_CHECKING:
     from flowkernels.experiments.evaluation.baselines import DiagonalGaussian
+    from flowkernels.experiments.evaluation.bounds import importance_weighted
     from flowkernels.experiments.evaluation.calibration import Coverage, calibrate, coverage
     from flowkernels.experiments.evaluation.evaluate import (
         compare,
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
         Classifier,
         Extractor,
         inception,
-        trained_classifier,
+        trained_extractor,
     )
     from flowkernels.experiments.evaluation.metrics import BitsPerDim, MeanScore
     from flowkernels.experiments.evaluation.noise import fixed_noise
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
         save_curve,
         save_grid,
     )
-    from flowkernels.experiments.evaluation.quality import ImageQuality
+    from flowkernels.experiments.evaluation.quality import ImageQualities, ImageQuality, Quality
     from flowkernels.experiments.evaluation.walks import (
         NearestImages,
         pairs_of,
@@ -42,13 +43,16 @@ __all__ = [
     "Coverage",
     "DiagonalGaussian",
     "Extractor",
+    "ImageQualities",
     "ImageQuality",
     "MeanScore",
     "NearestImages",
+    "Quality",
     "calibrate",
     "compare",
     "coverage",
     "fixed_noise",
+    "importance_weighted",
     "inception",
     "pairs_of",
     "round_trip_error",
@@ -58,7 +62,7 @@ __all__ = [
     "score",
     "score_walks",
     "start_flow",
-    "trained_classifier",
+    "trained_extractor",
     "walk_images",
 ]
 
@@ -66,13 +70,14 @@ __getattr__ = lazy(
     __name__,
     {
         "baselines": ("DiagonalGaussian",),
+        "bounds": ("importance_weighted",),
         "calibration": ("Coverage", "calibrate", "coverage"),
         "evaluate": ("compare", "round_trip_error", "score", "start_flow"),
-        "extractor": ("Classifier", "Extractor", "inception", "trained_classifier"),
+        "extractor": ("Classifier", "Extractor", "inception", "trained_extractor"),
         "metrics": ("BitsPerDim", "MeanScore"),
         "noise": ("fixed_noise",),
         "pictures": ("save_calibration", "save_curve", "save_grid"),
-        "quality": ("ImageQuality",),
+        "quality": ("ImageQualities", "ImageQuality", "Quality"),
         "walks": ("NearestImages", "pairs_of", "score_walks", "walk_images"),
     },
     {"evaluate": ("torchmetrics",), "metrics": ("torchmetrics",), "quality": ("torchmetrics",)},

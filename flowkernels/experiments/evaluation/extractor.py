@@ -1,8 +1,9 @@
-"""Feature extractors for FID and KID.
+"""Feature extractors for FID, KID, precision and recall.
 
-FID and KID are distances between features and are comparable only for the same extractor.
+These scores are distances between features and are comparable only for the same extractor.
 Inception's weights are not always available, and were not trained on grey 28x28 clothing. So the
-default is a small classifier trained on the data set, reported with its accuracy.
+study trains two small networks on the data set itself, for different tasks, and reports both: a
+ranking on which they disagree depends on the extractor.
 """
 
 from __future__ import annotations
@@ -23,10 +24,15 @@ from flowkernels.experiments.data.extras import require
 from flowkernels.experiments.data.tensor_file import load_tensors, save_tensors
 from flowkernels.experiments.evaluation.noise import fixed_noise
 
-__all__ = ["Classifier", "Extractor", "inception", "trained_classifier"]
+__all__ = ["TASKS", "Classifier", "Extractor", "inception", "trained_extractor"]
 
 _log = logging.getLogger("flowkernels.experiments.data")
 _SEED = 20_171_106
+# What a network can be trained to tell -> what the accuracy in its label is of.
+TASKS = {"classes": "classes", "rotations": "rotations by multiples of 90 degrees"}
+_FEWEST_STEPS = 250
+# Training images are shifted by up to this part of their sides.
+_SHIFT = 1 / 14
 
 
 class Extractor(nn.Module):
@@ -42,12 +48,13 @@ class Extractor(nn.Module):
 
 
 class Classifier(Extractor):
-    """Two strided convolutions, a hidden layer (the features), and an output layer.
+    """Four convolutions, two of stride 2; the features are the means of the last one's channels.
 
     Args:
         shape: (C, H, W) of the images.
         classes: number of classes.
-        num_features: width of the hidden layer.
+        num_features: channels of the last convolution.
+        task: what the classes are, see :data:`TASKS`.
 
     Example:
         >>> net = Classifier((1, 28, 28), classes=10)
@@ -57,76 +64,111 @@ class Classifier(Extractor):
 
     unit: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], classes: int, num_features: int = 128) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        num_features: int = 128,
+        *,
+        task: str = "classes",
+    ) -> None:
         super().__init__()
-        channels, height, width = shape
         self.num_features = num_features
         self.classes = classes
+        self.task = task
         self.accuracy = math.nan
-        cells = math.ceil(height / 4) * math.ceil(width / 4)
-        self.trunk = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, stride=2, padding=1),
-            nn.BatchNorm2d(32),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1),
-            nn.BatchNorm2d(64),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Dropout(0.3),
-            nn.Linear(64 * cells, num_features),
-            nn.ReLU(),
-        )
+        widths = (shape[0], num_features // 4, num_features // 2, num_features // 2, num_features)
+        layers: list[nn.Module] = []
+        for number in range(4):
+            layers += [
+                nn.Conv2d(
+                    *widths[number : number + 2],
+                    kernel_size=3,
+                    stride=2 if number in (0, 2) else 1,
+                    padding=1,
+                    bias=False,
+                ),
+                nn.BatchNorm2d(widths[number + 1]),
+                nn.ReLU(),
+            ]
+        self.trunk = nn.Sequential(*layers)
         # Scales the features to unit variance on average, which fixes the scale of distances.
         self.register_buffer("unit", torch.ones(()))
-        self.head = nn.Linear(num_features, classes)
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(num_features, classes))
+        # torch's type hints lack this overload of `to`.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def label(self) -> str:  # type: ignore[override]
-        """Its size and its accuracy on the test images."""
-        return f"own classifier, {self.num_features} features, test accuracy {self.accuracy:.1%}"
+        """Its task, its size and its accuracy on the test images."""
+        return (
+            f"own network for {TASKS[self.task]}, {self.num_features} features, test accuracy "
+            f"{self.accuracy:.1%}"
+        )
 
     def forward(self, images: Tensor) -> Tensor:
-        """The hidden layer, scaled to a mean variance of 1 on the training images."""
-        return self._hidden(images) / self.unit
+        """The mean activations, scaled to a mean variance of 1 on the training images."""
+        return self._pooled(images) / self.unit
 
     def logits(self, images: Tensor) -> Tensor:
         """Scores of the classes (B, classes)."""
-        scores: Tensor = self.head(self._hidden(images))
+        scores: Tensor = self.head(self._pooled(images))
         return scores
 
-    def _hidden(self, images: Tensor) -> Tensor:
-        hidden: Tensor = self.trunk(images.to(self.head.weight.dtype) / 255)
-        return hidden
+    def _pooled(self, images: Tensor) -> Tensor:
+        levels = images.to(self.unit.dtype).contiguous(memory_format=torch.channels_last)
+        pooled: Tensor = self.trunk(levels / 255).mean((2, 3))
+        return pooled
 
 
-def trained_classifier(
-    dataset: ImageDataset, file: Path, *, epochs: int = 6, batch_size: int = 128
+def trained_extractor(
+    dataset: ImageDataset,
+    file: Path,
+    *,
+    task: str = "classes",
+    epochs: int = 10,
+    batch_size: int = 128,
 ) -> Classifier:
-    """The classifier of a data set, loaded from ``file`` or trained and saved there.
+    """The network of a data set, loaded from ``file`` or trained and saved there.
 
-    Adam with a one-cycle schedule. The result depends only on the data.
+    Adam with a one-cycle schedule on randomly shifted images. The result depends only on the data.
 
     Args:
-        dataset: with labels.
+        dataset: with labels for the task ``classes``, of square images for ``rotations``.
         file: its file.
-        epochs: passes over the training images.
+        task: ``classes``, or ``rotations``: an image is turned by 0, 90, 180 or 270 degrees, and
+            the network tells which (Gidaris et al. 2018, arXiv 1803.07728). This needs no labels.
+        epochs: passes over the training images; more of a small data set, for 250 steps at least.
         batch_size: images per step.
 
     Raises:
-        DataError: the data set has no labels, or the file is of other images.
+        DataError: the data set does not have what the task needs, or the file is of other images.
     """
-    if dataset.train_labels is None or dataset.test_labels is None:
-        raise DataError(
-            f"data set {dataset.name}: expected labels to train a feature extractor on, found none"
-        )
+    if task == "classes":
+        if dataset.train_labels is None or dataset.test_labels is None:
+            raise DataError(
+                f"data set {dataset.name}: expected labels to train a feature extractor on, found "
+                "none"
+            )
+        classes = int(dataset.train_labels.max()) + 1
+        test = dataset.test, dataset.test_labels.long()
+    else:
+        if dataset.shape[1] != dataset.shape[2]:
+            raise DataError(
+                f"data set {dataset.name}: expected square images to tell rotations, got "
+                f"{dataset.shape[1]}x{dataset.shape[2]}"
+            )
+        classes = 4
+        test = rotated(dataset.test.repeat(4, 1, 1, 1), _turns(4 * len(dataset.test)))
     with fixed_noise(_SEED):
-        net = Classifier(dataset.shape, int(dataset.train_labels.max()) + 1)
+        net = Classifier(dataset.shape, classes, task=task)
         if file.is_file():
             return _read(net, file)
-        _log.info("training a classifier on %s for FID and KID ...", dataset.name)
-        _train(net, dataset.train, dataset.train_labels.long(), epochs, batch_size)
+        _log.info("training a network on %s for FID and KID (%s) ...", dataset.name, task)
+        labels = None if task == "rotations" else dataset.train_labels
+        _train(net, dataset.train, labels, epochs, batch_size)
     _set_unit(net, dataset.train)
-    net.accuracy = _accuracy(net, dataset.test, dataset.test_labels.long())
+    net.accuracy = _accuracy(net, *test)
     save_tensors(file, {"accuracy": net.accuracy, "state": net.state_dict()})
     return net.eval()
 
@@ -143,17 +185,56 @@ def _read(net: Classifier, file: Path) -> Classifier:
     return net.eval()
 
 
-def _train(net: Classifier, images: Tensor, labels: Tensor, epochs: int, batch_size: int) -> None:
-    steps = epochs * math.ceil(len(images) / batch_size)
+def _train(
+    net: Classifier, images: Tensor, labels: Tensor | None, epochs: int, batch_size: int
+) -> None:
+    """Train on labels, or without them on rotations."""
+    batches = math.ceil(len(images) / batch_size)
+    epochs = max(epochs, math.ceil(_FEWEST_STEPS / batches))
+    steps = epochs * batches
     optimizer = torch.optim.Adam(net.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     net.train()
     for _ in range(epochs):
         for chosen in torch.randperm(len(images)).split(batch_size):
+            batch = shifted(images[chosen])
+            if labels is None:
+                batch, wanted = rotated(batch, torch.randint(4, (len(batch),)))
+            else:
+                wanted = labels[chosen].long()
             optimizer.zero_grad()
-            F.cross_entropy(net.logits(images[chosen]), labels[chosen]).backward()
+            F.cross_entropy(net.logits(batch), wanted, label_smoothing=0.05).backward()
             optimizer.step()
             schedule.step()
+
+
+def shifted(images: Tensor) -> Tensor:
+    """The images (B, C, H, W), each moved at random by up to a fourteenth of its sides.
+
+    Zeros move in; the corner of each image is drawn from torch's generator.
+    """
+    height, width = images.shape[-2:]
+    most = max(1, round(_SHIFT * min(height, width)))
+    padded = F.pad(images, (most,) * 4)
+    down, right = torch.randint(2 * most + 1, (2, len(images)))
+    rows = down[:, None, None] + torch.arange(height)[:, None]
+    columns = right[:, None, None] + torch.arange(width)
+    # The indices of images, rows and columns come first in the result, the channels last.
+    return padded[torch.arange(len(images))[:, None, None], :, rows, columns].permute(0, 3, 1, 2)
+
+
+def rotated(images: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+    """The images (B, C, N, N), each turned by its number of quarter turns, and these numbers."""
+    turned = images.clone()
+    for number in (1, 2, 3):
+        chosen = turns == number
+        turned[chosen] = torch.rot90(images[chosen], number, (2, 3))
+    return turned, turns
+
+
+def _turns(count: int) -> Tensor:
+    """Each of 0, 1, 2 and 3 for a fourth of `count` images."""
+    return torch.arange(4).repeat_interleave(count // 4)
 
 
 @torch.no_grad()

@@ -1,8 +1,10 @@
-"""FID and KID between sets of images, accumulated over batches."""
+"""FID, KID, precision and recall between sets of images, accumulated over batches."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +12,32 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from flowkernels.experiments.evaluation.extractor import Extractor, features
+from flowkernels.experiments.evaluation.manifold import Manifold, precision_and_recall
 from flowkernels.experiments.evaluation.noise import fixed_noise
 
-__all__ = ["ImageQuality"]
+__all__ = ["ImageQualities", "ImageQuality", "Quality"]
 
 _SEED = 3_141_592
 
 
+class Quality(Protocol):
+    """Scores images that come in batches against a real set."""
+
+    def update(self, images: Tensor) -> None:
+        """Add generated images (B, C, H, W) of levels."""
+
+    def compute(self) -> dict[str, Any]:
+        """The scores of the images so far; starts anew."""
+
+
 class ImageQuality:
-    """FID and KID of images against a real set, in an extractor's features.
+    """FID, KID, precision and recall of images against a real set, in an extractor's features.
 
     The Frechet distance between Gaussians fitted to the features (Heusel et al. 2017), and the
     mean over random subsets of the unbiased squared maximum mean discrepancy with the kernel
-    (x.y / d + 1)^3 (Binkowski et al. 2018), both by torchmetrics. FID is biased upwards for few
-    images: compare only results for the same number of images.
+    (x.y / d + 1)^3 (Binkowski et al. 2018), both by torchmetrics; precision and recall by
+    :func:`~flowkernels.experiments.evaluation.manifold.precision_and_recall`. All but KID depend
+    on the number of images: compare only results for the same number.
 
     Args:
         extractor: of the features; set to evaluation mode. Report its label with every result.
@@ -59,21 +73,28 @@ class ImageQuality:
         # A difference of traces: float32 would leave three digits.
         self.fid.set_dtype(torch.float64)
         self._add(real, real=True)
+        self._real = Manifold(torch.cat(self.kid.real_features))
 
     def update(self, images: Tensor) -> None:
         """Add generated images (B, C, H, W) of levels."""
         self._add(images, real=False)
 
     def compute(self) -> dict[str, float]:
-        """``fid``, ``kid`` and ``kid_error`` (standard error over subsets); resets the metrics."""
-        given = sum(len(part) for part in self.kid.fake_features)
-        self.kid.subset_size = min(self.subset_size, given)
+        """``fid``, ``kid``, ``kid_error`` (standard error over subsets), ``precision``, ``recall``.
+
+        Starts anew.
+        """
+        given = torch.cat(self.kid.fake_features)
+        self.kid.subset_size = min(self.subset_size, len(given))
+        precision, recall = precision_and_recall(self._real, Manifold(given))
         with fixed_noise(_SEED):
             mean, spread = self.kid.compute()
         result = {
             "fid": float(self.fid.compute()),
             "kid": float(mean),
             "kid_error": float(spread) / self.kid.subsets**0.5,
+            "precision": precision,
+            "recall": recall,
         }
         self.fid.reset()
         self.kid.reset()
@@ -83,6 +104,26 @@ class ImageQuality:
         for batch in features(self.extractor, images):
             self.fid.update(batch, real=real)
             self.kid.update(batch, real=real)
+
+
+class ImageQualities:
+    """The scores of several extractors, by name.
+
+    Args:
+        qualities: of each.
+    """
+
+    def __init__(self, qualities: Mapping[str, ImageQuality]) -> None:
+        self.qualities = dict(qualities)
+
+    def update(self, images: Tensor) -> None:
+        """Add generated images (B, C, H, W) of levels."""
+        for quality in self.qualities.values():
+            quality.update(images)
+
+    def compute(self) -> dict[str, dict[str, float]]:
+        """By name what :meth:`ImageQuality.compute` returns; starts anew."""
+        return {name: quality.compute() for name, quality in self.qualities.items()}
 
 
 class _Features(nn.Module):

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from flowkernels.experiments.evaluation.evaluate import score
-from flowkernels.experiments.evaluation.quality import ImageQuality
+from flowkernels.experiments.evaluation.metrics import MeanScore
+from flowkernels.experiments.evaluation.quality import Quality
 from flowkernels.flows import Flow
 from flowkernels.interpolation import Path
 
@@ -94,7 +95,7 @@ def score_walks(
     *,
     path: str | Path | None = None,
     points: int = 7,
-    quality: ImageQuality | None = None,
+    quality: Quality | None = None,
     nearest: NearestImages | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -104,18 +105,19 @@ def score_walks(
         flow: in evaluation mode.
         ends: images (N, C, H, W) at the start and at the end of the walks.
         path: a name, a function, or None for the base's default.
-        points: per walk including the ends, at least 3; the inner points are scored.
+        points: per walk including the ends, at least 3.
         quality: scores the inner points against real images; None to skip.
         nearest: finds the nearest training image; None to skip.
-        on_batch: called with the number of points done, of ``points - 2`` per pair.
+        on_batch: called with the number of points done, of ``points`` per pair.
 
     Returns:
-        ``bpd`` and ``standard_error`` of the inner points; ``length``, the mean over the walks
+        ``bpd`` of the inner points and its ``standard_error`` over the walks; ``profile``, the mean
+        bits per dimension at each of the points, ends included; ``length``, the mean over the walks
         of sum |x_{i+1} - x_i| / |x_n - x_0| in pixels, 1 for a straight blend; ``roughness``, the
         mean of the longest step over the mean step, 1 for an even walk; ``end_norm`` and
         ``middle_norm``, lists of the lengths of the latents at the ends and in the middle;
         ``nearest``, the mean distance of the middle images to a training image; and the result
-        of :meth:`ImageQuality.compute`.
+        of the quality's ``compute``.
 
     Raises:
         ValueError: fewer than 3 points.
@@ -125,14 +127,30 @@ def score_walks(
     statistics = _WalkStatistics(flow, path, points)
     statistics.quality, statistics.nearest = quality, nearest
     device = flow.device
-    bits = score(flow.bits_per_dim, statistics.between(ends), device=device, on_batch=on_batch)
-    return {"bpd": bits["bpd"], "standard_error": bits["standard_error"], **statistics.summary()}
+    walks = MeanScore().to(device)
+    profile = torch.zeros(points, dtype=torch.float64, device=device)
+
+    def bits_per_dim(images: Tensor) -> Tensor:
+        bits = flow.bits_per_dim(images)
+        rows = bits.double().unflatten(0, (-1, points))
+        walks.update(rows[:, 1:-1].mean(1))
+        profile.add_(rows.sum(0))
+        return bits
+
+    score(bits_per_dim, statistics.points_of(ends), device=device, on_batch=on_batch)
+    mean, error, count = (float(value) for value in walks.compute().values())
+    return {
+        "bpd": mean,
+        "standard_error": error,
+        "profile": (profile / count).tolist(),
+        **statistics.summary(),
+    }
 
 
 class _WalkStatistics:
     """Statistics of walks, accumulated while their points are scored."""
 
-    quality: ImageQuality | None
+    quality: Quality | None
     nearest: NearestImages | None
 
     def __init__(self, flow: Flow, path: str | Path | None, points: int) -> None:
@@ -141,8 +159,8 @@ class _WalkStatistics:
             name: [] for name in ("length", "roughness", "nearest", "end_norm", "middle_norm")
         }
 
-    def between(self, ends: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
-        """The inner points in batches (B * (points - 2), C, H, W)."""
+    def points_of(self, ends: tuple[Tensor, Tensor]) -> Iterator[Tensor]:
+        """The points in batches (B * points, C, H, W)."""
         middle = self.points // 2
         for a, b in zip(ends[0].split(_BATCH), ends[1].split(_BATCH), strict=True):
             images, latents = walk_images(self.flow, a, b, self.points, self.path)
@@ -159,10 +177,9 @@ class _WalkStatistics:
                 row["nearest"] = self.nearest(images[:, middle].cpu())
             for name, values in row.items():
                 self.columns[name].append(values.cpu())
-            inner = images[:, 1:-1].flatten(0, 1)
             if self.quality is not None:
-                self.quality.update(inner)
-            yield inner
+                self.quality.update(images[:, 1:-1].flatten(0, 1))
+            yield images.flatten(0, 1)
 
     def summary(self) -> dict[str, Any]:
         """Means over the walks, and the lengths of the latents."""

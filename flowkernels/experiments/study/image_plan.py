@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowkernels.experiments.evaluation.extractor import TASKS
 from flowkernels.experiments.training.config import RunConfig
 from flowkernels.experiments.training.settings import (
     ConfigError,
@@ -18,6 +19,7 @@ from flowkernels.experiments.training.settings import (
     name,
     seeds,
     text,
+    texts,
     whole,
 )
 from flowkernels.interpolation import path_names
@@ -25,12 +27,13 @@ from flowkernels.interpolation import path_names
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["OWN", "REAL", "Evaluation", "ImagePlan", "Model", "task_name"]
+__all__ = ["OWN", "REAL", "Evaluation", "ImagePlan", "Model", "extractor_name", "task_name"]
 
 _MOST_MODELS = 1000
 # It becomes the name of a folder.
 _LONGEST_NAME = 100
 OWN = "own"
+INCEPTION = "inception"
 REAL = "real-images"
 
 
@@ -62,8 +65,16 @@ class Model:
 class Evaluation:
     """The numbers of samples, pairs and points in the report."""
 
-    extractor: str = text(
-        "classifier", "`classifier`, trained on the data set, or a file of Inception's weights."
+    extractors: tuple[str, ...] = texts(
+        ("classes", "rotations"),
+        "Of features: `classes` and `rotations`, networks trained on the data set to tell them, or"
+        " a file of Inception's weights.",
+    )
+    draws: int = whole(
+        10,
+        "Draws of the dequantisation noise for the importance-weighted bound.",
+        least=1,
+        most=10_000,
     )
     samples: int = whole(
         10_000, "Images drawn from each flow for FID and KID.", least=2, most=10**7
@@ -79,6 +90,11 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if len(files := sorted(set(self.extractors) - set(TASKS))) > 1:
+            raise ConfigError(
+                f"extractors: expected {' or '.join(TASKS)} and at most one file of Inception's "
+                f"weights, got {' and '.join(files)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -134,6 +150,11 @@ class ImagePlan:
 def task_name(model: Model, seed: int) -> str:
     """The folder of a run."""
     return f"{model.folder}-seed{seed}"
+
+
+def extractor_name(chosen: str) -> str:
+    """The name in results of an entry of `Evaluation.extractors`."""
+    return chosen if chosen in TASKS else INCEPTION
 
 
 def _model(entry: Any, run: RunConfig, source: str) -> Model:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,53 +17,55 @@ from flowkernels.experiments.data import ImageDataset, TensorBatches, load_datas
 from flowkernels.experiments.data.tensor_file import save_tensors
 from flowkernels.experiments.evaluation import (
     Extractor,
+    ImageQualities,
     ImageQuality,
     NearestImages,
     fixed_noise,
+    importance_weighted,
     inception,
     pairs_of,
     score,
     score_walks,
-    trained_classifier,
+    trained_extractor,
     walk_images,
 )
-from flowkernels.experiments.study.image_plan import OWN, Evaluation, ImagePlan, Model
+from flowkernels.experiments.evaluation.extractor import TASKS
+from flowkernels.experiments.study.image_plan import (
+    OWN,
+    Evaluation,
+    ImagePlan,
+    Model,
+    extractor_name,
+)
 from flowkernels.flows import Flow
 
 __all__ = ["Judge"]
 
+# Of the walks in pictures.
+_SHOWN_POINTS = 9
+
 
 @dataclass
 class Judge:
-    """The data, extractor and settings that score all flows of a study."""
+    """The data, extractors and settings that score all flows of a study."""
 
     evaluation: Evaluation
     data: ImageDataset
-    extractor: Extractor
-    quality: ImageQuality
+    quality: ImageQualities
     nearest: NearestImages
 
     @classmethod
     def of(cls, plan: ImagePlan, folder: Path) -> Judge:
-        """Load the data and the extractor; train the extractor if it is missing."""
-        from flowkernels.experiments.evaluation import (
-            ImageQuality,
-            NearestImages,
-        )
-
+        """Load the data and the extractors; train those that are missing."""
         data = load_dataset(plan.run.data, plan.run.data_dir)
-        chosen = plan.evaluation.extractor
-        if chosen == "classifier":
-            extractor: Extractor = trained_classifier(data, folder / "classifier.pt")
-        else:
-            extractor = inception(Path(chosen))
-        return cls(
-            plan.evaluation,
-            data,
-            extractor,
-            ImageQuality(extractor, data.test),
-            NearestImages(data.train),
-        )
+        qualities = {
+            extractor_name(chosen): ImageQuality(
+                _trained(data, folder, chosen) if chosen in TASKS else inception(Path(chosen)),
+                data.test,
+            )
+            for chosen in plan.evaluation.extractors
+        }
+        return cls(plan.evaluation, data, ImageQualities(qualities), NearestImages(data.train))
 
     @property
     def ends(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,10 +75,16 @@ class Judge:
     def judge(self, flow: Flow, model: Model, folder: Path) -> dict[str, Any]:
         """The scores of a flow; writes the data of its pictures to ``folder``."""
         device = flow.device
-        result: dict[str, Any] = {"extractor": self.extractor.label}
-        with _progress_bar("likelihood of test images", len(self.data.test)) as advance:
-            batches = TensorBatches(self.data.test, 250)
-            result |= score(flow.bits_per_dim, batches, device=device, on_batch=advance)
+        result = self._facts()
+        test, draws = self.data.test, self.evaluation.draws
+        with _progress_bar("likelihood of test images", 2 * len(test)) as advance:
+            result |= score(
+                flow.bits_per_dim, TensorBatches(test, 250), device=device, on_batch=advance
+            )
+            bound = importance_weighted(flow.bits_per_dim, draws)
+            result["bound"] = score(
+                bound, TensorBatches(test, 250), device=device, on_batch=advance
+            )
         samples = self._samples(flow)
         self.quality.update(samples)
         result["samples"] = self.quality.compute()
@@ -90,7 +101,7 @@ class Judge:
         a, b = self.ends
         shown = self.evaluation.shown
         name = None if path == OWN else path
-        with _progress_bar(f"walks: {path}", len(a) * (self.evaluation.points - 2)) as advance:
+        with _progress_bar(f"walks: {path}", len(a) * self.evaluation.points) as advance:
             scores = score_walks(
                 flow,
                 (a, b),
@@ -101,7 +112,7 @@ class Judge:
                 on_batch=advance,
             )
         norms = {key: torch.tensor(scores.pop(key)) for key in ("end_norm", "middle_norm")}
-        walks, _ = walk_images(flow, a[:shown], b[:shown], 11, name)
+        walks, _ = walk_images(flow, a[:shown], b[:shown], _SHOWN_POINTS, name)
         return scores, {**norms, "walks": walks.to(torch.uint8).cpu()}
 
     def real(self) -> dict[str, Any]:
@@ -109,7 +120,7 @@ class Judge:
         count = min(self.evaluation.samples, len(self.data.train))
         self.quality.update(self.data.train[:count])
         result: dict[str, Any] = {
-            "extractor": self.extractor.label,
+            **self._facts(),
             "samples": self.quality.compute(),
             "nearest": float(self.nearest(self.ends[0]).mean()),
         }
@@ -124,6 +135,11 @@ class Judge:
         result["blend"] = {**self.quality.compute(), "nearest": nearest}
         return result
 
+    def _facts(self) -> dict[str, Any]:
+        """How the scores were made: results of other settings cannot be compared."""
+        labels = {name: each.extractor.label for name, each in self.quality.qualities.items()}
+        return {"extractors": labels, "evaluation": dataclasses.asdict(self.evaluation)}
+
     def _samples(self, flow: Flow) -> torch.Tensor:
         count, parts = self.evaluation.samples, []
         noise = fixed_noise(0, flow.device)
@@ -132,6 +148,15 @@ class Judge:
                 parts.append(flow.sample(min(250, count - first)).to(torch.uint8).cpu())
                 advance(len(parts[-1]))
         return torch.cat(parts)
+
+
+def _trained(data: ImageDataset, folder: Path, task: str) -> Extractor:
+    """The network for a task; one of several processes trains it, the others wait for its file."""
+    # Without O_NOFOLLOW, a link would let the lock create a file anywhere.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(folder / f".extractor-{task}.lock", flags, 0o666), "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return trained_extractor(data, folder / f"extractor-{task}.pt", task=task)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """Settings of runs and studies: each is declared once, with its default, bounds and help.
 
 A record of settings is a frozen dataclass with fields made by `whole`, `number`, `name`, `names`,
-`seeds` and `text`. The fields determine the checks (`check_settings`), the record's documentation
-(`described`) and the options of the command line (`cli.options`).
+`seeds`, `text` and `texts`. The fields determine the checks (`check_settings`), the record's
+documentation (`described`) and the options of the command line (`cli.options`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "seeds",
     "setting_of",
     "text",
+    "texts",
     "whole",
 ]
 
@@ -136,17 +137,21 @@ def seeds(default: tuple[int, ...], help: str) -> Any:
 
 def text(default: str | None, help: str, *, panel: str = "", kept: str = "") -> Any:
     """A line of text; None is allowed if it is the default."""
+    return _field(default, help, _check_text, panel, kept)
 
-    def check(name: str, value: Any) -> None:
-        if not isinstance(value, str):
-            raise ConfigError(f"{name}: expected text, got {_shown(value)}")
-        if len(value) > _LONGEST_TEXT or not value.isprintable():
-            raise ConfigError(
-                f"{name}: expected a line of at most {_LONGEST_TEXT} characters, got "
-                f"{_shown(value)}"
-            )
 
-    return _field(default, help, check, panel, kept)
+def texts(default: tuple[str, ...], help: str) -> Any:
+    """At least one line of text, without repetition."""
+
+    def check(name: str, values: Any) -> None:
+        if not isinstance(values, tuple) or not 0 < len(values) <= _LONGEST_LIST:
+            raise ConfigError(f"{name}: expected a list of text, got {_shown(values)}")
+        for value in values:
+            _check_text(name, value)
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{name}: expected different ones, got {_shown(values)}")
+
+    return _field(default, help, check)
 
 
 def _field(default: Any, help: str, check: Check, panel: str = "", kept: str = "") -> Any:
@@ -166,6 +171,15 @@ def _shown(value: object) -> str:
         return f"a {type(value).__name__} of {len(value)}" if value else repr(value)
     shown = repr(value)
     return shown if len(shown) <= 100 else f"{shown[:100]}..."
+
+
+def _check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"{name}: expected text, got {_shown(value)}")
+    if len(value) > _LONGEST_TEXT or not value.isprintable():
+        raise ConfigError(
+            f"{name}: expected a line of at most {_LONGEST_TEXT} characters, got {_shown(value)}"
+        )
 
 
 # ---- checks and documentation -------------------------------------------------------------

@@ -13,6 +13,7 @@ from flowkernels.experiments.evaluation import (
     DiagonalGaussian,
     compare,
     fixed_noise,
+    importance_weighted,
     round_trip_error,
     save_curve,
     save_grid,
@@ -161,3 +162,34 @@ def test_curve_is_drawn(tmp_path):
     path = save_curve(history, tmp_path / "loss.png", references={"Gaussian": 7.0})
     with Image.open(path) as image:
         assert image.size[0] > 500
+
+
+def test_importance_weighted_bound_becomes_exact():
+    # One pixel whose density on [0, 2), given the level k, is proportional to exp(3 (k + u)):
+    # P(0) is the integral over [0, 1).
+    normaliser = (math.exp(6) - 1) / 3
+    exact = math.log((math.exp(3) - 1) / 3 / normaliser)
+
+    def bits_per_dim(images):
+        u = torch.rand(len(images), dtype=torch.float64)
+        return (math.log(normaliser) - 3 * u) / math.log(2)
+
+    images = torch.zeros(2000, 1, 1, 1)
+    bounds = {}
+    with fixed_noise(0):
+        for draws in (1, 4, 500):
+            found = -math.log(2) * importance_weighted(bits_per_dim, draws)(images)
+            bounds[draws] = float(found.mean())
+    # E of one draw: 3 / 2 - log normaliser; its deviation over images is 3 / sqrt(12).
+    assert bounds[1] == pytest.approx(1.5 - math.log(normaliser), abs=4 * 0.87 / 2000**0.5)
+    assert bounds[1] + 0.1 < bounds[4] < exact
+    assert bounds[500] == pytest.approx(exact, abs=0.005)
+
+
+def test_importance_weighted_bound_by_definition():
+    bits = torch.tensor([[3.0, 4.0], [3.5, 2.0]], dtype=torch.float64)
+    given = iter(bits)
+    bound = importance_weighted(lambda images: next(given), 2)(torch.zeros(2, 1, 1, 2))
+    # Two pixels: likelihoods 2^(-2 bits), their mean, and back.
+    expected = -((2 ** (-2 * bits)).mean(0)).log2() / 2
+    torch.testing.assert_close(bound, expected)

@@ -14,6 +14,7 @@ from flowkernels.experiments.data.extras import MissingExtraError
 from flowkernels.experiments.evaluation import (
     Classifier,
     Extractor,
+    ImageQualities,
     ImageQuality,
     NearestImages,
     fixed_noise,
@@ -21,9 +22,11 @@ from flowkernels.experiments.evaluation import (
     pairs_of,
     score,
     score_walks,
-    trained_classifier,
+    trained_extractor,
     walk_images,
 )
+from flowkernels.experiments.evaluation.extractor import rotated, shifted
+from flowkernels.experiments.evaluation.manifold import Manifold
 from flowkernels.flows import Flow, glow
 
 
@@ -84,6 +87,42 @@ def test_distances_match_their_definitions():
     assert quality.compute()["fid"] == pytest.approx(0, abs=1e-6)
 
 
+def within(points, centres, neighbours=3):
+    """The share of points within the balls around the centres, by definition."""
+    inside = 0
+    for point in points:
+        for centre in centres:
+            radius = np.sort(np.linalg.norm(centres - centre, axis=1))[neighbours]
+            if np.linalg.norm(point - centre) <= radius:
+                inside += 1
+                break
+    return inside / len(points)
+
+
+def test_precision_and_recall_match_their_definitions():
+    real, fake = levels(150, 1), levels(90, 2, high=150)
+    a, b = (images.flatten(1).double().numpy() / 255 for images in (real, fake))
+    quality = ImageQuality(Pixels(), real, subsets=1)
+    quality.update(fake)
+    result = quality.compute()
+    assert result["precision"] == within(b, a)
+    assert result["recall"] == within(a, b)
+    assert 0 < result["recall"] < result["precision"] <= 1
+    with pytest.raises(ValueError, match="more than 3 images for precision and recall, got 3"):
+        Manifold(torch.zeros(3, 2))
+
+
+def test_qualities_of_several_extractors():
+    real, fake = levels(50, 1), levels(50, 2)
+    each = {name: ImageQuality(Pixels(), real, subsets=1) for name in "ab"}
+    both = ImageQualities(each)
+    both.update(fake)
+    result = both.compute()
+    assert result["a"] == result["b"]
+    each["a"].update(fake)
+    assert each["a"].compute() == result["a"]
+
+
 def test_quality_restores_the_random_state():
     quality = ImageQuality(Pixels(), levels(50, 1), subset_size=10)
     quality.update(levels(50, 2))
@@ -95,7 +134,7 @@ def test_quality_restores_the_random_state():
 @pytest.fixture(scope="module")
 def digits_classifier(tmp_path_factory):
     file = tmp_path_factory.mktemp("classifier") / "net.pt"
-    return trained_classifier(load_dataset("digits"), file), file
+    return trained_extractor(load_dataset("digits"), file), file
 
 
 def test_classifier_knows_the_digits(digits_classifier):
@@ -106,7 +145,7 @@ def test_classifier_knows_the_digits(digits_classifier):
     assert float(right) == net.accuracy
     assert f"{net.accuracy:.1%}" in net.label
     assert net(digits.train).var(0).mean().item() == pytest.approx(1, rel=1e-4)
-    again = trained_classifier(digits, file)
+    again = trained_extractor(digits, file)
     assert again.accuracy == net.accuracy
     assert torch.equal(again(digits.test), net(digits.test))
 
@@ -114,7 +153,7 @@ def test_classifier_knows_the_digits(digits_classifier):
 def test_classifier_depends_only_on_the_data(digits_classifier, tmp_path):
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    other = trained_classifier(load_dataset("digits"), tmp_path / "again.pt")
+    other = trained_extractor(load_dataset("digits"), tmp_path / "again.pt")
     assert torch.equal(before, torch.get_rng_state())
     for a, b in zip(other.parameters(), digits_classifier[0].parameters(), strict=True):
         assert torch.equal(a, b)
@@ -123,12 +162,41 @@ def test_classifier_depends_only_on_the_data(digits_classifier, tmp_path):
 def test_classifier_of_other_images(digits_classifier):
     blank = torch.zeros(4, 1, 12, 12, dtype=torch.uint8)
     with pytest.raises(DataError, match="expected labels"):
-        trained_classifier(ImageDataset("blank", blank, blank), digits_classifier[1])
+        trained_extractor(ImageDataset("blank", blank, blank), digits_classifier[1])
     labels = torch.arange(4, dtype=torch.uint8)
     with pytest.raises(DataError, match="expected a classifier of these images"):
-        trained_classifier(
-            ImageDataset("blank", blank, blank, labels, labels), digits_classifier[1]
-        )
+        trained_extractor(ImageDataset("blank", blank, blank, labels, labels), digits_classifier[1])
+
+
+def test_rotations_are_told_without_labels(tmp_path):
+    digits = load_dataset("digits")
+    blind = ImageDataset("blind", digits.train, digits.test)
+    net = trained_extractor(blind, tmp_path / "net.pt", task="rotations")
+    assert net.classes == 4
+    assert net.accuracy > 0.8
+    assert "rotations" in net.label
+    wide = torch.zeros(4, 1, 8, 12, dtype=torch.uint8)
+    with pytest.raises(DataError, match="expected square images to tell rotations, got 8x12"):
+        trained_extractor(ImageDataset("wide", wide, wide), tmp_path / "w.pt", task="rotations")
+
+
+def test_rotated_and_shifted_images():
+    images = torch.arange(1, 101).reshape(2, 2, 5, 5)
+    turned, turns = rotated(images, torch.tensor([0, 3]))
+    assert turns.tolist() == [0, 3]
+    assert torch.equal(turned[0], images[0])
+    assert torch.equal(turned[1], torch.rot90(images[1], 3, (1, 2)))
+    with fixed_noise(0):
+        moved = shifted(images.repeat(50, 1, 1, 1))
+    # By at most one pixel here, all channels alike.
+    padded = torch.nn.functional.pad(images, (1,) * 4)
+    allowed = [padded[..., i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
+    seen = set()
+    for number, image in enumerate(moved):
+        matches = [k for k, each in enumerate(allowed) if torch.equal(each[number % 2], image)]
+        assert len(matches) == 1
+        seen.update(matches)
+    assert seen == set(range(9))
 
 
 def test_inception_names_missing_requirements(tmp_path, monkeypatch):
@@ -172,8 +240,13 @@ def test_walk_of_an_identity_flow_is_a_blend():
     assert scores["nearest"] == pytest.approx(float(NearestImages(a)(images[:, 2]).mean()))
     assert scores["middle_norm"] == pytest.approx(latents[:, 2].norm(dim=-1).tolist())
     assert len(scores["end_norm"]) == 60
-    bits = score(flow.bits_per_dim, [images[:, 1:-1].flatten(0, 1)])
-    assert scores["bpd"] == pytest.approx(bits["bpd"])
+    kept = []
+    score(lambda x: kept.append(flow.bits_per_dim(x)) or kept[-1], [images.flatten(0, 1)])
+    bits = kept[0].reshape(30, 5).double()
+    assert scores["profile"] == pytest.approx(bits.mean(0).tolist())
+    assert scores["bpd"] == pytest.approx(float(bits[:, 1:-1].mean()))
+    error = float(bits[:, 1:-1].mean(1).std() / 30**0.5)
+    assert scores["standard_error"] == pytest.approx(error)
     with pytest.raises(ValueError, match="points: expected at least 3, got 2"):
         score_walks(flow, (a, b), points=2)
 
@@ -198,7 +271,7 @@ def test_walks_in_batches_with_quality_and_progress():
     quality = ImageQuality(Classifier((1, 8, 8), 10), test)
     done = []
     scores = score_walks(flow, (a, b), points=3, quality=quality, on_batch=done.append)
-    assert sum(done) == 150
+    assert sum(done) == 3 * 150
     assert scores["fid"] > 0
     assert math.isfinite(scores["kid"])
     again = score_walks(flow, (a, b), points=3, quality=quality)

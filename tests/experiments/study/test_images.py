@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flowkernels.experiments.data.errors import DamagedFileError
 from flowkernels.experiments.study import load_study, run_study
 from flowkernels.experiments.training import ConfigError, TimeLimit
 from tests import forked
@@ -42,10 +44,11 @@ SETTINGS = {
             "paper": {"bpd": "3.22", "paths": {"own": {"fid": "15.11"}}},
         },
     ],
-    "evaluation": {"samples": 40, "pairs": 10, "points": 4, "shown": 1},
+    "evaluation": {"samples": 40, "pairs": 10, "points": 4, "shown": 1, "draws": 2},
 }
 TASKS = {"real-images", *(f"{m}-seed{s}" for m in ("gaussian", "vmf-2d") for s in (0, 1))}
-FILES = ["study.md", "study.json", "walks0.png", "samples.png", "norms.png"]
+PICTURES = ["walks0.png", "samples.png", "norms.png", "profile.png", "differences.png"]
+FILES = ["study.md", "study.json", *PICTURES]
 
 # Runs a study; dies just before the rename of the file with the given number.
 DEADLY = """
@@ -60,6 +63,7 @@ def counted(self, target):
         os.kill(os.getpid(), signal.SIGKILL)
     return replace(self, target)
 pathlib.Path.replace = counted
+from flowkernels.experiments.data.errors import DamagedFileError
 from flowkernels.experiments.study import load_study, run_study
 run_study(load_study(config), pathlib.Path(folder))
 """
@@ -69,6 +73,14 @@ def write(folder, **changes):
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump({**SETTINGS, **changes}))
     return file
+
+
+def with_extractors(folder, whole):
+    """The folder of a study that has the trained extractors of the whole one."""
+    folder.mkdir()
+    for file in whole.glob("extractor-*.pt"):
+        shutil.copy(file, folder)
+    return folder
 
 
 def contents(folder):
@@ -88,29 +100,81 @@ def test_table_and_pictures(whole):
     assert {f.parent.name for f in folder.glob("*/result.json")} == TASKS
     table = (folder / "study.md").read_text()
     summary = json.loads((folder / "study.json").read_text())["summary"]
-    linear = summary["Gaussian"]["paths"]["linear"]
-    for value, digits in ((summary["Gaussian"]["bpd"], 3), (linear["fid"], 2)):
+    bases, paths = summary["bases"], summary["paths"]
+    numbers = [
+        (bases["Gaussian"]["test BPD"], 4),
+        (bases["Gaussian"]["FID (rotations)"], 2),
+        (paths["Gaussian, linear"]["FID (classes)"], 2),
+        (paths["vMF 2d, slerp"]["recall (classes)"], 3),
+    ]
+    for value, digits in numbers:
         assert f"{value['mean']:.{digits}f} ± {value['sd']:.{digits}f}" in table
-    for text in ("blend of pixels", "slerp", "norm_corrected", "own classifier", "## In the paper"):
+    for text in ("blend of pixels", "own network for classes", "2 draws", "## In the paper"):
         assert text in table
     assert "| vMF 2d | 3.22 |  | slerp |  | 15.11 |" in table.split("## In the paper")[1]
     assert said[0] == "[1/5] real-images"
-    assert said[-1].endswith("norms.png")
+    assert [Path(line.removeprefix("written: ")).name for line in said[-7:]] == FILES
 
 
-def test_mean_and_deviation_over_the_runs(whole):
+def test_numbers_of_the_runs(whole):
     folder, _ = whole
-    runs = [json.loads((folder / f"vmf-2d-seed{s}/result.json").read_text()) for s in (0, 1)]
-    spread = json.loads((folder / "study.json").read_text())["summary"]["vMF 2d"]["bpd"]
+    runs = [result_of(folder, "vmf-2d", seed) for seed in (0, 1)]
+    spread = read(folder)["summary"]["bases"]["vMF 2d"]["test BPD"]
     a, b = (run["bpd"] for run in runs)
     assert a != b
     assert spread["mean"] == pytest.approx((a + b) / 2, rel=1e-12)
     assert spread["sd"] == pytest.approx(abs(a - b) / 2**0.5, rel=1e-12)
+    path = runs[0]["paths"]["own"]
+    assert len(path["profile"]) == 4
+    assert path["bpd"] == pytest.approx(sum(path["profile"][1:3]) / 2, rel=1e-12)
+    bound = runs[0]["bound"]
+    assert bound["count"] == runs[0]["count"]
+    assert bound["bpd"] == pytest.approx(runs[0]["bpd"], abs=0.1)
+    assert bound["bpd"] != runs[0]["bpd"]
+
+
+def test_differences_are_paired_by_seed(whole):
+    folder, _ = whole
+    found = read(folder)["differences"]
+    assert [(each["row"], each["minus"]) for each in found] == [
+        ("vMF 2d", "Gaussian"),
+        ("Gaussian, norm_corrected", "Gaussian, linear"),
+        ("vMF 2d, slerp", "Gaussian, linear"),
+        ("vMF 2d, slerp", "Gaussian, norm_corrected"),
+    ]
+    expected = [
+        result_of(folder, "vmf-2d", s)["bpd"] - result_of(folder, "gaussian", s)["bpd"]
+        for s in (0, 1)
+    ]
+    difference = found[0]["test BPD"]
+    assert difference["values"] == expected
+    mean, error = sum(expected) / 2, abs(expected[0] - expected[1]) / 2
+    assert difference["mean"] == pytest.approx(mean, rel=1e-9)
+    assert difference["standard_error"] == pytest.approx(error, rel=1e-9)
+    # Student's t with one degree of freedom: tan(0.475 pi).
+    assert difference["half_width"] == pytest.approx(12.7062047 * error, rel=1e-6)
+    assert f"{mean:+.4f} ± {error:.4f}" in (folder / "study.md").read_text()
+
+
+def test_scores_of_another_evaluation_are_not_mixed(whole, tmp_path):
+    folder = tmp_path / "study"
+    shutil.copytree(whole[0], folder)
+    evaluation = {**SETTINGS["evaluation"], "draws": 3}
+    with pytest.raises(DamagedFileError, match=r"real-images.result.json: expected .*'draws': 3"):
+        run_study(load_study(write(tmp_path, evaluation=evaluation)), folder)
+
+
+def result_of(folder, model, seed):
+    return json.loads((folder / f"{model}-seed{seed}/result.json").read_text())
+
+
+def read(folder):
+    return json.loads((folder / "study.json").read_text())
 
 
 def test_repeated_kills_give_the_same_result(whole, tmp_path):
     config = write(tmp_path)
-    folder = tmp_path / "study"
+    folder = with_extractors(tmp_path / "study", whole[0])
     deaths = 0
     for deadly in (1, 4, 9, 12, 0):
         arguments = ["-c", str(config), str(folder), str(deadly)]
@@ -122,7 +186,7 @@ def test_repeated_kills_give_the_same_result(whole, tmp_path):
 
 
 def test_two_processes_share_the_work(whole, tmp_path):
-    folder = tmp_path / "study"
+    folder = with_extractors(tmp_path / "study", whole[0])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     done = subprocess.run(
         [*launcher, "-m", "flowkernels", "study", write(tmp_path), folder, "--minutes", "600"],
@@ -187,6 +251,8 @@ def test_another_folder_of_the_data(tmp_path):
             "evaluation: points: expected a whole number from 3, got 2",
         ),
         ({"evaluation": {"x": 2}}, "evaluation: unknown setting x"),
+        ({"evaluation": {"extractors": []}}, "extractors: expected a list of text"),
+        ({"evaluation": {"extractors": ["a", "b"]}}, "at most one file of .* got a and b"),
     ],
 )
 def test_wrong_settings_are_named_in_errors(tmp_path, changes, message):
