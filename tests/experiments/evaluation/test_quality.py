@@ -25,7 +25,7 @@ from flowkernels.experiments.evaluation import (
     trained_extractor,
     walk_images,
 )
-from flowkernels.experiments.evaluation.extractor import rotated, shifted
+from flowkernels.experiments.evaluation.extractor import rotated
 from flowkernels.experiments.evaluation.manifold import Manifold
 from flowkernels.flows import Flow, glow
 
@@ -180,23 +180,12 @@ def test_rotations_are_told_without_labels(tmp_path):
         trained_extractor(ImageDataset("wide", wide, wide), tmp_path / "w.pt", task="rotations")
 
 
-def test_rotated_and_shifted_images():
+def test_rotated_images():
     images = torch.arange(1, 101).reshape(2, 2, 5, 5)
     turned, turns = rotated(images, torch.tensor([0, 3]))
     assert turns.tolist() == [0, 3]
     assert torch.equal(turned[0], images[0])
     assert torch.equal(turned[1], torch.rot90(images[1], 3, (1, 2)))
-    with fixed_noise(0):
-        moved = shifted(images.repeat(50, 1, 1, 1))
-    # By at most one pixel here, all channels alike.
-    padded = torch.nn.functional.pad(images, (1,) * 4)
-    allowed = [padded[..., i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
-    seen = set()
-    for number, image in enumerate(moved):
-        matches = [k for k, each in enumerate(allowed) if torch.equal(each[number % 2], image)]
-        assert len(matches) == 1
-        seen.update(matches)
-    assert seen == set(range(9))
 
 
 def test_inception_names_missing_requirements(tmp_path, monkeypatch):
