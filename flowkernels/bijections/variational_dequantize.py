@@ -61,7 +61,7 @@ class VariationalDequantize(Dequantize):
         ValueError: an argument is out of its range; x has another shape, or it is on the CPU and
             holds a value other than the levels 0, ..., levels-1. On a GPU and under
             ``torch.compile`` the last check would need a host synchronization; z is NaN at such
-            values.
+            values, and so is the log-det of their image.
 
     Example:
         >>> from flowkernels.flows import glow
@@ -75,7 +75,7 @@ class VariationalDequantize(Dequantize):
     """
 
     def __init__(
-        self, channels: int, levels: int = 256, *, hidden: int = 32, layers: int = 4
+        self, channels: int, levels: int = 256, *, hidden: int = 32, layers: int = 2
     ) -> None:
         super().__init__(levels)
         owner = type(self).__name__

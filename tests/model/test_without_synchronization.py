@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from flowkernels.bases import ConditionalNormal, ResampledBase
-from flowkernels.bijections import ActNorm, Dequantize
+from flowkernels.bijections import ActNorm, Dequantize, VariationalDequantize
 from flowkernels.flows import Flow, glow, realnvp
 from flowkernels.interpolation import (
     CauchyLength,
@@ -87,6 +87,16 @@ def test_invalid_levels_become_nan(without_sync: WithoutSync) -> None:
     levels = torch.tensor([[3, 4]], dtype=torch.uint8)
     with without_sync():
         assert Dequantize(4)(levels)[0].isnan().tolist() == [[False, True]]
+
+
+def test_invalid_levels_of_one_image_leave_the_others(without_sync: WithoutSync) -> None:
+    x = torch.zeros(3, 1, 4, 4)
+    x[1, 0, 2, 3] = 256
+    with without_sync():
+        z, log_det = VariationalDequantize(1)(x)
+    assert z[1, 0, 2, 3].isnan()
+    assert z[::2].isfinite().all()
+    assert log_det.isnan().tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize("scale", [1.0, 80.0])
