@@ -195,6 +195,13 @@ class TrainingConfig:
         ("auto", "off"),
         panel=_MACHINE,
     )
+    compile: str = name(
+        "off",
+        "`on`: training steps are compiled by torch.compile. It takes minutes at the first time and"
+        " needs a C++ compiler; little is gained on a CPU.",
+        ("off", "on"),
+        panel=_MACHINE,
+    )
     threads: int | None = whole(
         None,
         "CPU threads of each process; default: torch's choice. The run keeps the"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar, NoReturn
 
 import lightning.pytorch as pl
@@ -69,6 +70,10 @@ class FlowModule(pl.LightningModule):
         accumulate: the number of parts in which a batch is computed, one after the other. Their
             gradients add up to that of the batch, with the memory of one part. Not for several
             devices.
+        compile: whether training computes the score by torch.compile, from the first step on that
+            finds all layers started: ActNorm starts from its first batch without it. A captured
+            step then replays the compiled kernels. Dequantisation draws other noise. Validation is
+            not compiled.
 
     Raises:
         NonFiniteError: while training, see above.
@@ -90,6 +95,7 @@ class FlowModule(pl.LightningModule):
         look_every: int = 1,
         cuda_graph: bool = True,
         accumulate: int = 1,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.flow = flow
@@ -101,6 +107,7 @@ class FlowModule(pl.LightningModule):
         self.look_every = look_every
         self.cuda_graph = cuda_graph
         self.accumulate = accumulate
+        self.compiles = compile  # nn.Module has a method `compile`
         self.val_mean: MeanScore = BitsPerDim()
         # Of the step just taken, for the log.
         self.gradient_norm: Tensor = torch.tensor(0.0)
@@ -114,6 +121,7 @@ class FlowModule(pl.LightningModule):
         self._looked_at = 0
         self._loss: Tensor = torch.tensor(0.0)
         self._captured: CapturedStep | None = None
+        self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def score(self, batch: Tensor) -> Tensor:
         """The scores (B,) of a batch: of images (B, C, H, W) their bits per dimension."""
@@ -125,9 +133,16 @@ class FlowModule(pl.LightningModule):
             return self._captured(batch)
         if self._steps_whole:
             return self._whole_step(batch)
-        loss: Tensor = self.score(batch).mean()
+        loss: Tensor = self._training_score(batch).mean()
         self._loss = loss.detach()
         return loss
+
+    def _training_score(self, batch: Tensor) -> Tensor:
+        """`score`, compiled where that is wished and possible."""
+        if self.compiles and self._compiled is None and not self._awaits_start():
+            # Sizes are those of one batch or its parts, and code for any size is slower.
+            self._compiled = torch.compile(self.score, dynamic=False)
+        return self.score(batch) if self._compiled is None else self._compiled(batch)
 
     @property
     def _steps_whole(self) -> bool:
@@ -139,8 +154,9 @@ class FlowModule(pl.LightningModule):
         for parameter in self.parameters():
             parameter.grad = None
         parts = batch.tensor_split(min(self.accumulate, len(batch)))
-        if len(parts) > 1:
-            self._start(batch)
+        if len(parts) > 1 and self._awaits_start():
+            with torch.no_grad():
+                self.score(batch)  # from all of it, as without parts
         losses = [self._add_gradients(part, len(part) / len(batch)) for part in parts]
         self._loss = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         with torch.autocast(batch.device.type, enabled=False):
@@ -151,7 +167,7 @@ class FlowModule(pl.LightningModule):
 
     def _add_gradients(self, part: Tensor, share: float) -> Tensor:
         """The part of the loss that a share of the batch has; adds its gradients."""
-        loss: Tensor = self.score(part).mean()
+        loss: Tensor = self._training_score(part).mean()
         if share < 1:
             loss = loss * share
             # Weights that autocast has cast would keep the graph of the part before.
@@ -160,11 +176,9 @@ class FlowModule(pl.LightningModule):
             loss.backward()
         return loss.detach()
 
-    def _start(self, batch: Tensor) -> None:
-        """Let layers that start from their first batch, as ActNorm does, see all of it."""
-        if any(getattr(layer, "awaits_start", False) for layer in self.flow.modules()):
-            with torch.no_grad():
-                self.score(batch)
+    def _awaits_start(self) -> bool:
+        """Whether a layer starts from the next batch, as ActNorm does from its first."""
+        return any(getattr(layer, "awaits_start", False) for layer in self.flow.modules())
 
     def optimizer_zero_grad(self, *args: Any) -> None:
         """Clear the gradients, unless the step has just computed them."""
@@ -258,7 +272,7 @@ class FlowModule(pl.LightningModule):
 
     def on_train_end(self) -> None:
         """Free the graph: it holds the memory of a step, and cannot be copied or pickled."""
-        self._captured = None
+        self._captured = self._compiled = None
 
     def check_finite(self) -> None:
         """Raise if a step since the last look was not finite; synchronises with the device."""

@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from flowkernels.experiments.data.errors import short
 from flowkernels.experiments.data.module import InMemoryDataModule, TableDataModule
 from flowkernels.experiments.training.averaging import WeightAverage
 from flowkernels.experiments.training.checkpoint import (
@@ -123,6 +124,7 @@ def fit(
             look_every=config.log_every,
             cuda_graph=config.cuda_graph == "auto",
             accumulate=config.accumulate,
+            compile=config.compile == "on",
         )
         if first and not (run.config_file.exists() and run.config() == config):
             config.save(run.config_file)
@@ -166,6 +168,10 @@ def _fit(
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
         if "can't allocate memory" in str(error):
             raise _out_of_memory(config, error) from error
+        if config.compile == "on" and isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise ConfigError(
+                f"compile: expected off, the training step cannot be compiled here ({short(error)})"
+            ) from error
         if config.devices > 1 and isinstance(error, RuntimeError) and _is_lost_process(error):
             raise RunError(
                 f"another process of this training ended, so this one cannot go on "
