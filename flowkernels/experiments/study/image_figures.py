@@ -65,13 +65,14 @@ def _walks(scores: Scores, kept: _Pictures, pair: int, path: Path) -> Path:
     columns = len(_of(kept, rows[0], "walks")[pair])
     figure = _figure((1.25 * columns + 2.5, 1.25 * len(rows) + 0.3))
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for line, row in zip(grid, rows, strict=True):
+    for number, row in enumerate(rows):
+        line = grid[number]
         for column, image in enumerate(_of(kept, row, "walks")[pair]):
             panel = line[column]
             panel.set_axis_off()
             shown = image.permute(1, 2, 0).squeeze(-1).numpy()
             panel.imshow(shown, cmap="gray", vmin=0, vmax=255)
-            if line is grid[0]:
+            if number == 0:
                 panel.set_title(f"t = {column / (columns - 1):.2f}", fontsize=10)
         name = row.label.replace(", ", ",\n")
         line[0].text(
@@ -170,7 +171,8 @@ def _forest(
     axes.axvline(0, color="0.3", linewidth=0.8)
     labels = [f"{row.label} minus {reference.label}" for row, reference, _ in rows]
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.locator_params(axis="x", nbins=5)
     of = ", points of the paths" if of_paths else ", samples"
     axes.set_title(metric.title + (of if "FID" in metric.title else ""), fontsize=10)
 

@@ -47,7 +47,7 @@ def base_metrics(extractors: tuple[str, ...]) -> list[Metric]:
     """Of a base: of its likelihood and its samples."""
     metrics = [
         Metric("test BPD", 4, lambda run: run["bpd"]),
-        Metric("bound BPD", 4, lambda run: run["bound"]["bpd"]),
+        Metric("IW BPD", 4, lambda run: run["bound"]["bpd"]),
     ]
     for name in extractors:
         metrics += _quality(name, lambda run: run["samples"])

@@ -21,7 +21,7 @@ __all__ = ["difference_rows", "markdown"]
 
 _LEGEND = """\
 - test BPD: bits per dimension of the 8-bit test images with one draw of the dequantisation noise,
-  an upper bound; bound BPD: the tighter importance-weighted bound with {draws} draws.
+  an upper bound; IW BPD: the tighter importance-weighted bound with {draws} draws.
 - path BPD: test BPD of the decoded inner points between two test images under the same flow;
   middle - ends: its mean at the middle of the walks minus that at their ends. A path BPD below
   the test BPD means that the points are smoother than images, not better.
