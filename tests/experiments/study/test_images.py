@@ -205,14 +205,15 @@ def test_two_processes_share_the_work(whole, tmp_path):
 def test_stopped_by_the_time_again_and_again(whole, tmp_path):
     """A limit counts looks at its clock here: one for each task, step and scoring."""
     study, lines = load_study(write(tmp_path)), []
+    folder = with_extractors(tmp_path / "study", whole[0])
     for looks in (10, 1, 6, 5, *[9] * 8):
         seconds, said = itertools.count(), []
         limit = TimeLimit(looks / 60, clock=seconds.__next__)
-        results = run_study(study, tmp_path, say=said.append, limit=limit)
+        results = run_study(study, folder, say=said.append, limit=limit)
         lines.append(said)
         if len(results) == len(TASKS):
             break
-        assert not (tmp_path / "study.md").exists()
+        assert not (folder / "study.md").exists()
     go_on = "To go on, run the same command again"
     assert lines[0][-1] == (
         "The time is up: 1 of 5 tasks are done, 4 are left (gaussian-seed0: trained, not scored). "
@@ -224,7 +225,7 @@ def test_stopped_by_the_time_again_and_again(whole, tmp_path):
         + go_on
     )
     assert len(lines) > 5
-    assert contents(tmp_path) == contents(whole[0])
+    assert contents(folder) == contents(whole[0])
 
 
 def test_another_folder_of_the_data(tmp_path):
