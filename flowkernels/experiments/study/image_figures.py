@@ -173,7 +173,7 @@ def _forest(
     axes.set_yticks(range(len(rows)), labels, fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=5)
-    of = ", points of the paths" if of_paths else ", samples"
+    of = ", paths" if of_paths else ", samples"
     axes.set_title(metric.title + (of if "FID" in metric.title else ""), fontsize=10)
 
 
