@@ -217,7 +217,7 @@ class FlowModule(pl.LightningModule):
             self.gradient_norm = self._clip(gradient_clip_val)
         # Read here: at the end of the batch the schedule has already set the next learning rate.
         self.step_learning_rate = float(optimizer.param_groups[0]["lr"])
-        if all(group.get("fused") for group in optimizer.param_groups):
+        if self._defers():
             if self._finite is None:
                 self._finite = FiniteSteps(self._loss.device)
             if not self._steps_whole:
@@ -239,12 +239,10 @@ class FlowModule(pl.LightningModule):
         return nn.utils.clip_grad_norm_(self.parameters(), limit).detach()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Let this run's device decide which implementation of AdamW continues."""
-        # The parameters move to the device later.
-        fused = self.trainer.strategy.root_device.type == "cuda" or self._fuses() or None
+        """Continue with fused AdamW, whatever wrote the checkpoint."""
         for state in checkpoint["optimizer_states"]:
             for group in state["param_groups"]:
-                group["fused"] = fused
+                group["fused"] = True
 
     def on_train_start(self) -> None:
         """Start counting steps; set the learning rate of the next one.
@@ -257,7 +255,7 @@ class FlowModule(pl.LightningModule):
         self._captured = None
         if self._captures():
             self._captured = CapturedStep(self._whole_step)
-        if self._steps_whole and self._fuses():
+        if self._steps_whole and self._defers():
             self._finite = FiniteSteps(self.device)
         for entry in self.trainer.lr_scheduler_configs:
             schedule = entry.scheduler
@@ -306,7 +304,9 @@ class FlowModule(pl.LightningModule):
             self.parameters(),
             lr=self.learning_rate,
             weight_decay=self.weight_decay,
-            fused=self._fuses() or None,
+            # One pass over the weights: 1 ms instead of 5 of a step of 140 on a CPU, and few
+            # launches on a GPU.
+            fused=True,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer,
@@ -326,6 +326,6 @@ class FlowModule(pl.LightningModule):
         """Whether to replay steps from a CUDA graph: several devices would wait for each other."""
         return self.cuda_graph and self.trainer.world_size == 1 and self.device.type == "cuda"
 
-    def _fuses(self) -> bool:
-        """Whether to use fused AdamW: on a GPU, where it saves many kernel launches."""
+    def _defers(self) -> bool:
+        """Whether to look for non-finite steps only now and then: a look would wait for a GPU."""
         return all(p.is_cuda for p in self.parameters())

@@ -38,7 +38,7 @@ def graphs(monkeypatch):
 
     monkeypatch.setattr(CapturedStep, "_capture", capture)
     monkeypatch.setattr(CapturedStep, "_eager", lambda self, batch: self._step(batch))
-    monkeypatch.setattr(FlowModule, "_fuses", lambda self: True)
+    monkeypatch.setattr(FlowModule, "_defers", lambda self: True)
     monkeypatch.setattr(FlowModule, "_captures", lambda self: self.cuda_graph)
     return made
 

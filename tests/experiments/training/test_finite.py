@@ -18,7 +18,7 @@ from flowkernels.experiments.training.progress import LiveBar
 @pytest.fixture
 def fused(monkeypatch):
     """Trains on the CPU as on a GPU: with fused AdamW, and checks every few steps."""
-    monkeypatch.setattr(FlowModule, "_fuses", lambda self: True)
+    monkeypatch.setattr(FlowModule, "_defers", lambda self: True)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ import torch
 from flowkernels.experiments.training import FlowModule, NonFiniteError, RunConfig, fit
 
 torch.set_num_threads(1)
-FlowModule._fuses = lambda self: True
+FlowModule._defers = lambda self: True
 step = FlowModule.training_step
 
 def poisoned(self, batch, index):
