@@ -14,6 +14,7 @@ __all__ = [
     "atomic_write",
     "cache_dir",
     "naming",
+    "open_lock",
     "sweep_unfinished",
     "write_bytes",
     "write_json",
@@ -21,6 +22,9 @@ __all__ = [
 ]
 
 _SUFFIX = ".unfinished"
+# Without O_NOFOLLOW, a link would let a lock create a file anywhere. Windows has neither of the
+# last two.
+_LOCK = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 def cache_dir() -> Path:
@@ -37,6 +41,15 @@ def cache_dir() -> Path:
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "flowkernels"
+
+
+def open_lock(path: Path) -> int:
+    """The descriptor of a file to lock, which is created if it is missing.
+
+    Raises:
+        OSError: it cannot be opened, or is a link.
+    """
+    return os.open(path, _LOCK, 0o666)
 
 
 @contextlib.contextmanager

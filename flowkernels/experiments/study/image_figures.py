@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,6 +13,7 @@ from flowkernels.experiments.data.files import atomic_write
 from flowkernels.experiments.data.tensor_file import load_tensors
 from flowkernels.experiments.evaluation.pictures import save_grid
 from flowkernels.experiments.study.image_metrics import (
+    Comparison,
     Metric,
     Row,
     Scores,
@@ -20,7 +21,6 @@ from flowkernels.experiments.study.image_metrics import (
     path_metrics,
 )
 from flowkernels.experiments.study.image_plan import task_name
-from flowkernels.experiments.study.image_tables import difference_rows, extractors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,7 @@ def draw(scores: Scores, folder: Path) -> list[Path]:
     files.append(save_grid(samples, folder / "samples.png"))
     files.append(_norms(scores, kept, folder / "norms.png"))
     files.append(_profile(scores, folder / "profile.png"))
-    if len(scores.plan.seeds) > 1 and difference_rows(scores):
+    if len(scores.plan.seeds) > 1 and (scores.base_comparisons or scores.path_comparisons):
         files.append(_differences(scores, folder / "differences.png"))
     return files
 
@@ -120,22 +120,19 @@ def _profile(scores: Scores, path: Path) -> Path:
 
 def _differences(scores: Scores, path: Path) -> Path:
     """Paired differences with 95 % intervals, one panel for each of the main numbers."""
-    names = extractors(scores.plan)
-    chosen = [
-        (metric, of_paths)
-        for metrics, of_paths in ((base_metrics(names), False), (path_metrics(names), True))
-        for metric in metrics
-        if "BPD" in metric.title or "FID" in metric.title
-    ]
-    compared = difference_rows(scores)
+    names = scores.extractors
     panels = [
-        (metric, of_paths, rows)
-        for metric, of_paths in chosen
-        if (rows := [each for each in compared if (each[0].path is not None) == of_paths])
+        (metric, comparisons, of)
+        for comparisons, metrics, of in (
+            (scores.base_comparisons, base_metrics(names), "samples"),
+            (scores.path_comparisons, path_metrics(names), "paths"),
+        )
+        for metric in metrics
+        if comparisons and ("BPD" in metric.title or "FID" in metric.title)
     ]
     columns = 2
     heights = [
-        max(len(rows) for *_, rows in panels[i : i + columns])
+        max(len(comparisons) for _, comparisons, _ in panels[i : i + columns])
         for i in range(0, len(panels), columns)
     ]
     figure = _figure((12.0, sum(0.32 * height + 1.0 for height in heights)))
@@ -145,19 +142,18 @@ def _differences(scores: Scores, path: Path) -> Path:
         squeeze=False,
         gridspec_kw={"height_ratios": [h + 2 for h in heights]},
     ).flatten()
-    for axes, (metric, of_paths, rows) in zip(grid, panels, strict=False):
-        _forest(axes, metric, rows, of_paths)
+    for axes, (metric, comparisons, of) in zip(grid, panels, strict=False):
+        _forest(axes, metric, comparisons)
+        axes.set_title(metric.title + (f", {of}" if "FID" in metric.title else ""), fontsize=10)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
     return _save(figure, path)
 
 
-def _forest(
-    axes: Axes, metric: Metric, rows: Sequence[tuple[Row, Row, Any]], of_paths: bool
-) -> None:
-    """One line for each pair of rows: the interval, and a dot for each seed."""
-    for height, (_, _, found) in enumerate(rows):
-        difference = found[metric.title]
+def _forest(axes: Axes, metric: Metric, comparisons: Sequence[Comparison]) -> None:
+    """One line for each comparison: the interval, and a dot for each seed."""
+    for height, each in enumerate(comparisons):
+        difference = each.differences[metric.title]
         axes.plot(difference.values, [height] * len(difference.values), "o", color="0.6", ms=4)
         axes.errorbar(
             difference.mean,
@@ -169,12 +165,10 @@ def _forest(
             color="C3" if difference.is_clear else "C0",
         )
     axes.axvline(0, color="0.3", linewidth=0.8)
-    labels = [f"{row.label} minus {reference.label}" for row, reference, _ in rows]
-    axes.set_yticks(range(len(rows)), labels, fontsize=8)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    labels = [f"{each.row.label} minus {each.reference.label}" for each in comparisons]
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.locator_params(axis="x", nbins=5)
-    of = ", paths" if of_paths else ", samples"
-    axes.set_title(metric.title + (of if "FID" in metric.title else ""), fontsize=10)
 
 
 def _figure(size: tuple[float, float]) -> Figure:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from flowkernels.experiments.study.image_plan import OWN, ImagePlan, Model, task_name
+from flowkernels.experiments.study.image_plan import (
+    OWN,
+    ImagePlan,
+    Model,
+    extractor_name,
+    task_name,
+)
 from flowkernels.experiments.study.paired import Difference, paired_difference
+from flowkernels.experiments.study.tables import mean_and_spread
 
 __all__ = [
+    "Comparison",
     "Metric",
     "Row",
     "Scores",
@@ -98,6 +106,21 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two rows and the differences of their numbers, paired by seed.
+
+    Attributes:
+        row: whose numbers are compared.
+        reference: whose numbers are subtracted.
+        differences: by the title of the metric.
+    """
+
+    row: Row
+    reference: Row
+    differences: Mapping[str, Difference]
+
+
+@dataclass(frozen=True)
 class Scores:
     """The results of a study, by row and metric.
 
@@ -130,13 +153,39 @@ class Scores:
 
     def cell(self, row: Row, metric: Metric) -> str:
         """Mean and standard deviation over the seeds."""
-        values = self.values(row, metric)
-        mean = metric.shown(statistics.fmean(values))
-        return mean if len(values) == 1 else f"{mean} ± {metric.shown(statistics.stdev(values))}"
+        return mean_and_spread(self.values(row, metric), metric.digits)
 
-    def difference(self, row: Row, reference: Row, metric: Metric) -> Difference:
-        """The mean difference of two rows, paired by seed."""
-        return paired_difference(self.values(row, metric), self.values(reference, metric))
+    @property
+    def extractors(self) -> tuple[str, ...]:
+        """The names of the extractors in results."""
+        return tuple(extractor_name(chosen) for chosen in self.plan.evaluation.extractors)
+
+    @cached_property
+    def base_comparisons(self) -> list[Comparison]:
+        """Each base with the first one."""
+        first, *others = self.bases
+        return self._compared([(row, first) for row in others], base_metrics(self.extractors))
+
+    @cached_property
+    def path_comparisons(self) -> list[Comparison]:
+        """Each path with those of the first base; among these, each pair once."""
+        references = [row for row in self.paths if row.model == self.plan.models[0]]
+        pairs = []
+        for row in self.paths:
+            earlier = references.index(row) if row in references else len(references)
+            pairs += [(row, reference) for reference in references[:earlier]]
+        return self._compared(pairs, path_metrics(self.extractors))
+
+    def _compared(
+        self, pairs: Sequence[tuple[Row, Row]], metrics: Sequence[Metric]
+    ) -> list[Comparison]:
+        def difference(row: Row, reference: Row, metric: Metric) -> Difference:
+            return paired_difference(self.values(row, metric), self.values(reference, metric))
+
+        return [
+            Comparison(a, b, {m.title: difference(a, b, m) for m in metrics if m.compared})
+            for a, b in pairs
+        ]
 
 
 def path_label(model: Model, path: str) -> str:

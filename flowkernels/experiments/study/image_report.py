@@ -22,7 +22,7 @@ from flowkernels.experiments.study.image_metrics import (
     path_metrics,
 )
 from flowkernels.experiments.study.image_plan import REAL, ImagePlan
-from flowkernels.experiments.study.image_tables import difference_rows, extractors, markdown
+from flowkernels.experiments.study.image_tables import markdown
 
 __all__ = ["write_report"]
 
@@ -63,7 +63,7 @@ def _plain(evaluation: Any) -> dict[str, Any]:
 
 def _summary(scores: Scores) -> dict[str, Any]:
     """Mean and standard deviation over the seeds, by row and metric."""
-    names = extractors(scores.plan)
+    names = scores.extractors
     return {
         "bases": {row.label: _spreads(scores, row, base_metrics(names)) for row in scores.bases},
         "paths": {row.label: _spreads(scores, row, path_metrics(names)) for row in scores.paths},
@@ -83,11 +83,11 @@ def _differences(scores: Scores) -> list[dict[str, Any]]:
     """The paired differences, by row, reference and metric."""
     return [
         {
-            "row": row.label,
-            "minus": reference.label,
-            **{title: dataclasses.asdict(difference) for title, difference in found.items()},
+            "row": each.row.label,
+            "minus": each.reference.label,
+            **{title: dataclasses.asdict(found) for title, found in each.differences.items()},
         }
-        for row, reference, found in difference_rows(scores)
+        for each in [*scores.base_comparisons, *scores.path_comparisons]
     ]
 
 

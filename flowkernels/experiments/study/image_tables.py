@@ -13,11 +13,11 @@ from flowkernels.experiments.study.image_metrics import (
     path_label,
     path_metrics,
 )
-from flowkernels.experiments.study.image_plan import REAL, ImagePlan, extractor_name
+from flowkernels.experiments.study.image_plan import REAL, ImagePlan
 from flowkernels.experiments.study.paired import Difference
 from flowkernels.experiments.study.tables import markdown_table
 
-__all__ = ["difference_rows", "markdown"]
+__all__ = ["markdown"]
 
 _LEGEND = """\
 - test BPD: bits per dimension of the 8-bit test images with one draw of the dequantisation noise,
@@ -41,7 +41,7 @@ numbers some do so by chance: one in twenty if there were no effects at all."""
 def markdown(scores: Scores, facts: Mapping[str, Any]) -> str:
     """The report of a study."""
     plan = scores.plan
-    names = extractors(plan)
+    names = scores.extractors
     count = len(plan.seeds)
     seeds = f"{count} seeds" if count > 1 else "one seed"
     parts = [
@@ -59,11 +59,6 @@ def markdown(scores: Scores, facts: Mapping[str, Any]) -> str:
     if any(model.paper for model in plan.models):
         parts += ["## In the paper", _paper(plan)]
     return "\n\n".join(parts)
-
-
-def extractors(plan: ImagePlan) -> tuple[str, ...]:
-    """The names of the extractors in results."""
-    return tuple(extractor_name(chosen) for chosen in plan.evaluation.extractors)
 
 
 def _table(
@@ -107,42 +102,22 @@ def _of_quality(quality: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     return cells
 
 
-def difference_rows(scores: Scores) -> list[tuple[Row, Row, dict[str, Difference]]]:
-    """The rows to compare: each base with the first one, each path with those of the first base."""
-    names = extractors(scores.plan)
-    first, *others = scores.bases
-    pairs = [(row, first) for row in others]
-    references = [row for row in scores.paths if row.model == first.model]
-    for row in scores.paths:
-        # Among the first base's own paths, each pair once.
-        earlier = references.index(row) if row in references else len(references)
-        pairs += [(row, reference) for reference in references[:earlier]]
-    compared = []
-    for row, reference in pairs:
-        metrics = base_metrics(names) if row.path is None else path_metrics(names)
-        compared.append(
-            (
-                row,
-                reference,
-                {m.title: scores.difference(row, reference, m) for m in metrics if m.compared},
-            )
-        )
-    return compared
-
-
 def _differences(scores: Scores) -> list[str]:
     """A table of bases and one of paths."""
-    names = extractors(scores.plan)
+    names = scores.extractors
     tables = []
-    for metrics, of_paths in ((base_metrics(names), False), (path_metrics(names), True)):
+    for comparisons, metrics in (
+        (scores.base_comparisons, base_metrics(names)),
+        (scores.path_comparisons, path_metrics(names)),
+    ):
         chosen = [metric for metric in metrics if metric.compared]
         rows = [
-            [row.label, reference.label, *(_cell(found[m.title], m) for m in chosen)]
-            for row, reference, found in difference_rows(scores)
-            if (row.path is not None) == of_paths
+            [each.row.label, each.reference.label]
+            + [_cell(each.differences[metric.title], metric) for metric in chosen]
+            for each in comparisons
         ]
-        head = ["", "minus", *(metric.title for metric in chosen)]
         if rows:
+            head = ["", "minus", *(metric.title for metric in chosen)]
             tables.append(markdown_table(head, rows))
     return tables
 

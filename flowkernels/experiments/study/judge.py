@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from flowkernels.experiments.data import ImageDataset, TensorBatches, load_dataset
+from flowkernels.experiments.data.files import open_lock
 from flowkernels.experiments.data.tensor_file import save_tensors
 from flowkernels.experiments.evaluation import (
     Extractor,
@@ -152,9 +153,7 @@ class Judge:
 
 def _trained(data: ImageDataset, folder: Path, task: str) -> Extractor:
     """The network for a task; one of several processes trains it, the others wait for its file."""
-    # Without O_NOFOLLOW, a link would let the lock create a file anywhere.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(folder / f".extractor-{task}.lock", flags, 0o666), "r+") as lock:
+    with os.fdopen(open_lock(folder / f".extractor-{task}.lock"), "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return trained_extractor(data, folder / f"extractor-{task}.pt", task=task)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowkernels.experiments.data.errors import DamagedFileError
-from flowkernels.experiments.data.files import sweep_unfinished, write_json
+from flowkernels.experiments.data.files import open_lock, sweep_unfinished, write_json
 from flowkernels.experiments.study.configuration import read_yaml
 from flowkernels.experiments.study.task import Task
 from flowkernels.experiments.training.errors import TimeLimitError
@@ -161,9 +161,7 @@ def _next(tasks: list[Task], folder: Path) -> tuple[Task, Path, Any] | None:
         if (task_folder / "result.json").exists():
             continue
         task_folder.mkdir(parents=True, exist_ok=True)
-        # Without O_NOFOLLOW, a link would let the lock create a file anywhere.
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        lock = os.fdopen(os.open(task_folder / ".lock", flags, 0o666), "r+")
+        lock = os.fdopen(open_lock(task_folder / ".lock"), "r+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flowkernels.experiments.data.files import naming
+from flowkernels.experiments.data.files import naming, open_lock
 from flowkernels.experiments.training.errors import RunError
 
 __all__ = ["training_lock"]
@@ -21,8 +21,6 @@ __all__ = ["training_lock"]
 log = logging.getLogger(__name__)
 
 _NAME = ".training.lock"
-# Windows has neither of the last two.
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @contextlib.contextmanager
@@ -68,7 +66,7 @@ def _take(path: Path) -> int:
     """The locked file, as an open descriptor."""
     while True:
         with naming(path):
-            lock = os.open(path, _FLAGS, 0o666)
+            lock = open_lock(path)
         try:
             _lock(lock)
         except BlockingIOError:

@@ -17,7 +17,7 @@ from flowkernels.experiments.training.progress import LiveBar
 
 @pytest.fixture
 def fused(monkeypatch):
-    """Trains on the CPU as on a GPU: with fused AdamW, and checks every few steps."""
+    """Trains on the CPU as on a GPU: looks for non-finite steps every few steps."""
     monkeypatch.setattr(FlowModule, "_defers", lambda self: True)
 
 
