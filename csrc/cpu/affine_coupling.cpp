@@ -23,24 +23,25 @@ template <class E>
 struct BackwardTile {
   using T = compute_t<E>;
   const CouplingOptions& options;
-  const E *x, *shift, *raw, *grad_y;
-  const T* grad_log_det;  // per element, or null: one value for the tile
+  const E *x, *shift, *raw, *grad_y;  // shift: anything where the pullback does not read it
+  const T* grad_log_det;              // per element, or null: one value for the tile
   T grad_log_det_value;
   E *grad_x, *grad_shift, *grad_raw;
   int n;
 };
 
-template <class E, ScaleFn F, bool ShiftFirst, bool Inverse>
+template <class E, ScaleFn F, bool inverse>
 compute_t<E> forward_tile(const ForwardTile<E>& tile) {
   using T = compute_t<E>;
   using V = Vec<T>;
   const auto constants = coupling_constants<V>(tile.options);
+  const auto before = coupling_shifts_before<V>(tile.options, inverse);
   V total(T(0));
   for_lanes<V>(tile.n, [&](int i, int n) FK_INLINE_LAMBDA {
     const V x = load_lanes<V>(tile.x + i, n), t = load_lanes<V>(tile.shift + i, n);
     const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), constants);
-    const V y = coupling_apply(x, t, scale.s, ShiftFirst, Inverse);
-    const V log_s = Inverse ? -scale.log_s : scale.log_s;
+    const V y = coupling_apply(x, t, scale.s, before, inverse);
+    const V log_s = inverse ? -scale.log_s : scale.log_s;
     store_lanes<V>(tile.y + i, y, n);
     if (tile.log_s != nullptr) {
       store_lanes<V>(tile.log_s + i, log_s, n);
@@ -56,20 +57,19 @@ compute_t<E> forward_tile(const ForwardTile<E>& tile) {
   return hsum(total);
 }
 
-template <class E, ScaleFn F, bool ShiftFirst, bool Inverse>
+template <class E, ScaleFn F, bool inverse>
 void backward_tile(const BackwardTile<E>& tile) {
   using T = compute_t<E>;
   using V = Vec<T>;
   const auto constants = coupling_constants<V>(tile.options);
+  const auto before = coupling_shifts_before<V>(tile.options, inverse);
   for_lanes<V>(tile.n, [&](int i, int n) FK_INLINE_LAMBDA {
     const V x = load_lanes<V>(tile.x + i, n), g = load_lanes<V>(tile.grad_y + i, n);
     const V g_log = tile.grad_log_det != nullptr ? load_lanes<V>(tile.grad_log_det + i, n)
                                                  : V(tile.grad_log_det_value);
     const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), constants);
-    V t(T(0));
-    if constexpr (coupling_pullback_needs_shift(ShiftFirst, Inverse))
-      t = load_lanes<V>(tile.shift + i, n);
-    const auto grad = coupling_pullback(g, g_log, x, t, scale, ShiftFirst, Inverse);
+    const V t = load_lanes<V>(tile.shift + i, n);
+    const auto grad = coupling_pullback(g, g_log, x, t, scale, before, inverse);
     store_lanes<V>(tile.grad_x + i, grad.x, n);
     store_lanes<V>(tile.grad_shift + i, grad.shift, n);
     store_lanes<V>(tile.grad_raw + i, grad.raw, n);
@@ -84,22 +84,17 @@ struct TileFunctions {
   void (*backward)(const BackwardTile<E>&);
 };
 
-template <class E, ScaleFn F>
-TileFunctions<E> tile_functions(bool shift_first, bool inverse) {
-  if (shift_first) {
-    if (inverse) return {forward_tile<E, F, true, true>, backward_tile<E, F, true, true>};
-    return {forward_tile<E, F, true, false>, backward_tile<E, F, true, false>};
-  }
-  if (inverse) return {forward_tile<E, F, false, true>, backward_tile<E, F, false, true>};
-  return {forward_tile<E, F, false, false>, backward_tile<E, F, false, false>};
+template <class E, ScaleFn F, bool inverse>
+TileFunctions<E> tile_functions() {
+  return {forward_tile<E, F, inverse>, backward_tile<E, F, inverse>};
 }
-
 template <class E>
 TileFunctions<E> tile_functions(const AffineCouplingArgs& a) {
   switch (a.scale_fn) {
-#define FK_TILE_FUNCTIONS(F) \
-  case ScaleFn::F:           \
-    return tile_functions<E, ScaleFn::F>(a.shift_first, a.inverse);
+#define FK_TILE_FUNCTIONS(F)                                 \
+  case ScaleFn::F:                                           \
+    return a.inverse ? tile_functions<E, ScaleFn::F, true>() \
+                     : tile_functions<E, ScaleFn::F, false>();
     FK_SCALE_FUNCTIONS(FK_TILE_FUNCTIONS)
 #undef FK_TILE_FUNCTIONS
   }
@@ -142,7 +137,7 @@ template <class E>
 void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
   using T = compute_t<E>;
   const auto tile_function = tile_functions<E>(a).backward;
-  const bool needs_shift = coupling_pullback_needs_shift(a.shift_first, a.inverse);
+  const bool needs_shift = coupling_shifts_before(a.shift_first, a.inverse);
   E bx[chunk_size], bt[chunk_size], br[chunk_size], bg[chunk_size];
   E gx[chunk_size], gt[chunk_size], gr[chunk_size];
   T bl[chunk_size];
@@ -165,9 +160,10 @@ void backward_lines(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
           const T* const each = a.sums_rows ? nullptr
                                             : fetch<T>(source(a.grad_log_det), at(a.grad_log_det),
                                                        a.grad_log_det.stride[3], n, bl);
-          tile_function({a, read(a.x, bx), needs_shift ? read(a.shift, bt) : nullptr,
-                         read(a.raw, br), read(a.grad_y, bg), each, grad_log_det,
-                         write(a.grad_x, gx), write(a.grad_shift, gt), write(a.grad_raw, gr), n});
+          const E* const in = read(a.x, bx);
+          tile_function({a, in, needs_shift ? read(a.shift, bt) : in, read(a.raw, br),
+                         read(a.grad_y, bg), each, grad_log_det, write(a.grad_x, gx),
+                         write(a.grad_shift, gt), write(a.grad_raw, gr), n});
           flush<E>(sink(a.grad_x), at(a.grad_x), a.grad_x.stride[3], n, gx);
           flush<E>(sink(a.grad_shift), at(a.grad_shift), a.grad_shift.stride[3], n, gt);
           flush<E>(sink(a.grad_raw), at(a.grad_raw), a.grad_raw.stride[3], n, gr);
@@ -223,7 +219,7 @@ template <class E>
 void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_t end) {
   using T = compute_t<E>;
   const auto tile_function = tile_functions<E>(a).backward;
-  const bool needs_shift = coupling_pullback_needs_shift(a.shift_first, a.inverse);
+  const bool needs_shift = coupling_shifts_before(a.shift_first, a.inverse);
   const int block = rows_a_block(width, end - begin);
   Block<E> x(a.coupled, a.x, block, width), shift(a.coupled, a.shift, block, width),
       raw(a.coupled, a.raw, block, width), grad_y(a.coupled, a.grad_y, block, width),
@@ -238,9 +234,10 @@ void backward_rows(const AffineCouplingArgs& a, int width, int64_t begin, int64_
       spread_segments(fetch<T>(source(a.grad_log_det), row * stride, stride, rows, per_row), width,
                       rows, spread);
     const T* const grad_log_det = a.sums_rows ? spread : each.read(row, rows);
-    tile_function({a, x.read(row, rows), needs_shift ? shift.read(row, rows) : nullptr,
-                   raw.read(row, rows), grad_y.read(row, rows), grad_log_det, T(0),
-                   grad_x.place(row), grad_shift.place(row), grad_raw.place(row), rows * width});
+    const E* const in = x.read(row, rows);
+    tile_function({a, in, needs_shift ? shift.read(row, rows) : in, raw.read(row, rows),
+                   grad_y.read(row, rows), grad_log_det, T(0), grad_x.place(row),
+                   grad_shift.place(row), grad_raw.place(row), rows * width});
     grad_x.written(row, rows);
     grad_shift.written(row, rows);
     grad_raw.written(row, rows);

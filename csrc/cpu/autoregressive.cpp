@@ -20,23 +20,24 @@ struct AffineFeature {
 
   // x of z; log_det -= log s.
   void solve(const T* z, const T* outputs, T* x, T* log_det) const {
+    const auto before = coupling_shifts_before<V>(options, /*inverse=*/true);
     with_scale(
-        [=, this](V raw, auto scale_of, int i) FK_INLINE_LAMBDA {
+        [=](V raw, auto scale_of, int i) FK_INLINE_LAMBDA {
           const auto scale = scale_of(raw);
-          store<V>(x + i, coupling_apply(load<V>(z + i), load<V>(outputs + i), scale.s,
-                                         options.shift_first, /*inverse=*/true));
+          store<V>(x + i, coupling_apply(load<V>(z + i), load<V>(outputs + i), scale.s, before,
+                                         /*inverse=*/true));
           store<V>(log_det + i, load<V>(log_det + i) - scale.log_s);
         },
         outputs);
   }
   void pull(const T* z, const T* outputs, const T* grad_x, const T* grad_log_det, T* grad_z,
             T* grad_outputs) const {
+    const auto before = coupling_shifts_before<V>(options, /*inverse=*/true);
     with_scale(
-        [=, this](V raw, auto scale_of, int i) FK_INLINE_LAMBDA {
+        [=](V raw, auto scale_of, int i) FK_INLINE_LAMBDA {
           const auto grad =
               coupling_pullback(load<V>(grad_x + i), load<V>(grad_log_det + i), load<V>(z + i),
-                                load<V>(outputs + i), scale_of(raw), options.shift_first,
-                                /*inverse=*/true);
+                                load<V>(outputs + i), scale_of(raw), before, /*inverse=*/true);
           store<V>(grad_z + i, grad.x);
           store<V>(grad_outputs + i, grad.shift);
           store<V>(grad_outputs + rows + i, grad.raw);

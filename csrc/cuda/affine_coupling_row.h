@@ -11,13 +11,14 @@ namespace {
 template <class T>
 struct Coupling {
   ScaleFn scale_fn;
-  bool shift_first, inverse;
+  bool shifts_before, inverse;
   CouplingConstants<T> constants;
 };
 
 template <class T>
 FK_DEVICE Coupling<T> coupling_of(const CouplingOptions& o) {
-  return {o.scale_fn, o.shift_first, o.inverse, coupling_constants<T>(o)};
+  return {o.scale_fn, coupling_shifts_before(o.shift_first, o.inverse), o.inverse,
+          coupling_constants<T>(o)};
 }
 
 template <ScaleFn F, class T, int N>
@@ -85,7 +86,7 @@ FK_DEVICE T forward_row(const Coupling<T>& c, const Nest<typename A::Index>& nes
       T sum = 0;
 #pragma unroll
       for (int m = 0; m < G; ++m) {
-        vx[m] = coupling_apply(vx[m], vt[m], s[m].s, c.shift_first, c.inverse);
+        vx[m] = coupling_apply(vx[m], vt[m], s[m].s, c.shifts_before, c.inverse);
         sum += place.holds(group * G + m) ? s[m].log_s : T(0);
         vr[m] = c.inverse ? -s[m].log_s : s[m].log_s;
       }
@@ -106,12 +107,11 @@ FK_DEVICE void backward_row(const Coupling<T>& c, const L& grad_log_det,
                             const P& shift, const P& raw, const X& grad_y, const X& grad_x,
                             const P& grad_shift, const P& grad_raw) {
   constexpr int G = X::Loaded::G;
-  const bool needs_shift = coupling_pullback_needs_shift(c.shift_first, c.inverse);
   A::walk(nest, begin, end, threads, [&](const typename A::Place& place) {
     const auto vx = x.load(place);
     auto t = typename P::Loaded{}, r = raw.load(place);
     auto g = grad_y.load(place);
-    if (needs_shift) t = shift.load(place);
+    if (c.shifts_before) t = shift.load(place);
     const auto logs = grad_log_det.load(place);
 #pragma unroll
     for (int group = 0; group < A::N / G; ++group) {
@@ -126,7 +126,7 @@ FK_DEVICE void backward_row(const Coupling<T>& c, const L& grad_log_det,
 #pragma unroll
       for (int m = 0; m < G; ++m) {
         const CouplingGradients<T> grad =
-            coupling_pullback(ag[m], al[m], ax[m], at[m], s[m], c.shift_first, c.inverse);
+            coupling_pullback(ag[m], al[m], ax[m], at[m], s[m], c.shifts_before, c.inverse);
         ag[m] = grad.x;
         at[m] = grad.shift;
         ar[m] = grad.raw;

@@ -132,16 +132,29 @@ FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
   return out;
 }
 
-// The coupled value; the inverse of x s + t is (x - t) / s.
-template <class V>
-FK_HD V coupling_apply(V x, V t, V s, bool shift_first, bool inverse) {
-  if (inverse) return shift_first ? x / s - t : (x - t) / s;
-  return shift_first ? (x + t) * s : x * s + t;
+// Whether the shift meets x before the scale does. The inverse of x s + t is (x - t) / s, so its
+// shift comes first.  The pullback reads the shift only then.
+FK_HD constexpr bool coupling_shifts_before(bool shift_first, bool inverse) {
+  return shift_first != inverse;
+}
+// The same for every lane.
+template <class V, class Options>
+FK_HD mask_t<V> coupling_shifts_before(const Options& o, bool inverse) {
+  using T = scalar_t<V>;
+  return V(T(coupling_shifts_before(o.shift_first, inverse))) != V(T(0));
 }
 
-// Whether the pullback reads the shift.
-FK_HD constexpr bool coupling_pullback_needs_shift(bool shift_first, bool inverse) {
-  return shift_first != inverse;
+// x, and the shift where it comes before the scale (-0 changes no number).
+template <class V>
+FK_HD V coupling_shifted(V x, V t, mask_t<V> before, bool inverse) {
+  return x + select(before, inverse ? -t : t, real<V>(-0.0));
+}
+// The coupled value: (x + t) s or x s + t, or the inverse of either.
+template <class V>
+FK_HD V coupling_apply(V x, V t, V s, mask_t<V> before, bool inverse) {
+  const V shifted = coupling_shifted(x, t, before, inverse);
+  const V after = select(before, real<V>(-0.0), inverse ? -t : t);
+  return inverse ? shifted / s + after : shifted * s + after;
 }
 
 template <class V>
@@ -152,19 +165,14 @@ struct CouplingGradients {
 // Pullback of y and of log s, from the gradients of both.
 template <class V>
 FK_HD CouplingGradients<V> coupling_pullback(V grad_y, V grad_log_s, V x, V t,
-                                             const CouplingScale<V>& scale, bool shift_first,
+                                             const CouplingScale<V>& scale, mask_t<V> before,
                                              bool inverse) {
   CouplingGradients<V> g;
-  if (inverse) {
-    g.x = grad_y / scale.s;
-    g.shift = shift_first ? -grad_y : -g.x;
-    g.raw = -(g.x * (shift_first ? x : x - t)) - grad_log_s;
-  } else {
-    g.x = grad_y * scale.s;
-    g.shift = shift_first ? g.x : grad_y;
-    g.raw = g.x * (shift_first ? x + t : x) + grad_log_s;
-  }
-  g.raw = g.raw * scale.dlog_s;
+  g.x = inverse ? grad_y / scale.s : grad_y * scale.s;
+  const V shift = select(before, g.x, grad_y);
+  const V product = g.x * coupling_shifted(x, t, before, inverse);
+  g.shift = inverse ? -shift : shift;
+  g.raw = (inverse ? -product - grad_log_s : product + grad_log_s) * scale.dlog_s;
   return g;
 }
 

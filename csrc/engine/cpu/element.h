@@ -2,7 +2,8 @@
 //
 // A loop over elements of type E computes in compute_t<E>: float, double, or float for
 // bfloat16, which is widened and narrowed in registers on its way.  (float16 is converted
-// chunk by chunk, see chunk.h.)
+// chunk by chunk, see chunk.h; so is bfloat16 for x86 processors without AVX2, which saves a copy
+// of every loop.)
 #pragma once
 
 #include "../../cpu/dispatch.h"
@@ -16,6 +17,11 @@ using ::fk::cpu::DType;
 struct BFloat16 {
   uint16_t bits;
 };
+#if defined(__x86_64__) && !defined(__AVX2__)
+constexpr bool has_bf16_loops = false;
+#else
+constexpr bool has_bf16_loops = true;
+#endif
 
 template <class E>
 struct Element {
@@ -47,7 +53,8 @@ FK_HD E to_storage(compute_t<E> v) {
 template <class Body, class... D>
 FK_HD auto with_element(bool float64, Body body, D... dtypes) {
   if (float64) return body(double());
-  if (((dtypes == DType::bf16) && ...)) return body(BFloat16());
+  if constexpr (has_bf16_loops)
+    if (((dtypes == DType::bf16) && ...)) return body(BFloat16());
   return body(float());
 }
 

@@ -84,7 +84,7 @@ bool run_rows(const Args& a, const void* table, int64_t begin, int64_t end) {
     bfloat16 = bfloat16 && Single::input(a, k).view.dtype == DType::bf16;
   for (int k = 0; k < Single::outputs - Single::compute_outputs; ++k)
     bfloat16 = bfloat16 && Single::output(a, k).view.dtype == DType::bf16;
-  if constexpr (!in_compute_type<Single>)
+  if constexpr (has_bf16_loops && !in_compute_type<Single>)
     if (bfloat16) return run(BFloat16());
   return run(float());
 }
