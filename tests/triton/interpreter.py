@@ -21,6 +21,7 @@ from triton.runtime.interpreter import TensorHandle
 
 from ..ops import covering
 from ..ops.case import Bad, Trial
+from .remembered import remember
 
 # Test and parameters: every how many samples.  float32 and float64 see all of them but those of the
 # spline, which has many: its options come in twos, threes and fours, so that each of their values
@@ -48,6 +49,7 @@ def pytest_configure() -> None:
     if not hasattr(interpreter._interpreter, "fma_fp64"):  # before Triton 3.9
         interpreter.InterpreterBuilder.create_fma = lambda self, x, y, z: _fused(x, y, z)
     tl.tensor.__index__ = lambda self: self.handle.data.item()
+    remember()
 
 
 def _fused(x: TensorHandle, y: TensorHandle, z: TensorHandle) -> TensorHandle:
