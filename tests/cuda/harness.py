@@ -29,10 +29,11 @@ BINDINGS = [
 
 # Small blocks and short rows reach every branch with little data.
 SIZES = ["-DFK_BLOCK_THREADS=64", "-DFK_SHORT_INDEX=2000"]
-# What a null pointer or an object's end would tell, the address sanitizer tells as well.
+# What a null pointer, an object's end or a pointer that wrapped around would tell, the address
+# sanitizer tells as well, where it is read or written.
 SANITIZERS = [
     "-fsanitize=address,undefined",
-    "-fno-sanitize=null,object-size",
+    "-fno-sanitize=null,object-size,pointer-overflow",
     "-fno-sanitize-recover=undefined",
 ]
 COMMON = ["-std=c++20", "-fPIC", "-g1", f"-I{EMULATOR}", *SIZES]
