@@ -23,7 +23,7 @@ from flowkernels import adapters
 
 from . import files, machine
 from .adapter_models import IMAGES, VECTORS, Model
-from .interleaved import CLOCKS, Block
+from .interleaved import CLOCKS, interleave
 from .steps import have, training_step
 
 RESULT = Path(__file__).parent / "results" / "adapters.json"
@@ -80,16 +80,9 @@ def cases(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], dict[str,
 
 def timed(calls: dict[str, Call], given: argparse.Namespace) -> dict[str, float]:
     """Medians in milliseconds, and the median of the rounds' ratios."""
-    blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
-    clock = CLOCKS[given.clock]
-    rounds: dict[str, list[float]] = {name: [] for name in blocks}
-    for _ in range(given.rounds):
-        for name, block in blocks.items():
-            start = clock()
-            block()
-            rounds[name].append(1e3 * (clock() - start) / block.calls)
-    ratios = [a / b for a, b in zip(rounds["plain"], rounds["accelerated"], strict=True)]
-    medians = {name: round(statistics.median(times), 4) for name, times in rounds.items()}
+    seconds = interleave(calls, given.rounds, given.clock, BLOCK_SECONDS)
+    ratios = [a / b for a, b in zip(seconds["plain"], seconds["accelerated"], strict=True)]
+    medians = {name: round(1e3 * statistics.median(each), 4) for name, each in seconds.items()}
     quartiles = statistics.quantiles(ratios, n=4)
     return medians | {
         "speedup": round(medians["plain"] / medians["accelerated"], 3),

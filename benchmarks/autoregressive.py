@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from flowkernels.flows import maf
 from flowkernels.flows.maf import AutoregressiveTransform
 
-from .interleaved import CLOCKS, Block
+from .interleaved import CLOCKS, interleave
 from .steps import have, training_step
 
 LAYERS, HIDDEN, POINTS = 5, 64, 1000
@@ -101,18 +101,6 @@ def tasks(dim: int, transform: AutoregressiveTransform) -> Iterator[tuple[str, d
     )
 
 
-def rounds(blocks: dict[str, Block], given: argparse.Namespace) -> dict[str, list[float]]:
-    """Seconds of a call, in rounds that time a block of every implementation."""
-    clock = CLOCKS[given.clock]
-    seconds: dict[str, list[float]] = {name: [] for name in blocks}
-    for _ in range(given.rounds):
-        for name, block in blocks.items():
-            start = clock()
-            block()
-            seconds[name].append((clock() - start) / block.calls)
-    return seconds
-
-
 def main() -> None:
     """Prints a line for each task."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -124,8 +112,8 @@ def main() -> None:
     print(f"{given.threads} thread(s), {POINTS} points, milliseconds (times as long as ours)")
     for transform, dim in itertools.product(get_args(AutoregressiveTransform), DIMS):
         for task, calls in tasks(dim, transform):
-            blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
-            median = {n: 1e3 * statistics.median(t) for n, t in rounds(blocks, given).items()}
+            seconds = interleave(calls, given.rounds, given.clock, BLOCK_SECONDS)
+            median = {name: 1e3 * statistics.median(each) for name, each in seconds.items()}
             own = median["flowkernels"]
             shown = (f"{name} {each:.2f} ({each / own:.1f})" for name, each in median.items())
             print(f"{transform}, D = {dim}, {task}: " + ", ".join(shown))

@@ -61,6 +61,21 @@ class Block:
             call()
 
 
+def interleave(
+    calls: dict[str, Call], rounds: int, clock: str = "wall", block_seconds: float = BLOCK_SECONDS
+) -> dict[str, list[float]]:
+    """Seconds of a call in each round; a round times a block of every implementation."""
+    blocks = {name: Block.of(call, block_seconds) for name, call in calls.items()}
+    now = CLOCKS[clock]
+    seconds: dict[str, list[float]] = {name: [] for name in blocks}
+    for _ in range(rounds):
+        for name, block in blocks.items():
+            start = now()
+            block()
+            seconds[name].append((now() - start) / block.calls)
+    return seconds
+
+
 class Peers:
     """The implementations that ours is compared with; calling it times one block of each.
 

@@ -28,7 +28,7 @@ from flowkernels import ops
 from flowkernels.distributions import VonMisesFisher
 
 from . import files
-from .interleaved import CLOCKS, Block
+from .interleaved import interleave
 from .machine import facts
 from .spherical_peers import DIGITS, SOLVERS, exact_ratio, exact_root, wood_torch
 
@@ -110,19 +110,12 @@ def sampling(given: argparse.Namespace) -> dict[str, Any]:
     SciPy's linear algebra has threads of its own: start with OPENBLAS_NUM_THREADS as `--threads`.
     """
     torch.set_num_threads(given.threads)
-    clock = CLOCKS["cpu" if given.threads == 1 else "wall"]
+    clock = "cpu" if given.threads == 1 else "wall"
     path = RESULTS / "spherical_sampling.json"
     known = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = [row for row in known if row["threads"] != given.threads]
     for kappa in SAMPLED_KAPPAS:
-        calls = samplers(kappa)
-        blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in blocks}
-        for _ in range(given.rounds):
-            for name, block in blocks.items():
-                start = clock()
-                block()
-                seconds[name].append((clock() - start) / block.calls)
+        seconds = interleave(samplers(kappa), given.rounds, clock, BLOCK_SECONDS)
         row: dict[str, Any] = {"p": SAMPLED_DIM, "kappa": kappa, "threads": given.threads}
         for name, times in seconds.items():
             row[name] = POINTS / statistics.median(times)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from flowkernels import ops
 from flowkernels.flows import nsf
 
-from .interleaved import CLOCKS, Block
+from .interleaved import CLOCKS, interleave
 from .steps import have, training_step
 
 BINS, BOUND = 8, 3.0
@@ -198,15 +198,8 @@ def flow_calls() -> dict[str, Call]:
 
 
 def medians(calls: dict[str, Call], given: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a call: rounds that time a block of every implementation."""
-    blocks = {name: Block.of(call, BLOCK_SECONDS) for name, call in calls.items()}
-    clock = CLOCKS[given.clock]
-    seconds: dict[str, list[float]] = {name: [] for name in blocks}
-    for _ in range(given.rounds):
-        for name, block in blocks.items():
-            start = clock()
-            block()
-            seconds[name].append((clock() - start) / block.calls)
+    """Seconds of a call."""
+    seconds = interleave(calls, given.rounds, given.clock, BLOCK_SECONDS)
     return {name: statistics.median(each) for name, each in seconds.items()}
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from flowkernels.flows import maf, nsf
 
-from .interleaved import Block
+from .interleaved import Call, interleave
 from .steps import have
 from .table_data import TABLES, Split, load, missing
 
@@ -152,7 +152,7 @@ def compare(table: Split, kind: str, steps: int, seeds: int) -> dict[str, list[d
 def step_times(dim: int, kind: str, rounds: int) -> dict[str, float]:
     """Median milliseconds of a training step, in turn; zuko's also through torch.compile."""
     rows = torch.randn(BATCH, dim)
-    blocks = {}
+    calls: dict[str, Call] = {}
     for name, make in MAKERS.items():
         if name != "flowkernels" and not have(name):
             continue
@@ -165,13 +165,8 @@ def step_times(dim: int, kind: str, rounds: int) -> dict[str, float]:
             except Exception as error:  # whatever the compiler cannot do
                 print(f"{name}{suffix}: {type(error).__name__}: {str(error)[:200]}")
                 continue
-            blocks[name + suffix] = Block.of(functools.partial(training.step, rows), 0.05)
-    seconds: dict[str, list[float]] = {name: [] for name in blocks}
-    for _ in range(rounds):
-        for name, block in blocks.items():
-            start = time.perf_counter()
-            block()
-            seconds[name].append((time.perf_counter() - start) / block.calls)
+            calls[name + suffix] = functools.partial(training.step, rows)
+    seconds = interleave(calls, rounds, block_seconds=0.05)
     return {name: 1e3 * statistics.median(times) for name, times in seconds.items()}
 
 

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 # never fast-math. The bits of floating-point numbers wrap as integers (csrc/math/elementary.h).
 KERNEL_FLAGS = [
     "-std=c++20", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fwrapv",
-    "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-uninitialized",
-    "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
+    "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror=switch", "-Wno-psabi",
+    "-Wno-uninitialized", "-Wno-maybe-uninitialized", "-Wno-unknown-warning-option", "-g0",
 ]  # fmt: skip
 # NDEBUG: torch's headers check more without.
 BINDING_FLAGS = [

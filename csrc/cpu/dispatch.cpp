@@ -18,12 +18,12 @@ bool supported(Isa isa) {
              __builtin_cpu_supports("fma");
     case Isa::avx2:
       return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    default:
-      return true;
+    case Isa::baseline:
+    case Isa::count:
+      break;
   }
-#else
-  return isa == Isa::baseline;
 #endif
+  return isa == Isa::baseline;
 }
 
 Isa choose() {
@@ -48,9 +48,11 @@ const char* isa_name(Isa isa) {
       return "avx512";
     case Isa::avx2:
       return "avx2";
-    default:
-      return "baseline";
+    case Isa::baseline:
+    case Isa::count:
+      break;
   }
+  return "baseline";
 }
 
 Isa isa() {

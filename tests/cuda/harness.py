@@ -37,7 +37,8 @@ SANITIZERS = [
     "-fno-sanitize-recover=undefined",
 ]
 COMMON = ["-std=c++20", "-fPIC", "-g1", f"-I{EMULATOR}", *SIZES]
-KERNEL = [*COMMON, "-Og", *SANITIZERS, "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas", "-xc++"]
+WARNINGS = ["-Wall", "-Werror=switch", "-Wno-psabi", "-Wno-unknown-pragmas"]
+KERNEL = [*COMMON, "-Og", *SANITIZERS, *WARNINGS, "-xc++"]
 
 
 def missing() -> str | None:
