@@ -36,10 +36,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for share in shares for item in share] + list(others)
 
 
+# Where there is no GPU, torch.manual_seed notes for each kind of device the stack from which it is
+# to be seeded later; that takes longer than most tests.
+SEED = torch.manual_seed if torch.cuda.is_available() else torch.default_generator.manual_seed
+
+
 @pytest.fixture(autouse=True)
 def _reproducible() -> None:
     """The same random numbers for every selection and order of tests."""
-    torch.manual_seed(0)
+    SEED(0)
 
 
 @pytest.fixture(autouse=True)
