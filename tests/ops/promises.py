@@ -90,23 +90,30 @@ class Recorder(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def settings(sample: Sample) -> set[tuple[str, str]]:
-    """The numbers of dimensions and the values of options of a sample."""
-    ranks = {(f"dimensions of tensor {i}", str(t.ndim)) for i, t in enumerate(sample.tensors)}
-    return ranks | {(name, str(value)) for name, value in sample.options.items()}
+def _seen(case: Case, sample: Sample) -> set[tuple[str, str]]:
+    """What the dispatcher sees of a sample: dimensions of tensors, values of options."""
+    if case.arguments is not None:
+        args: tuple[Any, ...] = case.arguments(sample)
+    else:
+        with Recorder() as recorder:
+            case.outputs(case.call, sample)
+        args = next(a for f, a in recorder.calls if f.name() == f"flowkernels::{case.op}")
+    names = [a.name for a in getattr(torch.ops.flowkernels, case.op).default._schema.arguments]
+    facts = [f"{a.ndim} dimensions" if isinstance(a, Tensor) else str(a) for a in args]
+    return set(zip(names, facts, strict=False))
 
 
 @functools.cache
-def covering(case: str) -> set[str]:
-    """Labels of small samples that have every setting of all small samples of the case."""
-    (samples,) = (c.small() for c in CASES if str(c) == case)
-    missing = set().union(*map(settings, samples))
-    labels = set()
+def covering(op: str) -> set[tuple[str, str]]:
+    """Cases and labels of small samples that show the dispatcher's op all that any of them does."""
+    trials = [(str(c), s.label, _seen(c, s)) for c in CASES if c.op == op for s in c.small()]
+    missing = set().union(*(seen for _, _, seen in trials))
+    chosen = set()
     while missing:
-        most = max(samples, key=lambda s: len(settings(s) & missing))
-        missing -= settings(most)
-        labels.add(most.label)
-    return labels
+        case, label, seen = max(trials, key=lambda trial: len(trial[2] & missing))
+        missing -= seen
+        chosen.add((case, label))
+    return chosen
 
 
 def transformed(function: Any, sample: Sample) -> dict[str, Any]:
