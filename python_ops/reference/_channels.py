@@ -35,7 +35,8 @@ def places(channels: int, coupled: int, transform: str) -> tuple[list[int], list
             mapped = every[1::2]
         case _:
             raise ValueError(f"unknown transform {transform!r}")
-    return mapped, [i for i in every if i not in mapped]
+    chosen = set(mapped)
+    return mapped, [i for i in every if i not in chosen]
 
 
 def of_a_part(formula: Formula, count: int, transform: str) -> Formula:
