@@ -74,7 +74,7 @@ def _split(shape: tuple[int, ...]) -> list[Sample]:
 
 
 # Rows of a sphere or a plane: a thread each, a few threads, a warp, a block, longer than that.
-ROWS = [(300, 3), (1003, 10), (70, 24), (40, 130), (9, 1100), (2, 2056), (2, 12300)]
+ROWS = [(300, 3), (253, 10), (70, 24), (40, 130), (9, 1100), (2, 2056), (2, 12300)]
 
 
 def _plane(*shape: int) -> Tensor:
