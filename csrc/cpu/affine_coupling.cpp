@@ -23,8 +23,9 @@ template <class E>
 struct BackwardTile {
   using T = compute_t<E>;
   const CouplingOptions& options;
-  const E *x, *shift, *raw, *grad_y;  // shift: anything where the pullback does not read it
-  const T* grad_log_det;              // per element, or null: one value for the tile
+  // Where the pullback does not depend on the shift, `shift` is x: it is loaded and not used.
+  const E *x, *shift, *raw, *grad_y;
+  const T* grad_log_det;  // per element, or null: one value for the tile
   T grad_log_det_value;
   E *grad_x, *grad_shift, *grad_raw;
   int n;

@@ -132,19 +132,19 @@ FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
   return out;
 }
 
-// Whether the shift meets x before the scale does. The inverse of x s + t is (x - t) / s, so its
-// shift comes first.  The pullback reads the shift only then.
+// Whether the shift is applied to x before the scale, as in (x + t) s and in (x - t) / s, the
+// inverse of x s + t. Only then does the pullback depend on the shift.
 FK_HD constexpr bool coupling_shifts_before(bool shift_first, bool inverse) {
   return shift_first != inverse;
 }
-// The same for every lane.
+// The same as a mask, with one value in every lane.
 template <class V, class Options>
 FK_HD mask_t<V> coupling_shifts_before(const Options& o, bool inverse) {
   using T = scalar_t<V>;
   return V(T(coupling_shifts_before(o.shift_first, inverse))) != V(T(0));
 }
 
-// x, and the shift where it comes before the scale (-0 changes no number).
+// What the scale is applied to: x with the shift, or x alone (adding -0 changes no number).
 template <class V>
 FK_HD V coupling_shifted(V x, V t, mask_t<V> before, bool inverse) {
   return x + select(before, inverse ? -t : t, real<V>(-0.0));
