@@ -32,6 +32,24 @@ def tiny():
     return lambda **changes: replace(TINY, **changes)
 
 
+class Logged(logging.Handler):
+    """The messages that a test's code has logged, a line each."""
+
+    text = ""
+
+    def emit(self, record):
+        self.text += f"{self.format(record)}\n"
+
+
+@pytest.fixture
+def logged():
+    """What is logged during the test; the plugin with pytest's own fixture is off."""
+    handler = Logged()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+
+
 @pytest.fixture(autouse=True)
 def one_quiet_thread():
     """One thread, as in the processes that tests start: sums depend on the number of threads."""

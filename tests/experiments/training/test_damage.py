@@ -1,6 +1,5 @@
 """Damaged and hostile checkpoints: noticed, named, never executed; training falls back."""
 
-import logging
 import os
 import random
 import shutil
@@ -59,30 +58,30 @@ def run(whole, tmp_path):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_resumed_from_the_newest_whole_checkpoint(run, whole, tiny, caplog, damage):
+def test_resumed_from_the_newest_whole_checkpoint(run, whole, tiny, logged, damage):
     run.last.write_bytes(DAMAGE[damage](run.last.read_bytes()))
     run.best.unlink()
     fit(tiny(), run.path, resume=True, progress=False)
-    assert f"{run.last}: " in caplog.text
-    assert f"Resuming from {run.previous} (step 11)" in caplog.text
+    assert f"{run.last}: " in logged.text
+    assert f"Resuming from {run.previous} (step 11)" in logged.text
     assert_same_runs(whole, run.path)
     # What was damaged did not become the previous checkpoint.
     assert load_tensors(run.previous)["global_step"] == 11
 
 
-def test_best_serves_where_last_and_previous_are_damaged(run, whole, tiny, caplog):
+def test_best_serves_where_last_and_previous_are_damaged(run, whole, tiny, logged):
     step = load_tensors(run.best)["global_step"]
     for path in (run.last, run.previous):
         path.write_bytes(b"")
     fit(tiny(), run.path, resume=True, progress=False)
-    assert f"Resuming from {run.best} (step {step})" in caplog.text
+    assert f"Resuming from {run.best} (step {step})" in logged.text
     assert_same_runs(whole, run.path)
 
 
-def test_a_missing_last_is_not_a_new_run(run, tiny, caplog):
+def test_a_missing_last_is_not_a_new_run(run, tiny, logged):
     run.last.unlink()
     fit(tiny(), run.path, resume=True, progress=False)
-    assert f"{run.last}: is missing. Resuming from" in caplog.text
+    assert f"{run.last}: is missing. Resuming from" in logged.text
 
 
 def test_without_a_whole_checkpoint_every_fault_is_named(run, tiny):
@@ -128,12 +127,11 @@ def test_every_flipped_bit_is_noticed(tmp_path):
             load_tensors(path)
 
 
-def test_a_file_without_a_checksum_loads_with_a_message(tmp_path, caplog):
+def test_a_file_without_a_checksum_loads_with_a_message(tmp_path, logged):
     path = tmp_path / "file"
     torch.save({"weights": torch.ones(64)}, path)
-    with caplog.at_level(logging.WARNING):
-        assert torch.equal(load_tensors(path)["weights"], torch.ones(64))
-    assert f"{path} has no checksum (an older version wrote it)" in caplog.text
+    assert torch.equal(load_tensors(path)["weights"], torch.ones(64))
+    assert f"{path} has no checksum (an older version wrote it)" in logged.text
     content = path.read_bytes()
     path.write_bytes(content.replace(torch.ones(1).numpy().tobytes(), b"abcd", 1))
     with pytest.raises(DamagedFileError, match=r"the CRC of its record file/data/0"):

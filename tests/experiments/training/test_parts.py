@@ -78,7 +78,7 @@ def test_one_file_and_parts_by_turns(whole, tmp_path, tiny, monkeypatch, small_p
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "empty"])
-def test_a_damaged_part_falls_back(whole, tmp_path, tiny, caplog, small_parts, damage):
+def test_a_damaged_part_falls_back(whole, tmp_path, tiny, logged, small_parts, damage):
     run = Run(tmp_path / "run")
     fit(tiny(checkpoint_mib=1), run.path, progress=False)
     run.best.unlink()
@@ -92,8 +92,8 @@ def test_a_damaged_part_falls_back(whole, tmp_path, tiny, caplog, small_parts, d
         run.load_flow("last")
     assert "Whole in this run: previous (step 11)" in str(caught.value)
     fit(tiny(checkpoint_mib=1), run.path, resume=True, progress=False)
-    assert part.name in caplog.text
-    assert f"Resuming from {run.previous} (step 11)" in caplog.text
+    assert part.name in logged.text
+    assert f"Resuming from {run.previous} (step 11)" in logged.text
     assert_same_runs(whole, run.path)
 
 

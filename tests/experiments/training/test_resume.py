@@ -156,7 +156,7 @@ def test_run_is_neither_overwritten_nor_changed(tmp_path, tiny):
 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize("damage", ["lost", "cut", "changed"])
-def test_history_is_restored_from_the_checkpoint(tmp_path, tiny, caplog, finished, damage):
+def test_history_is_restored_from_the_checkpoint(tmp_path, tiny, logged, finished, damage):
     run = Run(tmp_path / "run")
     fit(tiny(), run.path, progress=False)
     text = run.history_file.read_text()
@@ -168,11 +168,11 @@ def test_history_is_restored_from_the_checkpoint(tmp_path, tiny, caplog, finishe
         run.history_file.write_text(text[:40] if damage == "cut" else text.replace("5", "6"))
     fit(tiny(), run.path, resume=True, progress=False)
     assert run.history_file.read_text() == text
-    assert "metrics.csv was lost or changed; restored from the checkpoint" in caplog.text
+    assert "metrics.csv was lost or changed; restored from the checkpoint" in logged.text
 
 
 @pytest.mark.parametrize("lost", ["all", "some"])
-def test_a_checkpoint_without_history_names_the_loss(tmp_path, tiny, caplog, lost):
+def test_a_checkpoint_without_history_names_the_loss(tmp_path, tiny, logged, lost):
     """Those of older versions have no text, only its length."""
     run = Run(tmp_path / "run")
     fit(tiny(), run.path, progress=False)
@@ -183,11 +183,11 @@ def test_a_checkpoint_without_history_names_the_loss(tmp_path, tiny, caplog, los
     whole = run.history_file.read_text()
     fit(tiny(), run.path, resume=True, progress=False)
     assert run.history_file.read_text() == whole
-    assert "rows are lost" not in caplog.text
+    assert "rows are lost" not in logged.text
     lines = whole.splitlines(keepends=True)
     run.history_file.write_text("" if lost == "all" else "".join(lines[:3]) + lines[3][:5])
     fit(tiny(epochs=4), run.path, resume=True, progress=False)
-    assert "metrics.csv: rows are lost, " in caplog.text
+    assert "metrics.csv: rows are lost, " in logged.text
     after = run.history_file.read_text()
     assert after.startswith(lines[0] if lost == "all" else "".join(lines[:3]))
     assert [step for step, _ in read_history(run.history_file)["val_bpd"]][-1] == 16

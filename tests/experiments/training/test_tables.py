@@ -169,7 +169,7 @@ def test_a_run_on_images_does_not_become_one_on_a_table(tmp_path, table):
         fit(table(), run.path, resume=True, progress=False)
 
 
-def test_a_table_of_other_columns_is_refused(tmp_path, table, caplog):
+def test_a_table_of_other_columns_is_refused(tmp_path, table):
     fit(table(), tmp_path / "run", progress=False)
     write(tmp_path / "rows.csv", 300, header="x,b,a,y")
     with pytest.raises(RunError, match=r"expected the columns .*\['x', 'a', 'b', 'y'\], found"):
