@@ -271,3 +271,15 @@ def test_sources_that_are_compiled_together_are_there() -> None:
     together = [f"csrc/{name}.cpp" for group in sources.TOGETHER for name in group]
     assert len(together) == len(set(together))
     assert set(together) <= known
+
+
+def test_torch_headers_have_what_bindings_include() -> None:
+    """Else a binding would parse a large header that all of them could share."""
+    text = sources.TORCH_HEADERS.read_text()
+    assert not re.search(r'#include "', text), "its copy elsewhere would not find them"
+    shared = re.compile(r"#include (<(?:ATen|torch)/[^>]+>)")
+    listed = set(shared.findall(text))
+    bindings = sorted((sources.ROOT / "csrc/bindings").glob("*.*"))
+    count = Counter(name for path in bindings for name in shared.findall(path.read_text()))
+    few = {"<ATen/core/Tensor.h>", "<torch/version.h>"}  # small, or part of the others
+    assert {name for name, n in count.items() if n > 2} - few <= listed

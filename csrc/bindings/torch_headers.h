@@ -1,6 +1,6 @@
 // What the bindings include of torch, in one header that is compiled ahead of them: parsing it
-// takes two thirds of the time of a binding. csrc/building and tests/cuda/harness.py pass it to
-// the compiler; no source includes it.
+// takes two thirds of the time of a binding. csrc/building passes it to the compiler; no source
+// includes it.
 
 #include <ATen/ExpandUtils.h>
 #include <ATen/Functions.h>

@@ -16,7 +16,6 @@ from pathlib import Path
 from csrc.building import sources
 
 from .kernels import ROOT, SOURCES
-from .precompiled import precompile
 
 BUILD = ROOT / "build" / "cuda-emulator"
 EMULATOR = Path(__file__).with_name("emulator")
@@ -129,6 +128,13 @@ def kernel_objects(pool: ThreadPoolExecutor) -> list[Future[Path]]:
     return [pool.submit(_compile, s, KERNEL, headers) for s in sources]
 
 
+def _bindings(flags: list[str], headers: bytes) -> tuple[Path, list[str], bytes]:
+    """A source with all bindings, which parses torch's headers once; what is compiled with it."""
+    together = BUILD / "bindings.cpp"
+    together.write_text("".join(f'#include "{path}"\n' for path in BINDINGS))
+    return together, flags, headers + b"".join(path.read_bytes() for path in BINDINGS)
+
+
 def build() -> Path:
     """The library with all kernels and their bindings, as the CPU's."""
     from torch.utils import cpp_extension
@@ -138,13 +144,8 @@ def build() -> Path:
         binding = [*COMMON, "-O0", "-DFK_EMULATED", *(f"-isystem{p}" for p in includes)]
         headers = _headers()
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            torch_headers = pool.submit(precompile, ["g++"], binding, sources.TORCH_HEADERS, BUILD)
             waiting = kernel_objects(pool)
-
-            def bind(source: Path) -> Path:
-                return _compile(source, [*binding, *torch_headers.result()], headers)
-
-            waiting += [pool.submit(bind, source) for source in BINDINGS]
+            waiting.append(pool.submit(_compile, *_bindings(binding, headers)))
             waiting += [pool.submit(_compile, source, binding, headers) for source in SHARED]
             objects = [str(w.result()) for w in waiting]
         key = hashlib.sha256(" ".join(objects).encode()).hexdigest()[:16]

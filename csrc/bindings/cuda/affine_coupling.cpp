@@ -7,6 +7,7 @@
 
 namespace fk {
 namespace bindings {
+namespace coupling {
 namespace {
 
 struct Cuda {
@@ -44,5 +45,6 @@ struct Cuda {
 
 FK_KERNELS(AffineCoupling, FK_CUDA_KEY, Cuda)
 
+}  // namespace coupling
 }  // namespace bindings
 }  // namespace fk

@@ -7,9 +7,9 @@
 
 namespace fk {
 namespace bindings {
+namespace bessel {
 namespace {
 
-using bessel::Call;
 using std::string_view;
 
 struct Cuda {
@@ -41,5 +41,6 @@ struct Cuda {
 FK_KERNELS(Bessel, FK_CUDA_KEY, Cuda)
 FK_KERNELS(BesselOrder, FK_CUDA_KEY, Cuda)
 
+}  // namespace bessel
 }  // namespace bindings
 }  // namespace fk

@@ -7,6 +7,7 @@
 
 namespace fk {
 namespace bindings {
+namespace log_det {
 namespace {
 
 struct Cuda {
@@ -37,5 +38,6 @@ struct Cuda {
 
 FK_KERNELS(LogDetDiagonal, FK_CUDA_KEY, Cuda)
 
+}  // namespace log_det
 }  // namespace bindings
 }  // namespace fk

@@ -7,6 +7,7 @@
 
 namespace fk {
 namespace bindings {
+namespace spline {
 namespace {
 
 // The log-dets of single elements, in order, whose sums are those of the rows.
@@ -49,5 +50,6 @@ struct Cuda {
 
 FK_KERNELS(RationalQuadraticSpline, FK_CUDA_KEY, Cuda)
 
+}  // namespace spline
 }  // namespace bindings
 }  // namespace fk

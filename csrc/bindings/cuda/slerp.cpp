@@ -7,9 +7,8 @@
 
 namespace fk {
 namespace bindings {
+namespace slerp {
 namespace {
-
-using slerp::Call;
 
 // A number lies on the CPU: its value travels with the launch.
 Call call_of(const Tensor& a, const Tensor& b, const Tensor& t) {
@@ -57,5 +56,6 @@ struct Cuda {
 
 FK_KERNELS(Slerp, FK_CUDA_KEY, Cuda)
 
+}  // namespace slerp
 }  // namespace bindings
 }  // namespace fk

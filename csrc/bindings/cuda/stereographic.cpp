@@ -7,6 +7,7 @@
 
 namespace fk {
 namespace bindings {
+namespace stereographic {
 namespace {
 
 using Kernel = void(const StereographicArgs&, const cuda::LaunchContext&);
@@ -39,5 +40,6 @@ using Inverse = Cuda<cuda::stereographic_inverse_forward, cuda::stereographic_in
 FK_KERNELS(Stereographic, FK_CUDA_KEY, Projection)
 FK_KERNELS(StereographicInverse, FK_CUDA_KEY, Inverse)
 
+}  // namespace stereographic
 }  // namespace bindings
 }  // namespace fk

@@ -7,9 +7,8 @@
 
 namespace fk {
 namespace bindings {
+namespace tangent_normal {
 namespace {
-
-using tangent_normal::Call;
 
 struct Cuda {
   template <class>
@@ -42,5 +41,6 @@ struct Cuda {
 
 FK_KERNELS(TangentNormal, FK_CUDA_KEY, Cuda)
 
+}  // namespace tangent_normal
 }  // namespace bindings
 }  // namespace fk

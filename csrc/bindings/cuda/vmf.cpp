@@ -7,13 +7,14 @@
 
 namespace fk {
 namespace bindings {
+namespace vmf {
 namespace {
 
 struct Cuda {
   template <class Spec>
   static Tensor forward(const Tensor& x, const Tensor& loc, const Tensor& kappa, bool) {
     const Device device(x);
-    vmf::Call<Spec> call(x, loc, kappa);
+    Call<Spec> call(x, loc, kappa);
     call.prepare_forward(x);
     cuda::vmf_forward(call.args, device.context());
     device.check_launch();
@@ -24,7 +25,7 @@ struct Cuda {
                                                      const Tensor& loc, const Tensor& kappa,
                                                      bool grad_loc) {
     const Device device(x);
-    vmf::Call<Spec> call(x, loc, kappa);
+    Call<Spec> call(x, loc, kappa);
     call.args.block_rows = cuda::vmf_block(call.args, device.context());
     call.prepare_backward(grad, x, loc, grad_loc);
     cuda::vmf_backward(call.args, device.context());
@@ -38,5 +39,6 @@ struct Cuda {
 FK_KERNELS(VmfLogProb, FK_CUDA_KEY, Cuda)
 FK_KERNELS(StereographicVmfLogProb, FK_CUDA_KEY, Cuda)
 
+}  // namespace vmf
 }  // namespace bindings
 }  // namespace fk

@@ -11,10 +11,8 @@
 
 namespace fk {
 namespace bindings {
+namespace vmf_mixture {
 namespace {
-
-using vmf_mixture::PointTensors;
-using vmf_mixture::Sums;
 
 // torch's own ops below autograd and autocast.
 struct Plainly {
@@ -22,11 +20,11 @@ struct Plainly {
   c10::impl::ExcludeDispatchKeyGuard without_autocast{c10::autocast_dispatch_keyset};
 };
 
-class Mixture : private Plainly, public vmf_mixture::Parameters {
+class Mixture : private Plainly, public Parameters {
  public:
   Mixture(const char* op, const Tensor& x, const Tensor& locs, const Tensor& concentrations,
           const Tensor& log_weights)
-      : vmf_mixture::Parameters(op, x, locs, concentrations, log_weights), device_(x) {}
+      : Parameters(op, x, locs, concentrations, log_weights), device_(x) {}
 
   void run(const PointTensors& of) const { run(of, nullptr); }
   Sums sum(const PointTensors& of, bool with_along) const {
@@ -79,13 +77,14 @@ class Mixture : private Plainly, public vmf_mixture::Parameters {
   Device device_;
 };
 
-using LogProb = vmf_mixture::LogProb<Mixture>;
-using Statistics = vmf_mixture::Statistics<Mixture>;
+using MixtureLogProb = LogProb<Mixture>;
+using MixtureStatistics = Statistics<Mixture>;
 
 }  // namespace
 
-FK_KERNELS(VmfMixtureLogProb, FK_CUDA_KEY, LogProb)
-FK_KERNELS(VmfMixtureStatistics, FK_CUDA_KEY, Statistics)
+FK_KERNELS(VmfMixtureLogProb, FK_CUDA_KEY, MixtureLogProb)
+FK_KERNELS(VmfMixtureStatistics, FK_CUDA_KEY, MixtureStatistics)
 
+}  // namespace vmf_mixture
 }  // namespace bindings
 }  // namespace fk
