@@ -1,16 +1,18 @@
 #include <cuda_runtime.h>
 #include <dlfcn.h>
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <memory>
 #include <random>
 #include <set>
 #include <vector>
+
+#include "context.h"
 
 EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 
@@ -28,7 +30,7 @@ constexpr size_t stack_bytes = 128 * 1024;
 enum class Waits { no, barrier, shuffle, done };
 
 struct Fiber {
-  ucontext_t context;
+  Context context;
   char* stack = nullptr;
   Waits waits = Waits::no;
 };
@@ -42,7 +44,7 @@ struct WarpState {
 struct Block {
   std::vector<Fiber> fibers;
   std::vector<WarpState> warps;
-  ucontext_t scheduler;
+  Context scheduler;
   const void* scheduler_stack = nullptr;
   size_t scheduler_stack_bytes = 0;
   int threads = 0, current = 0, at_barrier = 0;
@@ -62,7 +64,7 @@ void pause(bool for_good) {
   void* fake = nullptr;
   __sanitizer_start_switch_fiber(for_good ? nullptr : &fake, block.scheduler_stack,
                                  block.scheduler_stack_bytes);
-  swapcontext(&self.context, &block.scheduler);
+  switch_context(self.context, block.scheduler);
   __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 }
 
@@ -79,7 +81,7 @@ void resume(int thread) {
   Fiber& fiber = block.fibers[thread];
   void* fake = nullptr;
   __sanitizer_start_switch_fiber(&fake, fiber.stack, stack_bytes);
-  swapcontext(&block.scheduler, &fiber.context);
+  switch_context(block.scheduler, fiber.context);
   __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
 }
 
@@ -91,11 +93,9 @@ void start(int thread) {
     if (p == MAP_FAILED) fail("no memory for a stack");
     fiber.stack = static_cast<char*>(p);
   }
-  getcontext(&fiber.context);
-  fiber.context.uc_stack.ss_sp = fiber.stack;
-  fiber.context.uc_stack.ss_size = stack_bytes;
-  fiber.context.uc_link = nullptr;
-  makecontext(&fiber.context, thread_main, 0);
+  // What the stack's last thread has left: thread_main does not return.
+  ASAN_UNPOISON_MEMORY_REGION(fiber.stack, stack_bytes);
+  prepare_context(fiber.context, fiber.stack, stack_bytes, thread_main);
   fiber.waits = Waits::no;
 }
 
