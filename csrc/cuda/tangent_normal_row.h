@@ -1,11 +1,9 @@
-// A row of x = R(loc) [cosine, sine v], v uniform on the sphere across the axis, and its
-// gradients: the formulas and the order of the random numbers are those of
-// cpu/tangent_normal.cpp.
+// A row of tangent_normal and its gradients; the formulas and the order of the random numbers are
+// in math/tangent_normal.h.
 #pragma once
 
-#include "../args/tangent_normal.h"
-#include "../math/philox.h"
 #include "../math/row_key.h"
+#include "../math/tangent_normal.h"
 #include "line.h"
 
 namespace fk {
@@ -14,20 +12,18 @@ namespace cuda {
 FK_DEVICE int32_t signed_word(uint32_t w, float) { return static_cast<int32_t>(w); }
 FK_DEVICE int64_t signed_word(uint32_t w, double) { return static_cast<int32_t>(w); }
 
-// Counter j gives the numbers 2 j', 2 j' + 1, 16 + 2 j' and 17 + 2 j' of run j / 8 of 32,
-// j' = j % 8.
+// The places of a counter's four numbers.
 template <class T, class I>
 struct NormalPlace {
-  I first;  // the others lie 1, 16 and 17 after it
-  FK_DEVICE explicit NormalPlace(I j) : first(j / 8 * 32 + j % 8 * 2) {}
-  FK_DEVICE I at(int m) const { return first + m % 2 + m / 2 * 16; }
+  I first;
+  FK_DEVICE explicit NormalPlace(I j) : first(normal_place(j)) {}
+  FK_DEVICE I at(int m) const { return first + m % 2 + m / 2 * (run_numbers / 2); }
 };
 
-// Calls body(place) for a thread's share of the counters of n numbers.
+// Calls body(place, j) for a thread's share of the counters of n numbers.
 template <class T, class I, class Body>
 FK_DEVICE void walk_counters(I n, const ThreadGroup& threads, Body body) {
-  const I rest = n % 32;
-  const I counters = n / 32 * 8 + (rest < 16 ? (rest + 1) / 2 : I(8));
+  const I counters = normal_counters(n);
   for (I j = threads.lane; j < counters; j += threads.size) body(NormalPlace<T, I>(j), j);
 }
 
@@ -72,14 +68,6 @@ struct KeptNormals {
   }
 };
 
-// loc as the isometry needs it.
-template <class T>
-struct Axis {
-  T first, sign, c;
-  FK_DEVICE explicit Axis(T m)
-      : first(m), sign(m < T(0) ? T(-1) : T(1)), c(sign / (T(1) + abs(m))) {}
-};
-
 // All of a thread group calls it, with n = 0 where there is no row; writes x.
 template <class T, class I, class N, class L, class X>
 FK_DEVICE void forward_row(I n, const ThreadGroup& threads, const N& normals, const L& loc,
@@ -97,25 +85,17 @@ FK_DEVICE void forward_row(I n, const ThreadGroup& threads, const N& normals, co
   });
   group_sum(sums, threads);
   if (n == 0) return;
-  const Axis<T> axis(loc.get(0));
-  const T length = sine / sqrt(sums[0]), along = sums[1] * length;
-  const T gain = cosine + axis.c * along, across = -axis.sign * length;
+  const auto point = tangent_point(TangentAxis<T>(loc.get(0)), cosine, sine, sums[0], sums[1]);
   walk_counters<T>(n, threads, [&](const NormalPlace<T, I>& p, I j) {
     T v[4];
     normals.again(p, j, n, v);
 #pragma unroll
     for (int m = 0; m < 4; ++m)
-      if (p.at(m) < n) x.set(p.at(m) + 1, fma(loc.get(p.at(m) + 1), gain, across * v[m]));
+      if (p.at(m) < n)
+        x.set(p.at(m) + 1, fma(loc.get(p.at(m) + 1), point.of_loc, point.of_normal * v[m]));
   });
-  if (threads.lane == 0) x.set(0, fma(axis.first, cosine, along));
+  if (threads.lane == 0) x.set(0, point.head);
 }
-
-// What a row's gradients are made of: grad_loc = [head, of_normal v + of_grad g_r].
-template <class T>
-struct TangentGradients {
-  T head, of_normal, of_grad;
-  T cosine, sine;
-};
 
 template <class T, class I, class N, class L, class G>
 FK_DEVICE TangentGradients<T> backward_row(I n, const ThreadGroup& threads, const N& normals,
@@ -135,17 +115,9 @@ FK_DEVICE TangentGradients<T> backward_row(I n, const ThreadGroup& threads, cons
     }
   });
   group_sum(sums, threads);
-  TangentGradients<T> out = {};
-  if (n == 0) return out;
-  const Axis<T> axis(loc.get(0));
-  const T inverse = T(1) / sqrt(sums[0]), length = sine * inverse;
-  const T g_0 = grad.get(0), lg = sums[3], along = sums[1] * length;
-  out.cosine = fma(axis.first, g_0, lg);
-  out.sine = inverse * (sums[1] * (g_0 + axis.c * lg) - axis.sign * sums[2]);
-  out.of_normal = length * (g_0 + axis.c * lg);
-  out.of_grad = cosine + axis.c * along;
-  out.head = g_0 * cosine - lg * along * axis.c * axis.c;
-  return out;
+  if (n == 0) return {};
+  return tangent_gradients(TangentAxis<T>(loc.get(0)), cosine, sine, grad.get(0),
+                           TangentSums<T>{sums[0], sums[1], sums[2], sums[3]});
 }
 
 // A thread's share of a row's gradient in loc: put(index, value).

@@ -28,7 +28,7 @@ def tangent_normal(loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor) -> T
 def tangent_normal_backward(
     grad: Tensor, loc: Tensor, cosine: Tensor, sine: Tensor, seed: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of `tangent_normal`, as csrc/cpu/tangent_normal.cpp has them."""
+    """The gradients of `tangent_normal`, as csrc/math/tangent_normal.h has them."""
     wide = torch.promote_types(loc.dtype, torch.float32)
     loc_, y0 = loc.to(wide), cosine.to(wide).unsqueeze(-1)
     v, s = _direction(loc, cosine, seed).to(wide), sine.to(wide).unsqueeze(-1)

@@ -1,6 +1,6 @@
 """tangent_normal in Triton: points at given angles from an axis, in random directions across it.
 
-The formulas are those of csrc/cpu/tangent_normal.cpp, the random numbers those of philox.py:
+The formulas are those of csrc/math/tangent_normal.h, the random numbers those of philox.py:
 made on the fly, so that a point is written once and nothing else is.  The numbers of rows longer
 than a tile are made twice.
 """
