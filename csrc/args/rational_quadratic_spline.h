@@ -1,8 +1,8 @@
 // Arguments of the rational_quadratic_spline kernels.
 #pragma once
 
+#include "map.h"
 #include "options.h"
-#include "rows.h"
 
 namespace fk {
 
@@ -33,25 +33,9 @@ struct VectorOperand : RowOperand {
   int64_t part_stride = 0;
 };
 
-// One pass forward: y and log_det from x and the raw parameters.  One pass backward: grad_x and
-// grad_params from these and the gradients of the outputs.  A row's elements are divided into
-// `parts`, so that few long rows use every core.
-struct RationalQuadraticSplineArgs : SplineOptions {
-  RowShape coupled;
-  RowShape kept;  // the channels that are only copied
-  int64_t parts = 1;
-  bool float64 = false;   // computes in float64, else in float32
-  bool sums_rows = true;  // one log-det a row and part, else one an element
-  RowOperand x;
-  VectorOperand params;
-  // forward
-  RowOperand y;
-  RowOperand log_det;  // (rows, parts), contiguous; or as the elements
-  RowOperand kept_x, kept_y;
-  // backward
-  RowOperand grad_y, grad_x;
-  VectorOperand grad_params;
-  RowOperand grad_log_det;  // stride[0] only, or as the elements
+// An element has a vector of raw parameters.
+struct RationalQuadraticSplineArgs : SplineOptions, MapArgs {
+  VectorOperand params, grad_params;
 };
 
 }  // namespace fk

@@ -97,7 +97,7 @@ struct Spline {
         spline::parse(bins, bound, boundary, min_width, min_height, min_derivative, convention,
                       scale, /*inverse=*/true, "second", "row");
     options = parsed;
-    parts = parsed.parts;
+    parts = spline_parameters(options.boundary, options.bins);
   }
   // Those of a feature lie together.
   OutputRows rows(int64_t) const {

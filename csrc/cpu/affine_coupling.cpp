@@ -112,7 +112,7 @@ void forward(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
     y.written(b);
     log_det.written(b, sum);
   });
-  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
+  copy_kept_channels(a, begin, end);
 }
 
 template <class E>
@@ -134,7 +134,7 @@ void backward(const AffineCouplingArgs& a, int64_t begin, int64_t end) {
     grad_shift.written(b);
     grad_raw.written(b);
   });
-  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
+  copy_kept_channels(a, begin, end);
 }
 
 // Gradients have the dtypes of what they are gradients of.

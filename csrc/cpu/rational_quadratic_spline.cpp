@@ -52,7 +52,7 @@ __attribute__((noinline)) void forward(const SplineArgs& a, int64_t begin, int64
     y.written(b);
     log_det.written(b, hsum(sum.total));
   });
-  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
+  copy_kept_channels(a, begin, end);
 }
 
 template <class T, bool inverse>
@@ -87,7 +87,7 @@ __attribute__((noinline)) void backward(const SplineArgs& a, int64_t begin, int6
     });
     grad_x.written(b);
   });
-  KeptChannels{a.kept, a.kept_x, a.kept_y, a.parts}.copy(begin, end);
+  copy_kept_channels(a, begin, end);
 }
 
 template <bool inverse>

@@ -32,7 +32,7 @@ bool with_storage(DType x, DType params, Body body) {
 
 bool all_fit_packs(const AffineCouplingArgs& a, bool backward) {
   const int n = static_cast<int>(16 / size_of(a.x.dtype));
-  const auto fit = [&](const CouplingOperand& o) { return packs_fit(o, a.coupled, n); };
+  const auto fit = [&](const RowOperand& o) { return packs_fit(o, a.coupled, n); };
   const bool kept = row_elements(a.kept) == 0 ||
                     (packs_fit(a.kept_x, a.kept, n) && packs_fit(a.kept_y, a.kept, n));
   const int64_t packs = row_elements(a.coupled) / n;
@@ -66,7 +66,7 @@ void run(const AffineCouplingArgs& a, const LaunchContext& context) {
         using X = typename decltype(x)::type;
         using P = typename decltype(params)::type;
         constexpr int n = pack_elements<X>;
-        const auto is_flat = [](const CouplingShape& s) { return s.n[0] * s.n[1] == 1; };
+        const auto is_flat = [](const RowShape& s) { return s.n[0] * s.n[1] == 1; };
         if (is_flat(a.coupled) && (is_flat(a.kept) || row_elements(a.kept) == 0)) {
           launch_stream<PackAccess<n, true>, X, P, Backward>(a, context, n);
         } else {

@@ -104,7 +104,7 @@ inline TileLaunch tile_launch(const AffineCouplingArgs& a, const LaunchContext& 
                               bool backward) {
   TileLaunch launch;
   TileArgs& t = launch.args;
-  const CouplingOperand& out = backward ? a.grad_x : a.y;
+  const RowOperand& out = backward ? a.grad_x : a.y;
   // Row by row, forward: x, params -> y; backward: x, params, grad_y -> grad_x, grad_params.
   RowLayout x, params, grad_y, to, to_params;
   x.add(a.x, a.coupled);

@@ -14,7 +14,8 @@ struct Cuda {
   template <class, class... O>
   static std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& params, O... options) {
     const Device device(x);
-    coupling::Forward call = coupling::forward(x, params, coupling::parse(options...));
+    MapForward<coupling::Map> call =
+        map_forward<coupling::Map>(x, params, coupling::parse(options...));
     AffineCouplingArgs& a = call.args;
     const cuda::LaunchContext context = device.context();
     a.parts = cuda::affine_coupling_parts(a, context);
@@ -31,8 +32,8 @@ struct Cuda {
   static std::tuple<Tensor, Tensor> backward(const Tensor& grad_y, const Tensor& grad_log_det,
                                              const Tensor& x, const Tensor& params, O... options) {
     const Device device(x);
-    coupling::Backward call =
-        coupling::backward(grad_y, grad_log_det, x, params, coupling::parse(options...));
+    MapBackward<coupling::Map> call =
+        map_backward<coupling::Map>(grad_y, grad_log_det, x, params, coupling::parse(options...));
     const cuda::LaunchContext context = device.context();
     call.args.parts = cuda::affine_coupling_parts(call.args, context);
     cuda::affine_coupling_backward(call.args, context);

@@ -22,7 +22,7 @@ struct Cuda {
   template <class, class... O>
   static std::tuple<Tensor, Tensor> forward(const Tensor& x, const Tensor& params, O... options) {
     const Device device(x);
-    spline::Forward call = spline::forward(x, params, spline::parse(options...));
+    MapForward<spline::Map> call = map_forward<spline::Map>(x, params, spline::parse(options...));
     RationalQuadraticSplineArgs& a = call.args;
     const int64_t* n = a.coupled.n;
     Tensor scratch;
@@ -38,8 +38,8 @@ struct Cuda {
   static std::tuple<Tensor, Tensor> backward(const Tensor& grad_y, const Tensor& grad_log_det,
                                              const Tensor& x, const Tensor& params, O... options) {
     const Device device(x);
-    spline::Backward call =
-        spline::backward(grad_y, grad_log_det, x, params, spline::parse(options...));
+    MapBackward<spline::Map> call =
+        map_backward<spline::Map>(grad_y, grad_log_det, x, params, spline::parse(options...));
     cuda::rational_quadratic_spline_backward(call.args, device.context());
     device.check_launch();
     return {std::move(call.grad_x), std::move(call.grad_params)};
