@@ -46,6 +46,9 @@ INHERENT = {
 }
 
 
+DEVICE = torch.ops.prim.device.default
+
+
 class Refused(AssertionError):
     """A step would synchronise with the device or copy to or from it."""
 
@@ -83,6 +86,12 @@ class Watch(TorchDispatchMode):
             if isinstance(source, Tensor) and devices != {source.device.type}:
                 raise Refused(f"{func} copies from {source.device.type} to {devices.pop()}")
         return out
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return (
+            False  # nothing is compiled here: torch need not keep its compiler away, call by call
+        )
 
     @staticmethod
     def _by_mask(short: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -132,9 +141,21 @@ class OneAtATime(FakeTensorMode):
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=False)
 
-    def __torch_dispatch__(self, *args: Any, **kwargs: Any) -> Any:
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is DEVICE:  # four of five calls
+            return args[0].fake_device
         with _ONE_AT_A_TIME:
-            return super().__torch_dispatch__(*args, **kwargs)
+            return self.dispatch(func, types, args, kwargs or {})
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # as in Watch
 
 
 @contextmanager
