@@ -15,16 +15,22 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._extension import _C
 from .coupling_scale import scale
 from .engine.calls import Call, planned
-from .engine.channels import Channels, channels_of, has_channels, starts_of, step_of
-from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
+from .engine.channels import (
+    OPTIONS,
+    Channels,
+    are_operands,
+    channels_of,
+    log_det_shape,
+    starts_of,
+    step_of,
+)
+from .engine.refuse import check_gradients, refuse, wide_of
 from .engine.rows import TILE, Rows, ceil_div, parts_of, power_of_two, warps
 from .engine.tiles import fetch, positions
 
@@ -166,30 +172,16 @@ def backward_kernel(
 
 # ---- options and checks ------------------------------------------------------------
 
-OPTIONS = _C.options()  # the values of each, by name
-
 
 def _check(x: Tensor, params: Tensor, *options: Any) -> None:
     scale_fn, bound, gain, layout, order, _, transform, reduction = options
-    mixed = x.dtype != torch.float64 and params.dtype != torch.float64
     if not (
-        x.dtype in FLOATING
-        and params.dtype in FLOATING
-        and (x.dtype == params.dtype or mixed)
-        and x.device == params.device
-        and x.ndim >= 2
-        and params.ndim == x.ndim
-        and params.shape[0] == x.shape[0]
-        and params.shape[2:] == x.shape[2:]
-        and params.shape[1] % 2 == 0
-        and transform in OPTIONS["transform"]
-        and has_channels(transform, x.shape[1], params.shape[1] // 2)
+        are_operands(x, params, 2, transform, reduction)
         and scale_fn in OPTIONS["scale_fn"]
-        and 0 < bound < float("inf")
-        and 0 < gain < float("inf")
+        and 0 < bound < math.inf
+        and 0 < gain < math.inf
         and layout in OPTIONS["layout"]
         and order in OPTIONS["order"]
-        and reduction in OPTIONS["reduction"]
     ):
         refuse("affine_coupling", x, params, *options)
 
@@ -261,12 +253,6 @@ def _steps(options: tuple[Any, ...]) -> tuple[int, int]:
     return step_of(transform), 2 if layout.startswith("interleaved") else 1
 
 
-def _log_dets(x: Tensor, params: Tensor, options: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The shape of log_det: a number a row, or one for each coupled element."""
-    each = options[7] == "none"
-    return (x.shape[0], params.shape[1] // 2, *x.shape[2:]) if each else (x.shape[0],)
-
-
 # ---- the op ----------------------------------------------------------------------
 
 
@@ -280,7 +266,7 @@ def affine_coupling(x: Tensor, params: Tensor, *options: Any) -> Call:
     ps = channels_of(params.shape, params.stride(), each)
     tiles = _Tiles(x, params, options, xs, ys, ps)
     parts = parts_of(tiles.units, tiles.tiles)
-    log_dets = _log_dets(x, params, options)
+    log_dets = log_det_shape(x, params.shape[1] // 2, options[7])
     summed = len(log_dets) == 1
     # Of what is summed the kernel needs no strides.
     ls = Channels(Rows(), 0, 0, 0) if summed else channels_of(log_dets, None)
@@ -308,7 +294,7 @@ def affine_coupling_backward(
 ) -> Call:
     """(grad_x, grad_params)."""
     _check(x, params, *options)
-    log_dets = _log_dets(x, params, options)
+    log_dets = log_det_shape(x, params.shape[1] // 2, options[7])
     outputs = (x.shape, x.dtype), (log_dets, wide_of(x.dtype))
     check_gradients("affine_coupling", (grad_y, grad_log_det), outputs, x, params, *options)
     layout = options[3]

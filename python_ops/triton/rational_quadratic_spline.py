@@ -16,12 +16,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .._extension import _C
 from .elementary import log
 from .engine.calls import Call, planned
-from .engine.channels import Channels, channels_of, has_channels, starts_of, step_of
-from .engine.refuse import FLOATING, check_gradients, refuse, wide_of
-from .engine.rows import TILE, ceil_div, power_of_two, warps
+from .engine.channels import OPTIONS, are_operands, channels_of, log_det_shape
+from .engine.refuse import check_gradients, refuse, wide_of
+from .engine.rows import power_of_two
+from .engine.runs import Runs, copy_run, elements_of
 from .engine.tiles import fetch
 from .softmax_bins import (
     bin_gradients,
@@ -40,36 +40,6 @@ from .spline_curve import (
 )
 
 # ---- elements ------------------------------------------------------------------------
-
-
-@triton.jit
-def elements_of(k, n, space, COUNT: tl.constexpr, WIDE: tl.constexpr):
-    """Run k of the elements of rows of n: (number of all, row, channel, position in space)."""
-    first = tl.cast(k, tl.int64) * COUNT
-    row = first // n
-    # Within the program's first row, so that 32 bits do unless rows are so long.
-    local = first - row * n
-    if not WIDE:
-        local = local.to(tl.int32)
-    local += tl.arange(0, COUNT)
-    line = local // n
-    element = local - line * n
-    channel = element // space
-    position = (element - channel * space).to(tl.int64)
-    return first + tl.arange(0, COUNT), row + line, channel.to(tl.int64), position
-
-
-@triton.jit
-def copy_run(
-    source, to, k, total, n, space, source_row, source_channel, source_step, to_row, to_channel,
-    COUNT: tl.constexpr, WIDE: tl.constexpr,
-):  # fmt: skip
-    """Copies run k to rows whose channels are contiguous."""
-    number, row, channel, position = elements_of(k, n, space, COUNT, WIDE)
-    mask = number < total
-    at = row * source_row + channel * source_channel + position * source_step
-    value = tl.load(source + at, mask=mask)
-    tl.store(to + (row * to_row + channel * to_channel + position), value, mask=mask)
 
 
 @triton.jit
@@ -265,7 +235,6 @@ def backward_kernel(
 
 # Parameters of an element beside 3 for each bin.
 EXTRA = {"linear": -1, "circular": 0, "none": 1}
-OPTIONS = _C.options()  # the values of each, by name
 LARGEST_BINS = 128
 
 
@@ -273,13 +242,8 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> int:
     """How many parameters an element has."""
     (bins, bound, boundary, min_width, min_height, min_derivative, convention, scale, _,
      transform, reduction) = options  # fmt: skip
-    mixed = x.dtype != torch.float64 and params.dtype != torch.float64
     if not (
-        x.dtype in FLOATING
-        and params.dtype in FLOATING
-        and (x.dtype == params.dtype or mixed)
-        and x.device == params.device
-        and 1 <= bins <= LARGEST_BINS
+        1 <= bins <= LARGEST_BINS
         and boundary in OPTIONS["boundary"]
         and 0 < bound < math.inf
         and min_width >= 0
@@ -289,21 +253,10 @@ def _check(x: Tensor, params: Tensor, *options: Any) -> int:
         and 0 < min_derivative < 1
         and convention in OPTIONS["convention"]
         and 0 < scale < math.inf
-        and transform in OPTIONS["transform"]
-        and reduction in OPTIONS["reduction"]
+        and are_operands(x, params, 3 * bins + EXTRA[boundary], transform, reduction)
     ):
         refuse("rational_quadratic_spline", x, params, *options)
-    parts = 3 * bins + EXTRA[boundary]
-    if not (
-        x.ndim >= 2
-        and params.ndim == x.ndim
-        and params.shape[0] == x.shape[0]
-        and params.shape[2:] == x.shape[2:]
-        and params.shape[1] % parts == 0
-        and has_channels(transform, x.shape[1], params.shape[1] // parts)
-    ):
-        refuse("rational_quadratic_spline", x, params, *options)
-    return int(parts)
+    return int(3 * bins + EXTRA[boundary])
 
 
 def _constants(double: bool, options: tuple[Any, ...]) -> dict[str, Any]:
@@ -333,66 +286,40 @@ def _constants(double: bool, options: tuple[Any, ...]) -> dict[str, Any]:
     }
 
 
-# ---- runs of elements --------------------------------------------------------------------
-
-
-class _Runs:
-    """How a call is divided into runs of elements."""
-
-    def __init__(self, x: Tensor, params: Tensor, parts: int, options: tuple[Any, ...]):
-        rows, self.space = x.shape[0], math.prod(x.shape[2:])
-        moved = params.shape[1] // parts
-        kept = x.shape[1] - moved
-        self.moved = (rows, moved, *x.shape[2:])
-        self.apart = step_of(options[9])
-        self.moved_channel, self.kept_channel = starts_of(options[9], moved, kept)
-        n, kept_n = moved * self.space, kept * self.space
-        constants = _constants(x.dtype == torch.float64, options)
-        bins = max(constants["BINS"], 8)  # a thread's, and no more than one element
-        elements = power_of_two(rows * n, TILE // bins)
-        copied = power_of_two(rows * kept_n, TILE)
-        self.runs = ceil_div(rows * n, elements)
-        self.programs = self.runs + ceil_div(rows * kept_n, copied)
-        self.sizes = (rows * n, n, rows * kept_n, kept_n, self.space, self.runs)
-        self.constants = constants | {
-            "ELEMENTS": elements,
-            "COPIED": copied,
-            # Whether a position in a row may need more than 32 bits.
-            "WIDE": bool(x.shape[1] * self.space >= 2**30),
-            "num_warps": warps(elements * bins),
-        }
-
-    def operand(self, x: Tensor, strides: tuple[int, ...] | None) -> Channels:
-        """The moved or the kept channels of a tensor shaped as x."""
-        return channels_of(x.shape, strides, self.apart)
-
-    def starts(self, o: Channels) -> tuple[Any, Any]:
-        """Where the moved and the kept channels of an operand begin."""
-        return self.moved_channel * o.one, self.kept_channel * o.one
-
-
 # ---- the op --------------------------------------------------------------------------------
+
+
+def _runs(x: Tensor, coupled: Any, options: tuple[Any, ...]) -> tuple[Runs, dict[str, Any]]:
+    """A call's runs of elements, and all constants of its kernel."""
+    constants = _constants(x.dtype == torch.float64, options)
+    # Of all bins of an element, a thread's.
+    runs = Runs(x, coupled, options[9], max(constants["BINS"], 8))
+    return runs, constants | runs.constants
 
 
 @planned(tensors=2)
 def rational_quadratic_spline(x: Tensor, params: Tensor, *options: Any) -> Call:
     """(y, log_det); the options are those of the dispatcher's schema."""
     parts = _check(x, params, *options)
-    runs = _Runs(x, params, parts, options)
+    coupled = params.shape[1] // parts
+    runs, constants = _runs(x, coupled, options)
     xs, ys = runs.operand(x, x.stride()), runs.operand(x, None)
     ps = channels_of(params.shape, params.stride())
-    each = options[10] == "none"
+    log_dets = log_det_shape(x, coupled, "none")
     return Call(
         forward_kernel, runs.programs, x,
         inputs=[xs.rows, ps.rows],
-        outputs=[(x.shape, x.dtype), (runs.moved, wide_of(x.dtype))],
+        outputs=[(x.shape, x.dtype), (log_dets, wide_of(x.dtype))],
         numbers=(
             *runs.sizes, xs.row, xs.channel, xs.step,
             ps.row, ps.channel * parts, ps.channel, ps.step, ys.row, ys.channel,
             *runs.starts(xs), *runs.starts(ys),
         ),
-        constants=runs.constants,
-        finish=None if each else lambda _, outputs: (outputs[0], outputs[1].flatten(1).sum(1)),
+        constants=constants,
+        finish=(
+            (lambda _, outputs: (outputs[0], outputs[1].flatten(1).sum(1)))
+            if options[10] == "row" else None
+        ),
     )  # fmt: skip
 
 
@@ -402,18 +329,18 @@ def rational_quadratic_spline_backward(
 ) -> Call:
     """(grad_x, grad_params)."""
     parts = _check(x, params, *options)
-    runs = _Runs(x, params, parts, options)
-    each = options[10] == "none"
-    log_det = runs.moved if each else x.shape[:1]
-    outputs = (x.shape, x.dtype), (log_det, wide_of(x.dtype))
+    coupled = params.shape[1] // parts
+    runs, constants = _runs(x, coupled, options)
+    log_dets = log_det_shape(x, coupled, options[10])
+    outputs = (x.shape, x.dtype), (log_dets, wide_of(x.dtype))
     check_gradients(
         "rational_quadratic_spline", (grad_y, grad_log_det), outputs, x, params, *options
     )
     gs, xs, gxs = (runs.operand(x, s) for s in (grad_y.stride(), x.stride(), None))
     ps = channels_of(params.shape, params.stride())
     gps = channels_of(params.shape, None)
-    if each:
-        ls = channels_of(log_det, grad_log_det.stride())
+    if options[10] == "none":
+        ls = channels_of(log_dets, grad_log_det.stride())
         logs = (ls.row, ls.channel, ls.step)
     else:
         ls, logs = None, (grad_log_det.stride(0), 0, 0)
@@ -430,6 +357,6 @@ def rational_quadratic_spline_backward(
         constants={
             "WIDTH_SHARE": 1 - options[3] * options[0] if options[6] != "zuko" else 1.0,
             "HEIGHT_SHARE": 1 - options[4] * options[0] if options[6] != "zuko" else 1.0,
-            **runs.constants,
+            **constants,
         },
     )  # fmt: skip

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..._extension import _C
+from .refuse import FLOATING
 from .rows import Rows, merged
+
+OPTIONS = _C.options()  # the values of each, by name
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,29 @@ def has_channels(transform: str, channels: Any, coupled: Any) -> bool:
     if step_of(transform) == 1:
         return bool(coupled <= channels)
     return bool(coupled == (channels + (transform == "even")) // 2)
+
+
+def are_operands(
+    x: Tensor, params: Tensor, parameters: int, transform: str, reduction: str
+) -> bool:
+    """Whether an op can map channels of `x` with so many parameters an element from `params`."""
+    mixed = x.dtype != torch.float64 and params.dtype != torch.float64
+    return bool(
+        x.dtype in FLOATING
+        and params.dtype in FLOATING
+        and (x.dtype == params.dtype or mixed)
+        and x.device == params.device
+        and x.ndim >= 2
+        and params.ndim == x.ndim
+        and params.shape[0] == x.shape[0]
+        and params.shape[2:] == x.shape[2:]
+        and params.shape[1] % parameters == 0
+        and transform in OPTIONS["transform"]
+        and has_channels(transform, x.shape[1], params.shape[1] // parameters)
+        and reduction in OPTIONS["reduction"]
+    )
+
+
+def log_det_shape(x: Tensor, coupled: Any, reduction: str) -> tuple[Any, ...]:
+    """A number a row, or one for each mapped element."""
+    return (x.shape[0],) if reduction == "row" else (x.shape[0], coupled, *x.shape[2:])
