@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from csrc.building import graph
 from tests.cuda import harness
 from tests.cuda.kernels import ROOT, SOURCES, toolkit
 
@@ -22,6 +23,7 @@ HERE = Path(__file__).parent
 PLANS = ROOT / "csrc/bindings/bessel_plan.cpp"
 # The reference: the copy for every processor, in which float64 is as exact as in any other.
 REFERENCE = sorted(p for p in (ROOT / "csrc/cpu").glob("*.cpp") if p.stem != "mlp")
+KERNELS = [p for p in REFERENCE if p.stem != "dispatch"]
 HOST = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Wno-psabi"]
 REFERENCE_FLAGS = [*HOST, "-DFK_ISA=baseline", "-Wno-unknown-pragmas"]
 NVCC = ["-std=c++20", "-O3", "-lineinfo", "-Xcompiler", "-fPIC"]
@@ -44,6 +46,22 @@ def _link(command: list[str], target: Path) -> Path:
     subprocess.run([*command, "-o", str(partial)], check=True)
     partial.replace(target)
     return target
+
+
+def _built_reference() -> list[Path]:
+    """The kernels of the reference, of this checkout's own build, brought up to date; else none."""
+    file = ROOT / "build/objects/build.ninja"
+    objects = [file.parent / f"kernels/baseline/{path.stem}.o" for path in KERNELS]
+    if not file.exists():
+        return []
+    try:
+        ninja = graph.ninja()
+    except graph.BuildError:
+        return []
+    with graph.locked(file.parent):
+        command = [ninja, "-f", str(file), *map(str, objects)]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True)
+    return [] if run.returncode else objects
 
 
 def _own(device: str) -> list[Path]:
@@ -96,12 +114,14 @@ def build_cpu(output_dir: Path, jobs: int = 2) -> Path:
     plain = ["c++", *REFERENCE_FLAGS, "-O1", f"-I{harness.EMULATOR}"]
     with harness.locked(), ThreadPoolExecutor(jobs) as pool:
         kernels = harness.kernel_objects(pool)
+        built = _built_reference()
+        reference = [PLANS, *(p for p in REFERENCE if not built or p not in KERNELS)]
         waiting = [
             pool.submit(harness.compile_once, source, command, headers, folder)
-            for sources, command in ((_own("device_cpu"), own), ([*REFERENCE, PLANS], plain))
+            for sources, command in ((_own("device_cpu"), own), (reference, plain))
             for source in sources
         ]
-        found = [str(w.result()) for w in (*kernels, *waiting)]
+        found = [*map(str, built), *(str(w.result()) for w in (*kernels, *waiting))]
         link = ["c++", "-pie", *harness.SANITIZERS, *found, "-ldl"]
         return _link(link, Path(output_dir) / "driver-cpu")
 
