@@ -67,11 +67,13 @@ struct Mixture : vmf_mixture::Parameters {
   int64_t strips() const { return (points + mixture_strip - 1) / mixture_strip; }
   int64_t room_size() const { return cpu::vmf_mixture_room(components, dim); }
   // At least 1024 points each, since a part's sums cost as much memory traffic as some hundred
-  // points, and no more memory than a few times the parameters' or 512 MiB.
+  // points, and no more memory than a few times the parameters' or 512 MiB; fewer points in up to
+  // four parts, where each is worth a thread.
   int64_t parts_of_sums(int64_t elements) const {
-    constexpr int64_t most = 32, memory = int64_t{1} << 26;
-    const int64_t affordable = std::max<int64_t>(4, memory / elements);
-    return std::clamp<int64_t>(strips() / 16, 1, std::min(most, affordable));
+    constexpr int64_t most = 32, few = 4, memory = int64_t{1} << 26, work = int64_t{1} << 20;
+    const int64_t affordable = std::max<int64_t>(few, memory / elements);
+    const int64_t small = std::min({strips(), few, points * components * dim / work});
+    return std::clamp<int64_t>(std::max(strips() / 16, small), 1, std::min(most, affordable));
   }
   static RowView view(const Tensor& t) {
     return {t.data_ptr(), cpu_dtype(t.scalar_type()), t.stride(0), t.stride(1)};

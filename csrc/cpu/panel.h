@@ -17,7 +17,8 @@ constexpr int panel_vectors = 2;
 
 // c = finish(start + a b) with a (m, k) of any strides, b (k, n) of dense vectors.
 // start(i, j) and finish(i, j, value) see row i and the vector that begins at column j.
-template <class T>
+// With `every_rest` the last rows are one tile, however many there are: for matrices of few rows.
+template <class T, bool every_rest = false>
 struct Product {
   using V = Vec<T>;
   const T* a;
@@ -48,8 +49,24 @@ struct Product {
   FK_HD void strip(int j, Start start, Finish finish) const {
     int i = 0;
     for (; i + panel_rows <= m; i += panel_rows) tile<panel_rows, vectors>(i, j, start, finish);
-    for (; i + 2 <= m; i += 2) tile<2, vectors>(i, j, start, finish);
-    if (i < m) tile<1, vectors>(i, j, start, finish);
+    if constexpr (every_rest) {
+      static_assert(panel_rows == 6);
+      switch (m - i) {
+        case 1:
+          return tile<1, vectors>(i, j, start, finish);
+        case 2:
+          return tile<2, vectors>(i, j, start, finish);
+        case 3:
+          return tile<3, vectors>(i, j, start, finish);
+        case 4:
+          return tile<4, vectors>(i, j, start, finish);
+        case 5:
+          return tile<5, vectors>(i, j, start, finish);
+      }
+    } else {
+      for (; i + 2 <= m; i += 2) tile<2, vectors>(i, j, start, finish);
+      if (i < m) tile<1, vectors>(i, j, start, finish);
+    }
   }
 
   template <class Start, class Finish>

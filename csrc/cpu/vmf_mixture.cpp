@@ -9,7 +9,7 @@ FK_BEGIN
 namespace loops {
 namespace {
 
-constexpr int strip_points = mixture_strip;
+constexpr int strip_points = mixture_strip, slab = mixture_slab;
 static_assert(strip_points == block_rows);
 // Points that are added up in the dtype of the computation before they go to float64.
 constexpr int64_t flushed_points = 1024;
@@ -33,7 +33,7 @@ class Mixture {
       at += elements;
       return taken;
     };
-    columns_ = take(int64_t(dim_) * strip_points);
+    columns_ = take((dim_ < slab ? dim_ : slab) * int64_t{strip_points});
     products_ = take(int64_t(k_) * strip_points);
     out_ = take(int64_t(k_) * strip_points);
     grad_log_r_ = take(int64_t(k_) * strip_points);
@@ -78,18 +78,29 @@ class Mixture {
       a.grad_log_r = grad_log_r_;
     }
     copy_rows(call_.x, first, n, dim_);
-    columns::load_rows<T>(copy_, copied_, n, dim_, as_columns(columns_));
-    const int whole = (n + lanes - 1) / lanes * lanes;
-    Product<T>{static_cast<const T*>(call_.locs), dim_, 1, columns_, strip_points, k_, whole, dim_}
-        .run([](int, int) FK_INLINE_LAMBDA { return real<V>(0.0); },
-             [&](int i, int j, V value)
-                 FK_INLINE_LAMBDA { store<V>(products_ + i * strip_points + j, value); });
+    multiply(n);
     densities(a, first, n);
     if (call_.log_r != nullptr)
       columns::store_rows_apart<T>(as_columns(out_), static_cast<T*>(call_.log_r) + first * k_, k_,
                                    n, k_);
     if (sums_ != nullptr) add(n, begins_sum);
     if (call_.grad_x != nullptr) pull_back_to_x(first, n);  // overwrites the copy of x
+  }
+
+  // The products with the locations, of so many elements at a time that they stay in the cache.
+  void multiply(int n) {
+    const T* locs = static_cast<const T*>(call_.locs);
+    const int whole = (n + lanes - 1) / lanes * lanes;
+    for (int at = 0; at < dim_; at += slab) {
+      const int width = dim_ - at < slab ? dim_ - at : slab;
+      columns::load_rows<T>(copy_ + at, copied_, n, width, as_columns(columns_));
+      const auto product = [this](int i, int j)
+                               FK_INLINE_LAMBDA { return products_ + i * strip_points + j; };
+      Product<T, true>{locs + at, dim_, 1, columns_, strip_points, k_, whole, width}.run(
+          [&](int i, int j)
+              FK_INLINE_LAMBDA { return at == 0 ? real<V>(0.0) : load<V>(product(i, j)); },
+          [&](int i, int j, V value) FK_INLINE_LAMBDA { store<V>(product(i, j), value); });
+    }
   }
 
   void densities(VmfMixtureArgs& a, int64_t first, int n) const {
@@ -139,7 +150,7 @@ class Mixture {
       sums_->counts[k] += sum(out_ + k * strip_points, n);
       if (sums_->along != nullptr) sums_->along[k] += sum(products_ + k * strip_points, n);
     }
-    Product<T>{out_, strip_points, 1, copy_, copied_, k_, padded_, n}.run(
+    Product<T, true>{out_, strip_points, 1, copy_, copied_, k_, padded_, n}.run(
         [&](int i, int j) FK_INLINE_LAMBDA {
           return begins_sum ? real<V>(0.0) : load<V>(with_x_ + int64_t(i) * padded_ + j);
         },

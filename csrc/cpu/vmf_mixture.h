@@ -10,6 +10,7 @@ namespace fk {
 // Rows of matrices that vectors run along end at a multiple of this.
 constexpr int64_t mixture_padding = 16;
 constexpr int64_t mixture_strip = 64;  // points that are worked on together
+constexpr int64_t mixture_slab = 128;  // elements of a strip's points that are transposed together
 constexpr int64_t mixture_padded(int64_t n) {
   return (n + mixture_padding - 1) / mixture_padding * mixture_padding;
 }
@@ -42,7 +43,8 @@ namespace cpu {
 
 // The elements of `points.wide` that a call works in.
 constexpr int64_t vmf_mixture_room(int64_t components, int64_t dim) {
-  return (dim + 3 * components + mixture_copied(components, dim)) * mixture_strip +
+  const int64_t slab = dim < mixture_slab ? dim : mixture_slab;
+  return (slab + 3 * components + mixture_copied(components, dim)) * mixture_strip +
          components * mixture_padded(dim);
 }
 // Points [begin, end); `sums` is null where none are wanted.
