@@ -114,8 +114,8 @@ void Matrix::set(const Fill& fill) {
   const int64_t distinct = std::min(sample_.rows, enough);
   if (distinct == 0 || width_ == 0) return;
   std::vector<double> row(static_cast<size_t>(width_));
-  const size_t block = distinct == sample_.rows ? extent() : size_t(distinct * row_stride());
-  std::vector<unsigned char> bytes(block * size, poison_byte);
+  const size_t lead = size_t(layout_.offset), period = size_t(distinct * row_stride());
+  std::vector<unsigned char> bytes(std::min(extent(), lead + period) * size, poison_byte);
   std::vector<double> values(size_t(distinct * width_));
   for (int64_t r = 0; r < distinct; ++r) {
     fill(r, row.data(), width_);
@@ -125,11 +125,12 @@ void Matrix::set(const Fill& fill) {
     }
   }
   device::upload(memory_.data(), bytes.data(), bytes.size());
-  size_t done = bytes.size();
-  const size_t all = extent() * size;
+  unsigned char* const first = memory_.data() + lead * size;
+  size_t done = bytes.size() - lead * size;
+  const size_t all = (extent() - lead) * size;
   while (done < all) {  // whole blocks of rows, twice as many each time
     const size_t part = std::min(done, all - done);
-    device::copy(memory_.data() + done, memory_.data(), part);
+    device::copy(first + done, first, part);
     done += part;
   }
   for (int64_t s = 0; s < sample_.count(); ++s) {
