@@ -10,8 +10,8 @@
 namespace fk {
 namespace bindings {
 
-// `Op` names the Map, its `parse`, its two kernels (`forward_kernel`, `backward_kernel`), the
-// elements of a `part` and whether the parameters count as `work`.
+// `Op` has the Map, `parse` for its options, `forward_kernel` and `backward_kernel`, the elements
+// of a `part` of a long row, and whether a thread's share of the work `counts_parameters`.
 template <class Op>
 struct MapCpu {
   using Map = typename Op::Map;

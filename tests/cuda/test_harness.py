@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedP
     environment["FLOWKERNELS_EMULATED"] = str(harness.build())
     environment["FLOWKERNELS_EMULATED_RAN"] = str(ran)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "tests.cuda.emulated"]
-    command += ["-p", "tests.ops.covering", "-p", "no:logging"]
+    command += ["-p", "tests.ops.covering"]
     command += ["-p", "no:cacheprovider", "-p", "no:faulthandler", "--capture=sys", "-k", SELECTED]
     command += FILES
     result = subprocess.run(

@@ -53,7 +53,6 @@ def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
     if not torch.backends.cuda.is_built():
         environment["LD_PRELOAD"] = str(library())
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    command += ["-p", "no:logging"]
     return subprocess.run(
         [*command, *arguments],
         env=environment, capture_output=True, text=True, cwd=ROOT, timeout=600,

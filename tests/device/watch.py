@@ -53,7 +53,15 @@ class Refused(AssertionError):
     """A step would synchronise with the device or copy to or from it."""
 
 
-class Watch(TorchDispatchMode):
+class Uncompiled:
+    """A mode around which torch need not keep its compiler away, call by call: none runs here."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class Watch(Uncompiled, TorchDispatchMode):
     """Raises on reads of values and copies between devices; `inherent` lists allowed ones."""
 
     def __init__(self) -> None:
@@ -86,12 +94,6 @@ class Watch(TorchDispatchMode):
             if isinstance(source, Tensor) and devices != {source.device.type}:
                 raise Refused(f"{func} copies from {source.device.type} to {devices.pop()}")
         return out
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return (
-            False  # nothing is compiled here: torch need not keep its compiler away, call by call
-        )
 
     @staticmethod
     def _by_mask(short: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -131,7 +133,7 @@ class _NoGenerator:
 _ONE_AT_A_TIME = threading.RLock()
 
 
-class OneAtATime(FakeTensorMode):
+class OneAtATime(Uncompiled, FakeTensorMode):
     """A fake mode that several threads may use.
 
     Autograd runs the backward of each device in a thread of its own, and a fake mode notes in
@@ -152,10 +154,6 @@ class OneAtATime(FakeTensorMode):
             return args[0].fake_device
         with _ONE_AT_A_TIME:
             return self.dispatch(func, types, args, kwargs or {})
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # as in Watch
 
 
 @contextmanager

@@ -413,7 +413,7 @@ def test_other_instruction_sets(isa: str) -> None:
         pytest.skip(f"{isa} is not compiled on this machine")
     if isa == _C.build_info()["cpu_isa"]:
         pytest.skip(f"{isa} is what every other test already runs")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:logging"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     # torch.compile calls the same kernels.
     chosen = "(value_parity or gradient_parity or strides or empty) and not compile"
     command += [str(Path(__file__)), "-k", chosen]

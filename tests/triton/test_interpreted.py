@@ -37,7 +37,7 @@ def test_interpreted(run: str) -> None:
         "TRITON_INTERPRET": "1",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:logging"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["-p", "tests.triton.interpreter", *RUNS[run]]
     result = subprocess.run(
         command, env=environment, capture_output=True, text=True, cwd=ROOT, timeout=900
