@@ -130,9 +130,8 @@ def vmf_mixture_log_prob(
     .. math:: \log p(x) = \log \sum_k w_k C_p(\kappa_k)\, e^{\kappa_k\, \mu_k \cdot x}, \qquad
         \log r_k(x) = \log w_k + \log C_p(\kappa_k) + \kappa_k\, \mu_k \cdot x - \log p(x)
 
-    The products :math:`\mu_k \cdot x` are torch's matrix product, block by block; what follows is
-    one pass over each block. Without responsibilities no tensor of size (points, components) is in
-    memory, neither forward nor backward. In float32 the result has an error of about
+    Points are taken in blocks; without responsibilities no tensor of size (points, components) is
+    in memory, neither forward nor backward. In float32 the result has an error of about
     :math:`\kappa \cdot 10^{-7}`, that of the product.
 
     Args:
@@ -204,8 +203,8 @@ def vmf_mixture_statistics(
     Returns:
         log density (\*batch), at least float32; N (components,) and S (components, p), which are
         float64 whatever the dtype of `x`: products are added up in that dtype over some thousand
-        points at most. Differentiable in all tensors; the backward makes the responsibilities, and
-        the last bits of its sums may depend on the number of threads.
+        points at most. Differentiable in all tensors; the responsibilities are not in memory in
+        the backward either.
 
     Raises:
         ValueError, TypeError: as `vmf_mixture_log_prob`.

@@ -18,10 +18,10 @@ struct Mixture : vmf_mixture::Parameters {
   using vmf_mixture::Parameters::Parameters;
 
   void run(const PointTensors& of) const {
-    const VmfMixtureCall call = call_of(of);
+    const VmfMixtureCall call = call_of(of, locs);
     at::parallel_for(
         0, strips(), grain(mixture_strip * components * dim), [&](int64_t begin, int64_t end) {
-          const Tensor room = empty({room_size()});
+          const Tensor room = empty({cpu::vmf_mixture_room(call)});
           cpu::vmf_mixture(call, begin * mixture_strip, std::min(end * mixture_strip, points),
                            nullptr, room.data_ptr());
         });
@@ -29,13 +29,14 @@ struct Mixture : vmf_mixture::Parameters {
 
   // In parts that depend on the shape alone, so that sums do not depend on the number of threads.
   Sums sum(const PointTensors& of, bool with_along) const {
-    VmfMixtureCall call = call_of(of);
+    const Tensor rows = factors(of);
+    VmfMixtureCall call = call_of(of, rows);
     const int64_t padded = mixture_padded(dim);
-    Tensor scaled;
+    Tensor padded_rows;
     if (of.grad_x.defined()) {
-      scaled = at::zeros({components, padded}, options);
-      scaled.narrow(1, 0, dim).copy_(locs * kappa.unsqueeze(1));
-      call.scaled = scaled.const_data_ptr();
+      padded_rows = at::zeros({rows.size(0), padded}, options);
+      padded_rows.narrow(1, 0, dim).copy_(scaled(of));
+      call.scaled = padded_rows.const_data_ptr();
     }
     const int64_t parts = parts_of_sums(components * padded);
     const auto zeros = [&](at::IntArrayRef sizes) {
@@ -44,7 +45,7 @@ struct Mixture : vmf_mixture::Parameters {
     const Tensor counts = zeros({parts, components}), with_x = zeros({parts, components, padded});
     const Tensor along = with_along ? zeros({parts, components}) : Tensor();
     at::parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
-      const Tensor room = empty({room_size()});
+      const Tensor room = empty({cpu::vmf_mixture_room(call)});
       for (int64_t part = begin; part < end; ++part) {
         VmfMixtureSums sums;
         sums.counts = counts.data_ptr<double>() + part * components;
@@ -65,7 +66,6 @@ struct Mixture : vmf_mixture::Parameters {
 
  private:
   int64_t strips() const { return (points + mixture_strip - 1) / mixture_strip; }
-  int64_t room_size() const { return cpu::vmf_mixture_room(components, dim); }
   // At least 1024 points each, since a part's sums cost as much memory traffic as some hundred
   // points, and no more memory than a few times the parameters' or 512 MiB; fewer points in up to
   // four parts, where each is worth a thread.
@@ -78,12 +78,12 @@ struct Mixture : vmf_mixture::Parameters {
   static RowView view(const Tensor& t) {
     return {t.data_ptr(), cpu_dtype(t.scalar_type()), t.stride(0), t.stride(1)};
   }
-  VmfMixtureCall call_of(const PointTensors& of) const {
+  VmfMixtureCall call_of(const PointTensors& of, const Tensor& rows) const {
     VmfMixtureCall call;
     call.points = args(of);
     call.dim = dim;
     call.x = view(x);
-    call.locs = locs.const_data_ptr();
+    call.locs = rows.const_data_ptr();
     if (of.log_r.defined()) call.log_r = of.log_r.data_ptr();
     if (of.grad_log_r.defined()) {
       call.grad_log_r = view(of.grad_log_r);

@@ -77,6 +77,9 @@ struct PointTensors {
   Tensor grad;        // (points): the gradients of log_prob, or weights
   Tensor grad_log_r;  // (points, components)
   Tensor grad_x;      // (points, p)
+  // Of the statistics' gradients, and their arguments (components) and (components, p).
+  Tensor weights, grad_weights;  // (points)
+  Tensor grad_counts, grad_sums;
 };
 // Sums over points of the gradients of the logits, in float64: alone, times x.loc - 1, and times x.
 struct Sums {
@@ -128,7 +131,31 @@ struct Parameters {
     a.common = common.const_data_ptr<double>();
     if (of.log_prob.defined()) a.log_prob = of.log_prob.data_ptr();
     if (of.grad.defined()) a.grad = of.grad.const_data_ptr();
+    if (of.weights.defined()) {
+      a.weights = of.weights.const_data_ptr();
+      a.grad_counts = of.grad_counts.const_data_ptr();
+      a.grad_weights = of.grad_weights.data_ptr();
+    }
     return a;
+  }
+  // What the points are multiplied by, and what the gradients of those products are.
+  Tensor factors(const PointTensors& of) const { return with_sums(locs, of); }
+  Tensor scaled(const PointTensors& of) const { return with_sums(locs * kappa.unsqueeze(1), of); }
+  // The gradients of the four arguments.
+  std::tuple<Tensor, Tensor, Tensor, Tensor> gradients(const PointTensors& of, const Sums& sums,
+                                                       const Tensor& x_, const Tensor& locs_,
+                                                       const Tensor& concentrations,
+                                                       const Tensor& log_weights) const {
+    const Tensor slope = radial("vmf_mean_resultant_complement");
+    return {of.grad_x.reshape(x_.sizes()),
+            (sums.with_x * kappa64.unsqueeze(1)).to(locs_.scalar_type()),
+            (sums.along + slope * sums.counts).to(concentrations.scalar_type()),
+            sums.counts.to(log_weights.scalar_type())};
+  }
+
+ private:
+  static Tensor with_sums(const Tensor& each, const PointTensors& of) {
+    return of.grad_sums.defined() ? at::cat({each, of.grad_sums}) : each;
   }
 };
 
@@ -169,12 +196,7 @@ struct LogProb {
     of.grad = m.flat(grad_log_prob);
     if (responsibilities) of.grad_log_r = grad_log_r.reshape({m.points, m.components});
     of.grad_x = at::empty({m.points, m.dim}, x.options());
-    const Sums sums = m.sum(of, true);
-    const Tensor slope = m.radial("vmf_mean_resultant_complement");
-    return {of.grad_x.reshape(x.sizes()),
-            (sums.with_x * m.kappa64.unsqueeze(1)).to(locs.scalar_type()),
-            (sums.along + slope * sums.counts).to(concentrations.scalar_type()),
-            sums.counts.to(log_weights.scalar_type())};
+    return m.gradients(of, m.sum(of, true), x, locs, concentrations, log_weights);
   }
 };
 
@@ -186,23 +208,49 @@ struct Statistics {
                                                     const Tensor& log_weights,
                                                     const Tensor& sample_weights) {
     const Mixture m(Spec::name, x, locs, concentrations, log_weights);
-    const auto batch = batch_of(x);
-    check_floating(Spec::name, "sample_weights", sample_weights);
-    check_same_device(Spec::name, "sample_weights", sample_weights, "x", x);
-    check_precision(Spec::name, "sample_weights", sample_weights, "x", x);
-    TORCH_CHECK_VALUE(sample_weights.sizes() == batch, Spec::name,
-                      ": `sample_weights` must have the shape of the batch of `x` ", batch,
-                      ", got ", sample_weights.sizes());
+    check_weights(Spec::name, sample_weights, x);
     PointTensors of;
     of.log_prob = m.empty({m.points});
     of.grad = m.flat(sample_weights);
     Sums sums = m.sum(of, false);
-    return {of.log_prob.reshape(batch), std::move(sums.counts), std::move(sums.with_x)};
+    return {of.log_prob.reshape(batch_of(x)), std::move(sums.counts), std::move(sums.with_x)};
   }
-  // By the formulas: who differentiates an E-step can afford the responsibilities.
-  template <class Spec, class... A>
-  static typename Facts<Spec>::Gradients backward(const A&... args) {
-    return Op<Spec>::Grads::backward_composite().call(args...);
+  template <class Spec>
+  static std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> backward(
+      const Tensor& grad_log_prob, const Tensor& grad_counts, const Tensor& grad_sums,
+      const Tensor& x, const Tensor& locs, const Tensor& concentrations, const Tensor& log_weights,
+      const Tensor& sample_weights) {
+    const Mixture m(Spec::name, x, locs, concentrations, log_weights);
+    check_weights(Spec::name, sample_weights, x);
+    const auto check = [&](const char* argument, const Tensor& grad, at::IntArrayRef sizes,
+                           at::ScalarType dtype) {
+      check_gradient(Spec::name, argument, grad, sizes, dtype, x);
+    };
+    check("grad_log_prob", grad_log_prob, batch_of(x), m.dtype);
+    check("grad_counts", grad_counts, {m.components}, at::kDouble);
+    check("grad_sums", grad_sums, {m.components, m.dim}, at::kDouble);
+    PointTensors of;
+    of.grad = m.flat(grad_log_prob);
+    of.weights = m.flat(sample_weights);
+    of.grad_weights = m.empty({m.points});
+    of.grad_counts = in_dtype(grad_counts, m.dtype).contiguous();
+    of.grad_sums = in_dtype(grad_sums, m.dtype);
+    of.grad_x = at::empty({m.points, m.dim}, x.options());
+    const auto [of_x, of_locs, of_concentrations, of_log_weights] =
+        m.gradients(of, m.sum(of, true), x, locs, concentrations, log_weights);
+    const Tensor of_weights = in_dtype(of.grad_weights, sample_weights.scalar_type());
+    return {of_x, of_locs, of_concentrations, of_log_weights,
+            of_weights.reshape(sample_weights.sizes())};
+  }
+
+ private:
+  static void check_weights(const char* op, const Tensor& weights, const Tensor& x) {
+    check_floating(op, "sample_weights", weights);
+    check_same_device(op, "sample_weights", weights, "x", x);
+    check_precision(op, "sample_weights", weights, "x", x);
+    TORCH_CHECK_VALUE(weights.sizes() == batch_of(x), op,
+                      ": `sample_weights` must have the shape of the batch of `x` ", batch_of(x),
+                      ", got ", weights.sizes());
   }
 };
 

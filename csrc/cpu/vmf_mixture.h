@@ -11,13 +11,10 @@ namespace fk {
 constexpr int64_t mixture_padding = 16;
 constexpr int64_t mixture_strip = 64;  // points that are worked on together
 constexpr int64_t mixture_slab = 128;  // elements of a strip's points that are transposed together
+constexpr int64_t mixture_along_rows =
+    24;  // of at most so many rows long points are multiplied along theirs
 constexpr int64_t mixture_padded(int64_t n) {
   return (n + mixture_padding - 1) / mixture_padding * mixture_padding;
-}
-
-// From a row of the kernel's copies to the next: no power of two.
-constexpr int64_t mixture_copied(int64_t components, int64_t dim) {
-  return mixture_padded(dim < components ? components : dim) + mixture_padding;
 }
 
 // Pointers are null where a call has no use for what they point to.  What has no dtype of its own
@@ -26,11 +23,22 @@ struct VmfMixtureCall {
   VmfMixtureArgs points;  // of all points; its matrices are the kernel's affair
   int64_t dim = 0;
   RowView x;
-  const void* locs = nullptr;    // (components, dim)
+  const void* locs = nullptr;    // (rows, dim), whose products with x the points' matrices hold
   void* log_r = nullptr;         // (points, components)
   RowView grad_log_r;            // (points, components), of `points.wide`
-  const void* scaled = nullptr;  // (components, padded dim): kappa loc
+  const void* scaled = nullptr;  // (rows, padded dim): what x is multiplied by, of each logit
   void* grad_x = nullptr;        // (points, dim), of the dtype of x
+
+  // A row for each component; with the statistics' gradients another for each.
+  int64_t rows() const { return points.components * (points.weights == nullptr ? 1 : 2); }
+  // Whether points are multiplied along their rows, and then where they are.
+  bool along_rows() const { return dim > mixture_slab && rows() <= mixture_along_rows; }
+  bool in_place() const { return along_rows() && x.dtype == points.wide && x.stride == 1; }
+  // From a row of the kernel's copies to the next: no power of two.
+  int64_t copied() const {
+    const int64_t elements = in_place() || dim < points.components ? points.components : dim;
+    return mixture_padded(elements) + mixture_padding;
+  }
 };
 // Sums over a range of points, each added to what is there.
 struct VmfMixtureSums {
@@ -42,10 +50,11 @@ struct VmfMixtureSums {
 namespace cpu {
 
 // The elements of `points.wide` that a call works in.
-constexpr int64_t vmf_mixture_room(int64_t components, int64_t dim) {
+inline int64_t vmf_mixture_room(const VmfMixtureCall& call) {
+  const int64_t components = call.points.components, dim = call.dim;
   const int64_t slab = dim < mixture_slab ? dim : mixture_slab;
-  return (slab + 3 * components + mixture_copied(components, dim)) * mixture_strip +
-         components * mixture_padded(dim);
+  const int64_t matrices = slab + components + 2 * call.rows() + call.copied();
+  return matrices * mixture_strip + components * mixture_padded(dim);
 }
 // Points [begin, end); `sums` is null where none are wanted.
 FK_DECLARE_KERNEL(vmf_mixture,

@@ -12,13 +12,16 @@ template <class T>
 __global__ void __launch_bounds__(block_threads, 8)
     mixture(const __grid_constant__ VmfMixtureArgs a) {
   const T* grad = static_cast<const T*>(a.grad);
+  const T* weights = static_cast<const T*>(a.weights);
   T* log_prob = static_cast<T*>(a.log_prob);
   const int64_t threads = int64_t(gridDim.x) * block_threads;
   for (int64_t at = int64_t(blockIdx.x) * block_threads + threadIdx.x; at < a.points;
        at += threads) {
     T result[1] = {grad == nullptr ? T(0) : grad[at]};
-    VmfMixturePoints<T, 1>{a, at}.run(result);
+    T weight[1] = {weights == nullptr ? T(0) : weights[at]};
+    VmfMixturePoints<T, 1>{a, at}.run(result, weight);
     if (log_prob != nullptr) log_prob[at] = result[0];
+    if (weights != nullptr) static_cast<T*>(a.grad_weights)[at] = weight[0];
   }
 }
 

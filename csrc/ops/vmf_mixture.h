@@ -19,6 +19,10 @@ namespace fk {
 
 // Matrices have a row for each component, `stride` apart; rows have room for whole vectors.
 // Everything is of the dtype `wide` but `common`.
+//
+// The gradients of the statistics sum_n s_n r_nk and sum_n s_n r_nk x_n have `weights`, s_n; then
+// `products` and `out` have another row for each component: x.G_k for the gradient G_k of the
+// second sum, and s_n r_nk.
 struct VmfMixtureArgs {
   int64_t components = 0, points = 0, stride = 0;
   DType wide = DType::f32;
@@ -31,6 +35,9 @@ struct VmfMixtureArgs {
   const void* grad_log_r = nullptr;  // matrix: the gradient of log r_k, or null
   void* out = nullptr;    // matrix: with `grad` the gradient of z_k; else log r_k, or null
   void* along = nullptr;  // matrix: that gradient times x.loc_k - 1, or null; may be `products`
+  const void* weights = nullptr;      // (points), or null
+  const void* grad_counts = nullptr;  // (components): the gradient of the first sum
+  void* grad_weights = nullptr;       // (points)
 };
 
 namespace cuda {
@@ -73,8 +80,9 @@ struct VmfMixturePoints {
                V(static_cast<const T*>(a.offset)[k]));
   }
 
-  // Writes the matrices; `result` is the gradient of log p(x), where it is wanted, then log p(x).
-  FK_HD void run(V (&result)[U]) const {
+  // Writes the matrices; `result` is the gradient of log p(x), where it is wanted, then log p(x),
+  // and `weight` the weight of the statistics' gradients, then that weight's gradient.
+  FK_HD void run(V (&result)[U], V (&weight)[U]) const {
     V shift[U], sum[U];
     each(0, [&](int u, int64_t place) FK_INLINE_LAMBDA {
       shift[u] = logit(0, place);
@@ -94,7 +102,10 @@ struct VmfMixturePoints {
         sum[u] += e;
         if (gradients) write(a.out, place, normal(e));
       });
-    if (gradients) pull_back(result, sum);
+    if (a.weights != nullptr)
+      pull_back_statistics(result, weight, sum);
+    else if (gradients)
+      pull_back(result, sum);
     each(0, [&](int u, int64_t) FK_INLINE_LAMBDA { sum[u] = shift[u] + log(sum[u]); });
     if (!gradients && a.out != nullptr)
       for (int64_t k = 0; k < a.components; ++k)
@@ -116,9 +127,38 @@ struct VmfMixturePoints {
       each(k, [&](int u, int64_t place) FK_INLINE_LAMBDA {
         V dz = normal(read(a.out, place) * grad[u]);
         if (a.grad_log_r != nullptr) dz += read(a.grad_log_r, place);
-        write(a.out, place, dz);
-        if (a.along != nullptr) write(a.along, place, dz * above_mode(place));
+        write_gradient(place, dz);
       });
+  }
+  FK_HD void write_gradient(int64_t place, V dz) const {
+    write(a.out, place, dz);
+    if (a.along != nullptr) write(a.along, place, dz * above_mode(place));
+  }
+
+  // a_k = grad_counts_k + x.G_k is the gradient of s r_k:
+  // dz_k = r_k (g + s (a_k - m)),   ds = m = sum_k r_k a_k.
+  FK_HD void pull_back_statistics(const V (&grad)[U], V (&weight)[U], const V (&sum)[U]) const {
+    const int64_t further = a.components * a.stride;
+    const auto of_share = [&](int64_t k, int64_t place) FK_INLINE_LAMBDA {
+      return read(a.products, place + further) + V(static_cast<const T*>(a.grad_counts)[k]);
+    };
+    V mean[U], inverse[U];
+    each(0, [&](int u, int64_t) FK_INLINE_LAMBDA {
+      mean[u] = real<V>(0.0);
+      inverse[u] = real<V>(1.0) / sum[u];
+    });
+    for (int64_t k = 0; k < a.components; ++k)
+      each(k, [&](int u, int64_t place) FK_INLINE_LAMBDA {
+        const V r = read(a.out, place) * inverse[u];
+        mean[u] = fma(r, of_share(k, place), mean[u]);
+      });
+    for (int64_t k = 0; k < a.components; ++k)
+      each(k, [&](int u, int64_t place) FK_INLINE_LAMBDA {
+        const V r = read(a.out, place) * inverse[u];
+        write(a.out, place + further, normal(r * weight[u]));
+        write_gradient(place, normal(r * fma(weight[u], of_share(k, place) - mean[u], grad[u])));
+      });
+    each(0, [&](int u, int64_t) FK_INLINE_LAMBDA { weight[u] = mean[u]; });
   }
 };
 

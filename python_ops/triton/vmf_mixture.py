@@ -46,6 +46,12 @@ def logit(products, kappa, offset, k, stride, at, there):
 
 
 @triton.jit
+def of_share(products, grad_counts, k, stride, at, there):
+    """The gradient of s r_k: grad_counts_k + x.G_k."""
+    return tl.load(products + k * stride + at, mask=there, other=0.0) + tl.load(grad_counts + k)
+
+
+@triton.jit
 def normal(v):
     """0 for subnormal numbers, as on the CPU."""
     return tl.where(tl.abs(v) < SMALLEST_NORMAL[v.dtype == tl.float64], 0.0, v)
@@ -53,10 +59,11 @@ def normal(v):
 
 @triton.jit
 def mixture_kernel(
-    products, kappa, offset, common, grad, grad_log_r, log_prob, out, along,
+    products, kappa, offset, common, grad, grad_log_r, weights, grad_counts,
+    log_prob, out, along, grad_weights,
     components, points, stride,
     GRADIENTS: tl.constexpr, EACH: tl.constexpr, ALONG: tl.constexpr, OUT: tl.constexpr,
-    LINES: tl.constexpr,
+    STATISTICS: tl.constexpr, LINES: tl.constexpr,
 ):  # fmt: skip
     at = positions(tl.program_id(0), LINES)
     there = at < points
@@ -78,8 +85,25 @@ def mixture_kernel(
             for k in range(components):
                 g -= tl.load(grad_log_r + k * stride + at, mask=there, other=0.0)
         scale = divide(g, total)
+        if STATISTICS:
+            further = components * stride
+            inverse = divide(tl.full(total.shape, 1.0, total.dtype), total)
+            mean = tl.zeros_like(total)
+            for k in range(components):
+                r = tl.load(out + k * stride + at, mask=there, other=0.0) * inverse
+                share = of_share(products + further, grad_counts, k, stride, at, there)
+                mean = tl.fma(r, share, mean)
+            weight = tl.load(weights + at, mask=there, other=0.0)
+            tl.store(grad_weights + at, mean, mask=there)
         for k in range(components):
-            dz = normal(tl.load(out + k * stride + at, mask=there, other=0.0) * scale)
+            e = tl.load(out + k * stride + at, mask=there, other=0.0)
+            if STATISTICS:
+                r = e * inverse
+                share = of_share(products + further, grad_counts, k, stride, at, there)
+                dz = normal(r * tl.fma(weight, share - mean, g))
+                tl.store(out + further + k * stride + at, normal(r * weight), mask=there)
+            else:
+                dz = normal(e * scale)
             if EACH:
                 dz += tl.load(grad_log_r + k * stride + at, mask=there, other=0.0)
             tl.store(out + k * stride + at, dz, mask=there)
@@ -96,28 +120,46 @@ def mixture_kernel(
     tl.store(log_prob + at, (log_sum + low) + high, mask=there)
 
 
-@planned(tensors=6)
+@planned(tensors=8)
 def points(
     products: Tensor, kappa: Tensor, offset: Tensor, common: Tensor, grad: Tensor,
-    grad_log_r: Tensor, gradients: bool, each: bool, along: bool, out: bool,
+    grad_log_r: Tensor, weights: Tensor, grad_counts: Tensor,
+    gradients: bool, each: bool, along: bool, out: bool, statistics: bool,
 ) -> Call:  # fmt: skip
-    """log p (points), and what is wanted of (components, points)."""
-    components, count = products.shape
-    dtype, shape = products.dtype, tuple(products.shape)
+    """log p (points), what is wanted of (components, points), and the gradients of the weights.
+
+    Those of the statistics have two rows for each component in the products and in what is made of
+    them, as csrc/ops/vmf_mixture.h says.
+    """
+    count, dtype, shape = products.shape[1], products.dtype, tuple(products.shape)
+    components = kappa.shape[0]
     return Call(
         mixture_kernel, ceil_div(count, POINTS), products,
-        inputs=[None] * 6,
+        inputs=[None] * 8,
         outputs=[
             ((count,), dtype), (shape if gradients or out else (0,), dtype),
-            (shape if along else (0,), dtype),
+            ((components, count) if along else (0,), dtype),
+            ((count,) if statistics else (0,), dtype),
         ],
         numbers=(components, count, count),
         constants={"GRADIENTS": gradients, "EACH": each, "ALONG": along, "OUT": out,
-                   "LINES": POINTS, "num_warps": 4},
+                   "STATISTICS": statistics, "LINES": POINTS, "num_warps": 4},
     )  # fmt: skip
 
 
 # ---- the ops ---------------------------------------------------------------------
+
+
+@dataclass
+class _Gradients:
+    """What the gradients of a call's results are, or the weights of a sum."""
+
+    log_prob: Tensor | None = None  # (points), or weights
+    each: Tensor | None = None  # of the logarithms of the responsibilities
+    weights: Tensor | None = None  # (points), and the gradients of the weighted sums
+    counts: Tensor | None = None
+    sums: Tensor | None = None
+    along: bool = False
 
 
 @dataclass
@@ -163,18 +205,45 @@ class _Mixture:
         """For sums, in float64."""
         return self.x.new_zeros(shape, dtype=torch.float64)
 
-    def run(
-        self, block: slice, grad: Tensor | None, grad_log_r: Tensor | None, *,
-        along: bool = False, out: bool = False,
-    ) -> Any:  # fmt: skip
+    def run(self, block: slice, of: _Gradients | None = None, *, out: bool = False) -> Any:
         """The kernel's results for a block, whose points in the computation's dtype lead."""
         xs = self.x[block].to(self.wide)
-        products = self.locs @ xs.mT
-        given = self.kappa, self.offset, self.common
-        g = self.kappa if grad is None else grad[block]
-        each = self.kappa if grad_log_r is None else grad_log_r[block].mT.contiguous()
-        options = grad is not None, grad_log_r is not None, along, out
-        return xs, *points(products, *given, g, each, *options)
+        of = of or _Gradients()
+        statistics = of.sums is not None
+        left = self.locs if of.sums is None else torch.cat((self.locs, of.sums))
+        each, absent = of.each is not None, self.kappa
+        given = (
+            absent if of.log_prob is None else of.log_prob[block],
+            absent if of.each is None else of.each[block].mT.contiguous(),
+            absent if of.weights is None else of.weights[block],
+            absent if of.counts is None else of.counts,
+        )
+        options = of.log_prob is not None, each, of.along, out, statistics
+        products = left @ xs.mT
+        return xs, *points(products, self.kappa, self.offset, self.common, *given, *options)
+
+    def pull_back(self, of: _Gradients) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The gradients of the four arguments, less their dtypes, and of the weights."""
+        points, dim = self.x.shape
+        components = self.locs.shape[0]
+        scaled = self.locs * self.kappa.unsqueeze(1)
+        if of.sums is not None:
+            scaled = torch.cat((scaled, of.sums))
+        grad_x, grad_weights = self.x.new_empty(points, dim), self.empty(points)
+        counts, along = self.zeros(components), self.zeros(components)
+        with_x = self.zeros(components, dim)
+        for block in self.blocks():
+            given, _, out, slope, grad_weight = self.run(block, of)
+            dz = out[:components]
+            grad_x[block] = out.mT @ scaled
+            counts += dz.sum(1)
+            along += slope.sum(1)
+            with_x += dz @ given
+            if of.weights is not None:
+                grad_weights[block] = grad_weight
+        rise = bessel(self.kappa64, dim / 2 - 1, "vmf_mean_resultant_complement")
+        of_locs = with_x * self.kappa64.unsqueeze(1)
+        return (grad_x, of_locs, along + rise * counts, counts), grad_weights
 
 
 def _fits(x: Tensor, locs: Tensor, *numbers: Tensor) -> bool:
@@ -204,7 +273,7 @@ def vmf_mixture_log_prob(
     components = locs.shape[0] if responsibilities else 0
     log_prob, log_r = m.empty(m.x.shape[0]), m.empty(m.x.shape[0], components)
     for block in m.blocks():
-        _, log_prob[block], out, _ = m.run(block, None, None, out=responsibilities)
+        _, log_prob[block], out, *_ = m.run(block, out=responsibilities)
         if responsibilities:
             log_r[block] = out.mT
     return log_prob.reshape(x.shape[:-1]), log_r.reshape(*x.shape[:-1], components)
@@ -213,7 +282,7 @@ def vmf_mixture_log_prob(
 def vmf_mixture_log_prob_backward(
     grad_log_prob: Tensor, grad_log_responsibilities: Tensor, x: Tensor, locs: Tensor,
     concentrations: Tensor, log_weights: Tensor, responsibilities: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, ...]:  # fmt: skip
     """The gradients of the four tensors."""
     args = x, locs, concentrations, log_weights
     if not _fits(*args):
@@ -224,24 +293,11 @@ def vmf_mixture_log_prob_backward(
     outputs = [(batch, wide), ((*batch, components), wide)]
     check_gradients("vmf_mixture_log_prob", grads, outputs, *args, responsibilities)
     m = _Mixture.of(*args)
-    points, dim = m.x.shape
-    grad = grad_log_prob.reshape(points).contiguous()
-    of_log_r = grad_log_responsibilities.reshape(points, -1) if components and points else None
-    grad_x, scaled = x.new_empty(points, dim), m.locs * m.kappa.unsqueeze(1)
-    counts, along, with_x = m.zeros(len(locs)), m.zeros(len(locs)), m.zeros(len(locs), dim)
-    for block in m.blocks():
-        given, _, dz, slope = m.run(block, grad, of_log_r, along=True)
-        grad_x[block] = dz.mT @ scaled
-        counts += dz.sum(1)
-        along += slope.sum(1)
-        with_x += dz @ given
-    rise = bessel(m.kappa64, dim / 2 - 1, "vmf_mean_resultant_complement")
-    return (
-        grad_x.reshape(x.shape),
-        (with_x * m.kappa64.unsqueeze(1)).to(locs.dtype),
-        (along + rise * counts).to(concentrations.dtype),
-        counts.to(log_weights.dtype),
-    )
+    points = m.x.shape[0]
+    each = grad_log_responsibilities.reshape(points, -1) if components and points else None
+    of = _Gradients(grad_log_prob.reshape(points).contiguous(), each, along=True)
+    gradients, _ = m.pull_back(of)
+    return tuple(g.reshape(a.shape).to(a.dtype) for g, a in zip(gradients, args, strict=True))
 
 
 def vmf_mixture_statistics(
@@ -253,10 +309,10 @@ def vmf_mixture_statistics(
         refuse("vmf_mixture_statistics", *args, sample_weights)
     m = _Mixture.of(*args)
     points, dim = m.x.shape
-    weights = sample_weights.to(m.wide).reshape(points).contiguous()
+    of = _Gradients(sample_weights.to(m.wide).reshape(points).contiguous())
     log_prob, counts, with_x = m.empty(points), m.zeros(len(locs)), m.zeros(len(locs), dim)
     for block in m.blocks():
-        given, log_prob[block], shares, _ = m.run(block, weights, None)
+        given, log_prob[block], shares, *_ = m.run(block, of)
         counts += shares.sum(1)
         with_x += shares @ given
     return log_prob.reshape(x.shape[:-1]), counts, with_x
@@ -271,6 +327,27 @@ def _weights_fit(x: Tensor, weights: Tensor) -> bool:
     )
 
 
-def vmf_mixture_statistics_backward(*args: Any) -> Any:
-    """By the formulas: who differentiates an E-step can afford the responsibilities."""
-    return torch.ops.flowkernels.vmf_mixture_statistics_backward_composite(*args)
+def vmf_mixture_statistics_backward(
+    grad_log_prob: Tensor, grad_counts: Tensor, grad_sums: Tensor, x: Tensor, locs: Tensor,
+    concentrations: Tensor, log_weights: Tensor, sample_weights: Tensor,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The gradients of the five tensors."""
+    args = x, locs, concentrations, log_weights, sample_weights
+    if not _fits(*args[:4]) or not _weights_fit(x, sample_weights):
+        refuse("vmf_mixture_statistics", *args)
+    grads = grad_log_prob, grad_counts, grad_sums
+    outputs: Any = [
+        (x.shape[:-1], wide_of(x.dtype)), (locs.shape[:1], torch.float64),
+        (locs.shape, torch.float64),
+    ]  # fmt: skip
+    check_gradients("vmf_mixture_statistics", grads, outputs, *args)
+    m = _Mixture.of(*args[:4])
+    points = m.x.shape[0]
+    of = _Gradients(
+        grad_log_prob.reshape(points).contiguous(), None,
+        sample_weights.to(m.wide).reshape(points).contiguous(),
+        grad_counts.to(m.wide).contiguous(), grad_sums.to(m.wide), along=True,
+    )  # fmt: skip
+    gradients, of_weights = m.pull_back(of)
+    every = (*gradients, of_weights)
+    return tuple(g.reshape(a.shape).to(a.dtype) for g, a in zip(every, args, strict=True))

@@ -62,13 +62,8 @@ class Call:
 
     @property
     def has_torch_gradients(self) -> bool:
-        """Whether its gradients are formulas in torch: second derivatives, or an E-step's."""
-        return self.op.endswith("_backward") or self.sums_gradients_by_torch
-
-    @property
-    def sums_gradients_by_torch(self) -> bool:
-        """Whether its gradients are sums over all points by torch's matrix products."""
-        return self.op == "vmf_mixture_statistics"
+        """Whether its gradients are formulas in torch: second derivatives."""
+        return self.op.endswith("_backward")
 
     @property
     def has_torch_products(self) -> bool:

@@ -2,9 +2,8 @@
 
 What torch computes itself keeps only the second half of this promise: the same bits every time
 with the same number of threads. That is the matrix products and convolutions of wide networks and
-of Glow, the gradients of `vmf_mixture_statistics`, and the formulas behind second derivatives: at
-the end of a thread's share, torch computes `sigmoid` and `softplus` of the last few elements by
-another formula.
+of Glow, and the formulas behind second derivatives: at the end of a thread's share, torch computes
+`sigmoid` and `softplus` of the last few elements by another formula.
 """
 
 from __future__ import annotations

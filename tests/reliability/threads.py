@@ -43,9 +43,7 @@ def digest() -> list[bytes]:
 
 
 def _calls() -> list[Call]:
-    """Every op's small and large call, without the gradients that torch's products sum."""
-    from dataclasses import replace
-
+    """Every op's small and large call."""
     import torch
 
     from flowkernels.ops._declaration import PUBLIC
@@ -54,8 +52,7 @@ def _calls() -> list[Call]:
 
     each = calls.small((torch.float32, torch.bfloat16))
     for op in PUBLIC.values():
-        call = calls.of_size(op, calls.LARGE[op.inputs.sizes][0], torch.float32)
-        each.append(replace(call, with_gradients=not call.sums_gradients_by_torch))
+        each.append(calls.of_size(op, calls.LARGE[op.inputs.sizes][0], torch.float32))
     return each
 
 

@@ -311,18 +311,21 @@ def _samplers() -> Iterator[Variant]:
 
 def _mixtures() -> Iterator[Variant]:
     for label, options in (
-        ("density", (False, False, False, False)),
-        ("responsibilities", (False, False, False, True)),
-        ("statistics", (True, False, False, False)),
-        ("gradients", (True, True, True, False)),
+        ("density", (False, False, False, False, False)),
+        ("responsibilities", (False, False, False, True, False)),
+        ("statistics", (True, False, False, False, False)),
+        ("gradients", (True, True, True, False, False)),
+        ("gradients of statistics", (True, False, True, False, True)),
     ):
 
         def tensors(dtype: torch.dtype, options: Any = options) -> tuple[Any, ...]:
             matrix, numbers = empty(50, 65536, dtype=dtype), empty(50, dtype=dtype)
-            common = empty(dtype=torch.float64)
-            return matrix, numbers, numbers, common, empty(65536, dtype=dtype), matrix, *options
+            common, each = empty(dtype=torch.float64), empty(65536, dtype=dtype)
+            products = empty(100, 65536, dtype=dtype) if options[-1] else matrix
+            given = products, numbers, numbers, common, each, matrix, each, numbers
+            return *given, *options
 
-        quick = label == "gradients"
+        quick = label.startswith("gradients")
         yield Variant("vmf_mixture", "points", label, tensors, PRECISIONS, quick)
 
 

@@ -43,15 +43,15 @@ class Mixture : private Plainly, public Parameters {
     const int64_t size = static_cast<int64_t>(at::elementSize(dtype));
     const int64_t fit = (int64_t{1} << 26) / (components * size) / 128 * 128;
     const int64_t block = std::min(std::max<int64_t>(fit, 4096), points);
-    const Tensor scaled = of.grad_x.defined() ? locs * kappa.unsqueeze(1) : Tensor();
+    const Tensor left = factors(of), back = of.grad_x.defined() ? scaled(of) : Tensor();
     for (int64_t first = 0; first < points; first += block)
-      run_block(of, sums, scaled, first, std::min(block, points - first));
+      run_block(of, sums, left, back, first, std::min(block, points - first));
   }
 
-  void run_block(const PointTensors& of, Sums* sums, const Tensor& scaled, int64_t first,
-                 int64_t n) const {
+  void run_block(const PointTensors& of, Sums* sums, const Tensor& left, const Tensor& back,
+                 int64_t first, int64_t n) const {
     const auto rows = [&](const Tensor& t) { return t.narrow(0, first, n); };
-    const Tensor xs = in_dtype(rows(x), dtype), products = at::mm(locs, xs.t());
+    const Tensor xs = in_dtype(rows(x), dtype), products = at::mm(left, xs.t());
     const bool has_out = of.grad.defined() || of.log_r.defined();
     const Tensor out = has_out ? at::empty_like(products) : Tensor();
     const Tensor grad_log_r =
@@ -61,17 +61,22 @@ class Mixture : private Plainly, public Parameters {
     a.products = products.const_data_ptr();
     if (of.log_prob.defined()) a.log_prob = rows(of.log_prob).data_ptr();
     if (of.grad.defined()) a.grad = rows(of.grad).const_data_ptr();
+    if (of.weights.defined()) {
+      a.weights = rows(of.weights).const_data_ptr();
+      a.grad_weights = rows(of.grad_weights).data_ptr();
+    }
     if (grad_log_r.defined()) a.grad_log_r = grad_log_r.const_data_ptr();
     if (has_out) a.out = out.data_ptr();
     if (sums != nullptr && sums->along.defined()) a.along = products.data_ptr();
     cuda::vmf_mixture(a, device_.context());
     device_.check_launch();
     if (of.log_r.defined()) rows(of.log_r).copy_(out.t());
-    if (of.grad_x.defined()) rows(of.grad_x).copy_(at::mm(out.t(), scaled));
+    if (of.grad_x.defined()) rows(of.grad_x).copy_(at::mm(out.t(), back));
     if (sums == nullptr) return;
-    sums->counts += out.sum(1);
-    if (sums->along.defined()) sums->along += products.sum(1);
-    sums->with_x += at::mm(out, xs);
+    const Tensor of_logits = out.narrow(0, 0, components);
+    sums->counts += of_logits.sum(1);
+    if (sums->along.defined()) sums->along += products.narrow(0, 0, components).sum(1);
+    sums->with_x += at::mm(of_logits, xs);
   }
 
   Device device_;
