@@ -93,7 +93,7 @@ struct Parameters {
   at::TensorOptions options;  // with that dtype
   Tensor x, locs;             // (points, dim) as it came, and in the computation's dtype
   Tensor kappa64, kappa;      // the concentrations
-  Tensor common, offset;      // the largest of log w + log peak, and the others beside it
+  Tensor common, offset;      // the largest log w + log peak or 0, and the others less it
 
   Parameters(const char* op, const Tensor& x_, const Tensor& locs_, const Tensor& concentrations,
              const Tensor& log_weights) {
@@ -108,8 +108,7 @@ struct Parameters {
     kappa64 = concentrations.to(at::kDouble);
     kappa = kappa64.to(dtype).contiguous();
     const Tensor peak = radial("vmf_log_peak") + log_weights.to(at::kDouble);
-    const Tensor largest = peak.max();
-    common = at::where(largest.isfinite(), largest, at::zeros_like(largest));
+    common = at::nan_to_num(peak.max(), 0.0, 0.0, 0.0);
     offset = (peak - common).to(dtype);
   }
 

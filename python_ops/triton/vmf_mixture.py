@@ -178,8 +178,7 @@ class _Mixture:
         wide = wide_of(x.dtype)
         kappa64 = concentrations.double().contiguous()
         peak = bessel(kappa64, x.shape[-1] / 2 - 1, "vmf_log_peak") + log_weights.double()
-        largest = peak.amax()
-        common = torch.where(largest.isfinite(), largest, torch.zeros_like(largest))
+        common = peak.amax().nan_to_num(0.0, 0.0, 0.0)
         return cls(
             x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), locs.to(wide).contiguous(),
             kappa64.to(wide), kappa64, (peak - common).to(wide), common,
