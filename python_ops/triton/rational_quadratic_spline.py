@@ -1,8 +1,9 @@
 """rational_quadratic_spline in Triton: one pass over memory in each direction.
 
 The formulas are those of csrc/math/rational_quadratic_spline.h.  A program takes a run of
-elements, all of their bins in registers; the programs after those copy the kept channels.  Each
-element's log-det is written, and rows of them are summed after the kernel.
+elements, all of their bins in registers; the programs after those copy the kept channels.  Of the
+log-dets, sums of 2^m elements of a row are written, which are added up after the kernel where a row
+has several of them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .engine.calls import Call, planned
 from .engine.channels import OPTIONS, are_operands, channels_of, log_det_shape
 from .engine.refuse import check_gradients, refuse, wide_of
 from .engine.rows import power_of_two
-from .engine.runs import Runs, copy_run, elements_of
+from .engine.runs import Runs, copy_run, elements_of, store_sums
 from .engine.tiles import fetch
 from .softmax_bins import (
     bin_gradients,
@@ -116,7 +117,8 @@ def forward_kernel(
     K: tl.constexpr, BINS: tl.constexpr, BOUND: tl.constexpr, BOUNDARY: tl.constexpr,
     LEAST: tl.constexpr, SCALE: tl.constexpr, CLIP: tl.constexpr, WIDTH_FLOOR: tl.constexpr,
     HEIGHT_FLOOR: tl.constexpr, INVERSE_HIGH: tl.constexpr, INVERSE_LOW: tl.constexpr,
-    INVERSE: tl.constexpr, ELEMENTS: tl.constexpr, COPIED: tl.constexpr, WIDE: tl.constexpr,
+    INVERSE: tl.constexpr, EACH: tl.constexpr, ELEMENTS: tl.constexpr, COPIED: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # fmt: skip
     k = tl.program_id(0)
     if k >= runs:
@@ -132,7 +134,7 @@ def forward_kernel(
             WIDTH_FLOOR, HEIGHT_FLOOR, INVERSE_HIGH, INVERSE_LOW, INVERSE,
         )  # fmt: skip
         tl.store(y + (y_at + (row * y_row + channel * y_channel + position)), out, mask=mask)
-        tl.store(log_det + number, log_slope, mask=mask)
+        store_sums(log_det, k, total, log_slope, ELEMENTS, EACH)
 
 
 @triton.jit
@@ -305,7 +307,13 @@ def rational_quadratic_spline(x: Tensor, params: Tensor, *options: Any) -> Call:
     runs, constants = _runs(x, coupled, options)
     xs, ys = runs.operand(x, x.stride()), runs.operand(x, None)
     ps = channels_of(params.shape, params.stride())
-    log_dets = log_det_shape(x, coupled, "none")
+    log_dets, each, finish = log_det_shape(x, coupled, "none"), 1, None
+    if options[10] == "row":
+        log_dets, each = runs.sums, runs.each
+        if log_dets[1] == 1:
+            log_dets = log_dets[:1]
+        else:
+            finish = (None, lambda sums: sums.sum(1))
     return Call(
         forward_kernel, runs.programs, x,
         inputs=[xs.rows, ps.rows],
@@ -315,11 +323,8 @@ def rational_quadratic_spline(x: Tensor, params: Tensor, *options: Any) -> Call:
             ps.row, ps.channel * parts, ps.channel, ps.step, ys.row, ys.channel,
             *runs.starts(xs), *runs.starts(ys),
         ),
-        constants=constants,
-        finish=(
-            (lambda _, outputs: (outputs[0], outputs[1].flatten(1).sum(1)))
-            if options[10] == "row" else None
-        ),
+        constants={"EACH": each, **constants},
+        finish=finish,
     )  # fmt: skip
 
 

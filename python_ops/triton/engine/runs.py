@@ -36,6 +36,16 @@ def elements_of(k, n, space, COUNT: tl.constexpr, WIDE: tl.constexpr):
 
 
 @triton.jit
+def store_sums(to, k, total, values, COUNT: tl.constexpr, EACH: tl.constexpr):
+    """Stores the sums of every `EACH` neighbours of run k's values; EACH divides the total."""
+    count: tl.constexpr = COUNT // EACH
+    number = tl.cast(k, tl.int64) * count + tl.arange(0, count)
+    if EACH != 1:
+        values = tl.sum(tl.reshape(values, [count, EACH]), axis=1)
+    tl.store(to + number, values, mask=number < total // EACH)
+
+
+@triton.jit
 def copy_run(
     source, to, k, total, n, space, source_row, source_channel, source_step, to_row, to_channel,
     COUNT: tl.constexpr, WIDE: tl.constexpr,
@@ -65,6 +75,11 @@ class Runs:
         copied = power_of_two(rows * kept_n, TILE)
         self.runs = ceil_div(rows * n, elements)
         self.programs = self.runs + ceil_div(rows * kept_n, copied)
+        # The largest power of two that divides a row and a run: a row's sums of so many elements.
+        self.each = 1
+        while n > 0 and n % (2 * self.each) == 0 and 2 * self.each <= elements:
+            self.each *= 2
+        self.sums = (rows, n // self.each)
         self.sizes = (rows * n, n, rows * kept_n, kept_n, self.space, self.runs)
         self.constants = {
             "ELEMENTS": elements,
