@@ -30,6 +30,31 @@ struct BackwardTile {
   int n;
 };
 
+// body(i, n, scale) for every vector, whose n lanes begin at i.  A processor overlaps neighbouring
+// vectors only as far as it looks ahead: where the work on one is long, the first of its functions
+// is taken of many vectors before the others.
+template <ScaleFn F, bool needs_log, class V, class E, class Body>
+FK_HD void for_scales(const E* raw, int all, const CouplingConstants<V>& constants, Body body) {
+  if constexpr (!coupling_is_long(F, needs_log)) {
+    for_lanes<V>(all, [&](int i, int n) FK_INLINE_LAMBDA {
+      body(i, n, coupling_scale<F>(load_lanes<V>(raw + i, n), constants));
+    });
+  } else {
+    constexpr int most = 256;
+    V first[most / lanes_v<V>];
+    for (int begin = 0; begin < all; begin += most) {
+      const int count = all - begin < most ? all - begin : most;
+      for_lanes<V>(count, [&](int i, int n) FK_INLINE_LAMBDA {
+        first[i / lanes_v<V>] = coupling_first<F>(load_lanes<V>(raw + begin + i, n), constants);
+      });
+      for_lanes<V>(count, [&](int i, int n) FK_INLINE_LAMBDA {
+        const V given = load_lanes<V>(raw + begin + i, n);
+        body(begin + i, n, coupling_scale<F>(given, first[i / lanes_v<V>], constants));
+      });
+    }
+  }
+}
+
 template <class E, ScaleFn F, bool inverse>
 compute_t<E> forward_tile(const ForwardTile<E>& tile) {
   using T = compute_t<E>;
@@ -37,18 +62,18 @@ compute_t<E> forward_tile(const ForwardTile<E>& tile) {
   const auto constants = coupling_constants<V>(tile.options);
   const auto before = coupling_shifts_before<V>(tile.options, inverse);
   LanesSum<V> sum;
-  for_lanes<V>(tile.n, [&](int i, int n) FK_INLINE_LAMBDA {
-    const V x = load_lanes<V>(tile.x + i, n), t = load_lanes<V>(tile.shift + i, n);
-    const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), constants);
-    const V y = coupling_apply(x, t, scale.s, before, inverse);
-    const V log_s = inverse ? -scale.log_s : scale.log_s;
-    store_lanes<V>(tile.y + i, y, n);
-    if (tile.log_s != nullptr) {
-      store_lanes<V>(tile.log_s + i, log_s, n);
-    } else {
-      sum.add(log_s, n);
-    }
-  });
+  for_scales<F, true>(
+      tile.raw, tile.n, constants, [&](int i, int n, const auto& scale) FK_INLINE_LAMBDA {
+        const V x = load_lanes<V>(tile.x + i, n), t = load_lanes<V>(tile.shift + i, n);
+        const V y = coupling_apply(x, t, scale.s, before, inverse);
+        const V log_s = inverse ? -scale.log_s : scale.log_s;
+        store_lanes<V>(tile.y + i, y, n);
+        if (tile.log_s != nullptr) {
+          store_lanes<V>(tile.log_s + i, log_s, n);
+        } else {
+          sum.add(log_s, n);
+        }
+      });
   return hsum(sum.total);
 }
 
@@ -59,15 +84,15 @@ void backward_tile(const BackwardTile<E>& tile) {
   const LogDetGradient<T> grad_log = tile.grad_log_det;
   const auto constants = coupling_constants<V>(tile.options);
   const auto before = coupling_shifts_before<V>(tile.options, inverse);
-  for_lanes<V>(tile.n, [&](int i, int n) FK_INLINE_LAMBDA {
-    const V x = load_lanes<V>(tile.x + i, n), g = load_lanes<V>(tile.grad_y + i, n);
-    const auto scale = coupling_scale<F>(load_lanes<V>(tile.raw + i, n), constants);
-    const V t = load_lanes<V>(tile.shift + i, n);
-    const auto grad = coupling_pullback(g, grad_log.at(i, n), x, t, scale, before, inverse);
-    store_lanes<V>(tile.grad_x + i, grad.x, n);
-    store_lanes<V>(tile.grad_shift + i, grad.shift, n);
-    store_lanes<V>(tile.grad_raw + i, grad.raw, n);
-  });
+  for_scales<F, false>(
+      tile.raw, tile.n, constants, [&](int i, int n, const auto& scale) FK_INLINE_LAMBDA {
+        const V x = load_lanes<V>(tile.x + i, n), g = load_lanes<V>(tile.grad_y + i, n);
+        const V t = load_lanes<V>(tile.shift + i, n);
+        const auto grad = coupling_pullback(g, grad_log.at(i, n), x, t, scale, before, inverse);
+        store_lanes<V>(tile.grad_x + i, grad.x, n);
+        store_lanes<V>(tile.grad_shift + i, grad.shift, n);
+        store_lanes<V>(tile.grad_raw + i, grad.raw, n);
+      });
 }
 
 // ---- choosing the tile function -------------------------------------------------

@@ -54,11 +54,62 @@ FK_HD CouplingConstants<V> coupling_constants(const Options& o) {
   return {V(bound), V(T(1) / bound), V(static_cast<T>(o.gain))};
 }
 
-// From the conditioner's raw output.
+// The conditioner's raw output as the formulas have it.
 template <ScaleFn F, class V>
-FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
+FK_HD V coupling_argument(V raw, const CouplingConstants<V>& c) {
   using Limits = Range<scalar_t<V>>;
-  const V r = raw * c.gain, bound = c.bound, inverse_bound = c.inverse_bound;
+  const V r = raw * c.gain;
+  if constexpr (F == ScaleFn::shifted_softplus)
+    return r + real<V>(Limits::coupling_softplus_shift);
+  else if constexpr (F == ScaleFn::sigmoid || F == ScaleFn::inv_sigmoid ||
+                     F == ScaleFn::floored_sigmoid)
+    return r + real<V>(Limits::coupling_sigmoid_shift);
+  else
+    return r;
+}
+
+// The first of the functions that the scale is made of, each of which takes the one before it.
+template <ScaleFn F, class V>
+FK_HD V coupling_first(V raw, const CouplingConstants<V>& c) {
+  const V r = coupling_argument<F>(raw, c), one = real<V>(1.0);
+  if constexpr (F == ScaleFn::exp) {
+    return r;
+  } else if constexpr (F == ScaleFn::tanh) {
+    return tanh(r * c.inverse_bound);
+  } else if constexpr (F == ScaleFn::softclip) {
+    return ratio(one, one + abs(r * c.inverse_bound));
+  } else if constexpr (F == ScaleFn::atan) {
+    return atan(r * c.inverse_bound);
+  } else {
+    return exp(-abs(r));
+  }
+}
+
+// Whether `coupling_scale` does much after that function.
+FK_HD constexpr bool coupling_is_long(ScaleFn f, bool needs_log) {
+  switch (f) {
+    case ScaleFn::exp:
+    case ScaleFn::softclip:
+      return false;
+    case ScaleFn::sigmoid:
+    case ScaleFn::inv_sigmoid:
+    case ScaleFn::floored_sigmoid:
+      return needs_log;
+    case ScaleFn::tanh:
+    case ScaleFn::atan:
+    case ScaleFn::softplus:
+    case ScaleFn::floored_softplus:
+    case ScaleFn::shifted_softplus:
+      return true;
+  }
+  return false;
+}
+
+// From the conditioner's raw output and the first function of it.
+template <ScaleFn F, class V>
+FK_HD CouplingScale<V> coupling_scale(V raw, V first, const CouplingConstants<V>& c) {
+  using Limits = Range<scalar_t<V>>;
+  const V r = coupling_argument<F>(raw, c), bound = c.bound, inverse_bound = c.inverse_bound;
   const V one = real<V>(1.0);
   CouplingScale<V> out;
   if constexpr (F == ScaleFn::exp) {
@@ -66,23 +117,23 @@ FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
     out.s = exp(r);
     out.dlog_s = one;
   } else if constexpr (F == ScaleFn::tanh) {
-    const V u = tanh(r * inverse_bound);
+    const V u = first;
     out.log_s = bound * u;
     out.s = exp(out.log_s);
     out.dlog_s = (one - u) * (one + u);
   } else if constexpr (F == ScaleFn::softclip) {
-    const V q = ratio(one, one + abs(r * inverse_bound));
+    const V q = first;
     out.log_s = r * q;
     out.s = exp(out.log_s);
     out.dlog_s = q * q;
   } else if constexpr (F == ScaleFn::atan) {
     const V slope = real<V>(Limits::coupling_atan_slope);
     const V u = r * inverse_bound;
-    out.log_s = bound * slope * atan(u);
+    out.log_s = bound * slope * first;
     out.s = exp(out.log_s);
     out.dlog_s = ratio(slope, fma(u, u, one));
   } else if constexpr (F == ScaleFn::softplus || F == ScaleFn::floored_softplus) {
-    const V e = exp(-abs(r));
+    const V e = first;
     const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(Limits::coupling_scale_floor);
     const V slope = ratio(select(r < real<V>(0.0), e, one), one + e);
     if constexpr (F == ScaleFn::softplus) {
@@ -95,8 +146,7 @@ FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
     }
     out.log_s = log(out.s);
   } else if constexpr (F == ScaleFn::shifted_softplus) {
-    const V v = r + real<V>(Limits::coupling_softplus_shift);
-    const V e = exp(-abs(v));
+    const V v = r, e = first;
     out.s = max(v, real<V>(0.0)) + log1p(e);
     const V slope = ratio(select(v < real<V>(0.0), e, one), one + e);
     // Far down s = e^v (1 - e^v / 2) may round to 0, whose logarithm is not that of s.
@@ -107,8 +157,7 @@ FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
   } else {
     static_assert(F == ScaleFn::sigmoid || F == ScaleFn::inv_sigmoid ||
                   F == ScaleFn::floored_sigmoid);
-    const V v = r + real<V>(Limits::coupling_sigmoid_shift);
-    const V e = exp(-abs(v));
+    const V v = r, e = first;
     const mask_t<V> negative = v < real<V>(0.0);
     const V inverse = ratio(one, one + e);
     const V log_s = min(v, real<V>(0.0)) - log1p(e);
@@ -130,6 +179,10 @@ FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
   }
   out.dlog_s = out.dlog_s * c.gain;
   return out;
+}
+template <ScaleFn F, class V>
+FK_HD CouplingScale<V> coupling_scale(V raw, const CouplingConstants<V>& c) {
+  return coupling_scale<F>(raw, coupling_first<F>(raw, c), c);
 }
 
 // Whether the shift is applied to x before the scale, as in (x + t) s and in (x - t) / s, the
