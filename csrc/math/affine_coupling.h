@@ -134,7 +134,7 @@ FK_HD CouplingScale<V> coupling_scale(V raw, V first, const CouplingConstants<V>
     out.dlog_s = ratio(slope, fma(u, u, one));
   } else if constexpr (F == ScaleFn::softplus || F == ScaleFn::floored_softplus) {
     const V e = first;
-    const V unclamped = max(r, real<V>(0.0)) + log1p(e) + real<V>(Limits::coupling_scale_floor);
+    const V unclamped = max(r, real<V>(0.0)) + log1p_below_one(e) + real<V>(Limits::coupling_scale_floor);
     const V slope = ratio(select(r < real<V>(0.0), e, one), one + e);
     if constexpr (F == ScaleFn::softplus) {
       out.s = min(unclamped, real<V>(Limits::coupling_softplus_ceiling));
@@ -147,7 +147,7 @@ FK_HD CouplingScale<V> coupling_scale(V raw, V first, const CouplingConstants<V>
     out.log_s = log(out.s);
   } else if constexpr (F == ScaleFn::shifted_softplus) {
     const V v = r, e = first;
-    out.s = max(v, real<V>(0.0)) + log1p(e);
+    out.s = max(v, real<V>(0.0)) + log1p_below_one(e);
     const V slope = ratio(select(v < real<V>(0.0), e, one), one + e);
     // Far down s = e^v (1 - e^v / 2) may round to 0, whose logarithm is not that of s.
     const mask_t<V> low = v < real<V>(Limits::coupling_softplus_lowest);
@@ -160,7 +160,7 @@ FK_HD CouplingScale<V> coupling_scale(V raw, V first, const CouplingConstants<V>
     const V v = r, e = first;
     const mask_t<V> negative = v < real<V>(0.0);
     const V inverse = ratio(one, one + e);
-    const V log_s = min(v, real<V>(0.0)) - log1p(e);
+    const V log_s = min(v, real<V>(0.0)) - log1p_below_one(e);
     const V complement = select(negative, one, e) * inverse;
     if constexpr (F == ScaleFn::sigmoid) {
       out.log_s = log_s;

@@ -164,6 +164,17 @@ FK_HD V log1p(V x) {
   return select(x >= -one, result, V(T(NAN)));
 }
 
+// log1p for 0 <= x <= 1, which needs no reduction.
+template <class V>
+FK_HD V log1p_below_one(V x) {
+  FK_TOOLKIT(::log1pf(x));
+  const V s = x / (real<V>(2.0) + x);
+  const V z = s * s;
+  // As in log_reduced.
+  const V half_square = real<V>(0.5) * x * x;
+  return x - (half_square - s * (half_square + z * log1p_polynomial(z)));
+}
+
 // tanh: (1 - e^-2|x|) / (1 + e^-2|x|), both from e^r - 1, so that the numerator does not cancel
 // near 0 and the denominator is rounded once.
 template <class V>
@@ -197,7 +208,7 @@ FK_HD V sigmoid(V x) {
 // softplus: log(1 + e^x).
 template <class V>
 FK_HD V softplus(V x) {
-  return max(x, real<V>(0.0)) + log1p(exp(-abs(x)));
+  return max(x, real<V>(0.0)) + log1p_below_one(exp(-abs(x)));
 }
 
 // logsigmoid: log(1 / (1 + e^-x)) = -softplus(-x).

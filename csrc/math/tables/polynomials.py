@@ -49,6 +49,7 @@ def odd(f: Callable[[mpf], mpf], first: mpf, third: mpf) -> Callable[[mpf], mpf]
 
 LN2_HALF = mp.log(2) / 2 * mpf("1.001")
 LOG_S_SQ = ((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2 * mpf("1.001")
+LOG1P_S_SQ = (mpf(1) / 3) ** 2 * mpf("1.001")
 TANH_SQ = mpf("0.625") ** 2 * mpf("1.001")
 ATAN_SQ = mpf("0.6") ** 2 * mpf("1.001")
 QUARTER_PI_SQ = (mp.pi / 4) ** 2 * mpf("1.001")
@@ -62,6 +63,10 @@ POLYNOMIALS = {
     "log": (
         "(2 atanh(s) - 2 s) / s^3 in s^2, s <= (sqrt(2) - 1) / (sqrt(2) + 1)",
         odd(lambda s: 2 * mp.atanh(s), mpf(2), mpf(2) / 3), mpf(0), LOG_S_SQ, (3, 7),
+    ),
+    "log1p": (
+        "(2 atanh(s) - 2 s) / s^3 in s^2, s <= 1 / 3",
+        odd(lambda s: 2 * mp.atanh(s), mpf(2), mpf(2) / 3), mpf(0), LOG1P_S_SQ, (4, 11),
     ),
     "tanh": (
         "(tanh(x) - x) / x^3 in x^2, |x| <= 0.625",
@@ -89,7 +94,7 @@ POLYNOMIALS = {
 IN_PAIRS = {"exp"}
 # Polynomials that only Triton or only C++ uses.
 ONLY_TRITON = {"tanh"}
-ONLY_CPP = {"log"}
+ONLY_CPP = {"log", "log1p"}
 
 
 def coefficients(name: str) -> list[list[str]]:
