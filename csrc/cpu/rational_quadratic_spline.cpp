@@ -3,15 +3,12 @@
 
 #include "../engine/cpu/channels.h"
 #include "../engine/cpu/map_vectors.h"
-#include "../math/rational_quadratic_spline.h"
+#include "splines.h"
 
 FK_BEGIN
 namespace loops {
 
 using SplineArgs = RationalQuadraticSplineArgs;
-
-template <class V>
-using Splines = SplineAt<V, V[largest_bins]>;
 
 // Calls body(from, n) for slices of a block: n elements from element `from` on.
 template <class Body>
@@ -23,12 +20,11 @@ FK_HD void for_slices(const MapBlock& b, Body body) {
 template <class T, bool inverse>
 __attribute__((noinline)) void forward(const SplineArgs& a, int64_t begin, int64_t end) {
   using V = Vec<T>;
-  const auto constants = spline_constants<T>(a);
   const MapBlocks blocks(a.coupled, a.parts, begin, end, /*widest_shared_line=*/chunk_size);
   MapOperand<T> x(blocks, a.x), y(blocks, a.y);
   MapVectors<T, VectorOperand> params(blocks, a.params, spline_parameters(a.boundary, a.bins));
   LogDets<T> log_det(blocks, a.log_det, a.sums_rows);
-  Splines<V> at;
+  Splines<V, slice_elements> splines(spline_constants<T>(a));
   blocks.for_each([&](const MapBlock& b) {
     const T* const in = x.read(b);
     T *const out = y.place(b), *const each = log_det.place(b);
@@ -36,18 +32,21 @@ __attribute__((noinline)) void forward(const SplineArgs& a, int64_t begin, int64
     for_slices(b, [&](int from, int n) FK_INLINE_LAMBDA {
       params.read(b, from, n);
       Prefetch ahead = params.memory(b, from + n);
-      for (int i = 0; i < n; i += lanes_v<V>) {
-        const int place = from + i, lanes = n - i < lanes_v<V> ? n - i : lanes_v<V>;
-        ahead.ask<false>(lanes_v<V>);
-        spline_at<inverse>(at, constants, load_lanes<V>(in + place, lanes),
-                           [&](int m) FK_INLINE_LAMBDA { return params.get(m, i); });
-        store_lanes<V>(out + place, at.value.y, lanes);
-        if (each != nullptr) {
-          store_lanes<V>(each + place, at.value.log_det, lanes);
-        } else {
-          sum.add(at.value.log_det, lanes);
-        }
-      }
+      const auto lanes = [n](int i) { return n - i < lanes_v<V> ? n - i : lanes_v<V>; };
+      const auto point = [&](int i)
+                             FK_INLINE_LAMBDA { return load_lanes<V>(in + from + i, lanes(i)); };
+      splines.template find<inverse>(
+          n, point, [&](int m, int i) FK_INLINE_LAMBDA { return params.get(m, i); },
+          [&]() FK_INLINE_LAMBDA { ahead.ask<false>(lanes_v<V>); });
+      splines.template values<inverse>(n, point,
+                                       [&](int i, const SplineValue<V>& value) FK_INLINE_LAMBDA {
+                                         store_lanes<V>(out + from + i, value.y, lanes(i));
+                                         if (each != nullptr) {
+                                           store_lanes<V>(each + from + i, value.log_det, lanes(i));
+                                         } else {
+                                           sum.add(value.log_det, lanes(i));
+                                         }
+                                       });
     });
     y.written(b);
     log_det.written(b, hsum(sum.total));
@@ -58,14 +57,13 @@ __attribute__((noinline)) void forward(const SplineArgs& a, int64_t begin, int64
 template <class T, bool inverse>
 __attribute__((noinline)) void backward(const SplineArgs& a, int64_t begin, int64_t end) {
   using V = Vec<T>;
-  const auto constants = spline_constants<T>(a);
   const int parameters = spline_parameters(a.boundary, a.bins);
   const MapBlocks blocks(a.coupled, a.parts, begin, end, /*widest_shared_line=*/chunk_size);
   MapOperand<T> x(blocks, a.x), grad_y(blocks, a.grad_y), grad_x(blocks, a.grad_x);
   MapVectors<T, VectorOperand> params(blocks, a.params, parameters);
   MapVectors<T, VectorOperand> grad_params(blocks, a.grad_params, parameters);
   LogDetGradients<T> grad_log_det(blocks, a.grad_log_det, a.sums_rows);
-  Splines<V> at;
+  Splines<V, slice_elements> splines(spline_constants<T>(a));
   blocks.for_each([&](const MapBlock& b) {
     const T *const in = x.read(b), *const grad_out = grad_y.read(b);
     const LogDetGradient<T> grad_log = grad_log_det.read(b);
@@ -73,16 +71,22 @@ __attribute__((noinline)) void backward(const SplineArgs& a, int64_t begin, int6
     for_slices(b, [&](int from, int n) FK_INLINE_LAMBDA {
       params.read(b, from, n);
       Prefetch ahead = params.memory(b, from + n), results = grad_params.memory(b, from);
-      for (int i = 0; i < n; i += lanes_v<V>) {
-        const int place = from + i, lanes = n - i < lanes_v<V> ? n - i : lanes_v<V>;
+      const auto lanes = [n](int i) { return n - i < lanes_v<V> ? n - i : lanes_v<V>; };
+      const auto read = [&](const T* base) {
+        return [&lanes, base = base + from](int i)
+                   FK_INLINE_LAMBDA { return load_lanes<V>(base + i, lanes(i)); };
+      };
+      const auto raw = [&](int m, int i) FK_INLINE_LAMBDA { return params.get(m, i); };
+      splines.template find<inverse>(n, read(in), raw, [&]() FK_INLINE_LAMBDA {
         ahead.ask<false>(lanes_v<V>);
         results.ask<true>(lanes_v<V>);
-        const V grad = spline_pullback<inverse>(
-            at, constants, load_lanes<V>(in + place, lanes), load_lanes<V>(grad_out + place, lanes),
-            grad_log.at(place, lanes), [&](int m) FK_INLINE_LAMBDA { return params.get(m, i); },
-            [&](int m, V value) FK_INLINE_LAMBDA { grad_params.set(m, i, value); });
-        store_lanes<V>(grad_in + place, grad, lanes);
-      }
+      });
+      splines.template gradients<inverse>(
+          n, read(in), read(grad_out),
+          [&](int i) FK_INLINE_LAMBDA { return grad_log.at(from + i, lanes(i)); }, raw,
+          [&](int i, V grad)
+              FK_INLINE_LAMBDA { store_lanes<V>(grad_in + from + i, grad, lanes(i)); },
+          [&](int m, int i, V value) FK_INLINE_LAMBDA { grad_params.set(m, i, value); });
       grad_params.write(b, from, n);
     });
     grad_x.written(b);

@@ -1,7 +1,7 @@
 // The inverse of an autoregressive map by rational-quadratic splines.
-#include "../math/rational_quadratic_spline.h"
 #include "autoregressive.h"
 #include "autoregressive_inverse.h"
+#include "splines.h"
 
 FK_BEGIN
 namespace loops {
@@ -17,24 +17,31 @@ struct SplineFeature {
   explicit SplineFeature(const SplineOptions& o) : constants(spline_constants<T>(o)) {}
 
   void solve(const T* z, const T* outputs, T* x, T* log_det) const {
-    SplineAt<V, V[largest_bins]> at;
-    for (int i = 0; i < rows; i += lanes_v<V>) {
-      spline_at<true>(at, constants, load<V>(z + i),
-                      [=](int m) FK_INLINE_LAMBDA { return load<V>(outputs + m * rows + i); });
-      store<V>(x + i, at.value.y);
-      store<V>(log_det + i, load<V>(log_det + i) + at.value.log_det);
-    }
+    Splines<V, rows> splines(constants);
+    splines.template find<true>(rows, read(z), raw(outputs), [] {});
+    splines.template values<true>(rows, read(z),
+                                  [=](int i, const SplineValue<V>& value) FK_INLINE_LAMBDA {
+                                    store<V>(x + i, value.y);
+                                    store<V>(log_det + i, load<V>(log_det + i) + value.log_det);
+                                  });
   }
   void pull(const T* z, const T* outputs, const T* grad_x, const T* grad_log_det, T* grad_z,
             T* grad_outputs) const {
-    SplineAt<V, V[largest_bins]> at;
-    for (int i = 0; i < rows; i += lanes_v<V>) {
-      const V grad = spline_pullback<true>(
-          at, constants, load<V>(z + i), load<V>(grad_x + i), load<V>(grad_log_det + i),
-          [=](int m) FK_INLINE_LAMBDA { return load<V>(outputs + m * rows + i); },
-          [=](int m, V value) FK_INLINE_LAMBDA { store<V>(grad_outputs + m * rows + i, value); });
-      store<V>(grad_z + i, grad);
-    }
+    Splines<V, rows> splines(constants);
+    splines.template find<true>(rows, read(z), raw(outputs), [] {});
+    splines.template gradients<true>(
+        rows, read(z), read(grad_x), read(grad_log_det), raw(outputs),
+        [=](int i, V grad) FK_INLINE_LAMBDA { store<V>(grad_z + i, grad); },
+        [=](int m, int i, V value)
+            FK_INLINE_LAMBDA { store<V>(grad_outputs + m * rows + i, value); });
+  }
+
+ private:
+  static auto read(const T* from) {
+    return [from](int i) FK_INLINE_LAMBDA { return load<V>(from + i); };
+  }
+  static auto raw(const T* outputs) {
+    return [outputs](int m, int i) FK_INLINE_LAMBDA { return load<V>(outputs + m * rows + i); };
   }
 };
 

@@ -66,9 +66,11 @@ FK_DEVICE void forward_element(const SplineLaunch& s, const SplineConstants<T, F
                                const Element& e, const Params& params) {
   const SplineArgs& a = s.a;
   Splines<T, Room> at;
-  spline_at<inverse>(at, c, load_element<T>(a.x.base, a.x.dtype, e.offset(a.x)), params);
-  store_element<T>(a.y.base, a.y.dtype, e.offset(a.y), at.value.y);
-  static_cast<T*>(a.log_det.base)[e.offset(a.log_det)] = at.value.log_det;
+  const T x = load_element<T>(a.x.base, a.x.dtype, e.offset(a.x));
+  spline_at<inverse>(at, c, x, params);
+  const SplineValue<T> value = spline_value<inverse>(at, c, x);
+  store_element<T>(a.y.base, a.y.dtype, e.offset(a.y), value.y);
+  static_cast<T*>(a.log_det.base)[e.offset(a.log_det)] = value.log_det;
 }
 
 template <bool inverse, int Room, class T, int Fixed, class Params, class Grads>
@@ -76,12 +78,13 @@ FK_DEVICE void backward_element(const SplineLaunch& s, const SplineConstants<T, 
                                 const Element& e, const Params& params, const Grads& grads) {
   const SplineArgs& a = s.a;
   Splines<T, Room> at;
-  const T grad =
-      spline_pullback<inverse>(at, c, load_element<T>(a.x.base, a.x.dtype, e.offset(a.x)),
-                               load_element<T>(a.grad_y.base, a.grad_y.dtype, e.offset(a.grad_y)),
-                               static_cast<const T*>(a.grad_log_det.base)[e.offset(a.grad_log_det)],
-                               params, [&](int m, T value) { grads.set(m, value); });
-  store_element<T>(a.grad_x.base, a.grad_x.dtype, e.offset(a.grad_x), grad);
+  const T x = load_element<T>(a.x.base, a.x.dtype, e.offset(a.x));
+  const T grad_y = load_element<T>(a.grad_y.base, a.grad_y.dtype, e.offset(a.grad_y));
+  const T grad_log = static_cast<const T*>(a.grad_log_det.base)[e.offset(a.grad_log_det)];
+  spline_at<inverse>(at, c, x, params);
+  const SplineGradients<T> grad = spline_gradients<inverse>(at, c, x, grad_y, grad_log);
+  store_spline_gradients(at, c, grad, params, [&](int m, T value) { grads.set(m, value); });
+  store_element<T>(a.grad_x.base, a.grad_x.dtype, e.offset(a.grad_x), grad.x);
 }
 
 // ---- kernels --------------------------------------------------------------------------------

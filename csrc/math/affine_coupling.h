@@ -134,7 +134,8 @@ FK_HD CouplingScale<V> coupling_scale(V raw, V first, const CouplingConstants<V>
     out.dlog_s = ratio(slope, fma(u, u, one));
   } else if constexpr (F == ScaleFn::softplus || F == ScaleFn::floored_softplus) {
     const V e = first;
-    const V unclamped = max(r, real<V>(0.0)) + log1p_below_one(e) + real<V>(Limits::coupling_scale_floor);
+    const V unclamped =
+        max(r, real<V>(0.0)) + log1p_below_one(e) + real<V>(Limits::coupling_scale_floor);
     const V slope = ratio(select(r < real<V>(0.0), e, one), one + e);
     if constexpr (F == ScaleFn::softplus) {
       out.s = min(unclamped, real<V>(Limits::coupling_softplus_ceiling));

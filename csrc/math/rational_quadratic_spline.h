@@ -177,57 +177,78 @@ struct SplineValue {
   V y, log_det;
 };
 
+// 0 takes the place of points outside, so that all arithmetic stays in range.
+template <class V, class T, int Fixed>
+FK_HD V spline_point(const SplineConstants<T, Fixed>& c, V x) {
+  return select(abs(x) <= V(c.bound), x, real<V>(0.0));
+}
+
 // What a spline is at one point: its bins, where the point lies, and the curve there.
 template <class V, class Array>
 struct SplineAt {
   BinWeights<V, Array> widths, heights;
-  V number;         // of the bin
-  V width, height;  // of the bin, in units of the total
+  FoundBins<V> found;
   Ends<V> raw, derivatives;
+  V width, height;  // of the bin, in units of the total
   SplineCurve<V> curve;
-  SplineValue<V> value;
 };
 
+// It takes three steps, in this order.  A processor overlaps neighbouring vectors only as far as it
+// looks ahead, so that a CPU takes each step for several of them.
 template <bool inverse, class V, class Array, class T, int Fixed, class Raw>
-FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c, V x,
-                     const Raw& raw) {
-  const V bound(c.bound);
-  // 0 takes the place of points outside, so that all arithmetic stays in range.
-  const mask_t<V> inside = abs(x) <= bound;
-  const V point = select(inside, x, real<V>(0.0));
+FK_HD void find_bin(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c, V x,
+                    const Raw& raw) {
+  const V point = spline_point(c, x);
   auto& searched = inverse ? at.heights : at.widths;
   auto& other = inverse ? at.widths : at.heights;
   weigh_bins(at.widths, c.widths, 0, raw);
   weigh_bins(at.heights, c.heights, c.bins(), raw);
   at.raw = {real<V>(0.0), real<V>(0.0)};
   raw_ends_at(c, 0, point == point, raw, at.raw);
-  const FoundBins<V> found = find_bins(
-      searched, other, c.widths, bin_position(searched, c.widths, point),
-      [&](int k, mask_t<V> reached) FK_INLINE_LAMBDA { raw_ends_at(c, k, reached, raw, at.raw); });
-  at.number = found.number;
-  at.width = inverse ? found.other_width : found.width;
-  at.height = inverse ? found.width : found.other_width;
-  at.derivatives = end_derivatives(c, found.number, at.raw);
+  at.found = find_bins(searched, other, c.widths, bin_position(searched, c.widths, point),
+                       [&](int k, mask_t<V> reached)
+                           FK_INLINE_LAMBDA { raw_ends_at(c, k, reached, raw, at.raw); });
+  at.width = inverse ? at.found.other_width : at.found.width;
+  at.height = inverse ? at.found.width : at.found.other_width;
+}
+template <class V, class Array, class T, int Fixed>
+FK_HD void find_derivatives(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c) {
+  at.derivatives = end_derivatives(c, at.found.number, at.raw);
+}
+template <bool inverse, class V, class Array, class T, int Fixed>
+FK_HD void find_curve(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c, V x) {
   const V slope =
       ratio(at.height, at.width) * ratio(value(at.widths.total), value(at.heights.total));
   // The ends of the interval are exact, however steep the curve is there.
-  const V zero = real<V>(0.0), one = real<V>(1.0);
+  const V zero = real<V>(0.0), one = real<V>(1.0), bound(c.bound), point = spline_point(c, x);
   const mask_t<V> first = point <= -bound, last = point >= bound;
-  V u = select(first, zero, select(last, one, found.u));
-  V v = select(last, zero, select(first, one, found.v));
+  V u = select(first, zero, select(last, one, at.found.u));
+  V v = select(last, zero, select(first, one, at.found.v));
   if constexpr (inverse) {
     const Ends<V> root = spline_root(slope, at.derivatives, u, v);
     u = root.left;
     v = root.right;
   }
   at.curve = spline_curve(slope, at.derivatives, u, v);
+}
+template <bool inverse, class V, class Array, class T, int Fixed, class Raw>
+FK_HD void spline_at(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c, V x,
+                     const Raw& raw) {
+  find_bin<inverse>(at, c, x, raw);
+  find_derivatives(at, c);
+  find_curve<inverse>(at, c, x);
+}
+
+template <bool inverse, class V, class Array, class T, int Fixed>
+FK_HD SplineValue<V> spline_value(const SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c,
+                                  V x) {
+  const mask_t<V> inside = abs(x) <= V(c.bound);
   const V log_slope = spline_log_slope(at.curve);
-  at.value.y = bin_point(other, c.widths, found.other_start, found.other_width,
-                         inverse ? u : at.curve.fraction);
-  at.value.log_det = inverse ? -log_slope : log_slope;
-  // The identity; NaN stays NaN in both.
-  at.value.y = select(inside, at.value.y, x);
-  at.value.log_det = select(inside, at.value.log_det, select(isnan(x), x, real<V>(0.0)));
+  const V y = bin_point(inverse ? at.widths : at.heights, c.widths, at.found.other_start,
+                        at.found.other_width, inverse ? at.curve.u : at.curve.fraction);
+  // Outside the identity; NaN stays NaN in both.
+  return {select(inside, y, x),
+          select(inside, inverse ? -log_slope : log_slope, select(isnan(x), x, real<V>(0.0)))};
 }
 
 // ---- the pullback ----------------------------------------------------------------------
@@ -265,13 +286,21 @@ FK_HD CurveGradients<V> spline_curve_pullback(const SplineCurve<V>& c, V height,
   return g;
 }
 
-// The gradient of x; those of the raw parameters are stored.  Where the map is the inverse, x and y
-// change places: dx = (dy - f_p dp) / f', so that what reaches the parameters is the pullback of f
-// for the gradients -lambda and -grad_log, lambda = (grad_y - grad_log L_x) / f'.
-template <bool inverse, class V, class Array, class T, int Fixed, class Raw, class Store>
-FK_HD V spline_pullback(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c, V x, V grad_y,
-                        V grad_log, const Raw& raw, const Store& store) {
-  spline_at<inverse>(at, c, x, raw);
+// The gradients of x, of where the bin begins and how long it is along both axes, and of the
+// derivatives at its ends.
+template <class V>
+struct SplineGradients {
+  V x, x_start, width, y_start, height;
+  Ends<V> derivatives;
+};
+
+// Where the map is the inverse, x and y change places: dx = (dy - f_p dp) / f', so that what
+// reaches the parameters is the pullback of f for the gradients -lambda and -grad_log, lambda =
+// (grad_y - grad_log L_x) / f'.
+template <bool inverse, class V, class Array, class T, int Fixed>
+FK_HD SplineGradients<V> spline_gradients(const SplineAt<V, Array>& at,
+                                          const SplineConstants<T, Fixed>& c, V x, V grad_y,
+                                          V grad_log) {
   const V zero = real<V>(0.0), one = real<V>(1.0), length = real<V>(2.0) * V(c.bound);
   const mask_t<V> inside = abs(x) <= V(c.bound);
   const V outside_grad = grad_y;
@@ -292,15 +321,26 @@ FK_HD V spline_pullback(SplineAt<V, Array>& at, const SplineConstants<T, Fixed>&
   const V grad_u = g.u / width;
   if constexpr (!inverse) grad_x = grad_u;
   // u = (x - x_k) / w, s = h / w; y = y_k + h N / D.
-  const V grad_width = -(curve.u * grad_u) - curve.slope * (g.slope / width);
-  const V grad_height = grad_y * curve.fraction + g.slope / width;
-  store_bin_gradients(at.widths, c.widths, at.number, -grad_u, grad_width, 0, raw, store);
-  store_bin_gradients(at.heights, c.heights, at.number, grad_y, grad_height, c.bins(), raw, store);
-  Ends<V> ends = {
-      g.derivatives.left * knot_derivative_slope(at.raw.left, at.derivatives.left, c),
-      g.derivatives.right * knot_derivative_slope(at.raw.right, at.derivatives.right, c)};
-  store_end_gradients(c, at.number, ends, store);
-  return select(inside, grad_x, outside_grad);
+  return {select(inside, grad_x, outside_grad),
+          -grad_u,
+          -(curve.u * grad_u) - curve.slope * (g.slope / width),
+          grad_y,
+          grad_y * curve.fraction + g.slope / width,
+          g.derivatives};
+}
+// Stores those of the raw parameters.
+template <class V, class Array, class T, int Fixed, class Raw, class Store>
+FK_HD void store_spline_gradients(const SplineAt<V, Array>& at, const SplineConstants<T, Fixed>& c,
+                                  const SplineGradients<V>& grad, const Raw& raw,
+                                  const Store& store) {
+  const V number = at.found.number;
+  store_bin_gradients(at.widths, c.widths, number, grad.x_start, grad.width, 0, raw, store);
+  store_bin_gradients(at.heights, c.heights, number, grad.y_start, grad.height, c.bins(), raw,
+                      store);
+  const Ends<V> ends = {
+      grad.derivatives.left * knot_derivative_slope(at.raw.left, at.derivatives.left, c),
+      grad.derivatives.right * knot_derivative_slope(at.raw.right, at.derivatives.right, c)};
+  store_end_gradients(c, number, ends, store);
 }
 
 FK_END
