@@ -37,20 +37,35 @@ FK_HD void fill_run(double* to, const WordVec (&word)[4]) {
   }
 }
 
+// The numbers of n vectors of counters, the first of which begins at j.
+template <int n, class T>
+void fill_runs(T* to, int64_t j, int64_t counters, const RowKey& key) {
+  constexpr int lanes = lanes_v<Vec<double>>;
+  WordVec lane = {};
+  for (int i = 0; i < lanes; ++i) lane[i] = i;
+  WordVec w[n][4];
+  for (int u = 0; u < n; ++u) {
+    w[u][0] = lane + static_cast<uint64_t>(j + u * lanes);
+    w[u][1] = WordVec{} + key.row_low;
+    w[u][2] = WordVec{} + key.row_high;
+    w[u][3] = WordVec{} + uint32_t(Stream::direction);
+  }
+  philox(w, WordVec{} + key.low, WordVec{} + key.high);
+  for (int u = 0; u < n && j + u * lanes < counters; ++u)
+    fill_run(to + normal_place(j + u * lanes), w[u]);
+}
 // At least n normal numbers; `to` has room for whole runs.
 template <class T>
 void fill_normal(T* to, int64_t n, const RowKey& key) {
   constexpr int lanes = lanes_v<Vec<double>>;
-  WordVec lane = {};
-  for (int i = 0; i < lanes; ++i) lane[i] = i;
-  const WordVec row_low = WordVec{} + key.row_low, row_high = WordVec{} + key.row_high;
+  constexpr int together = lanes == 8 ? 4 : 2;  // what the registers hold
   const int64_t counters = normal_counters(n);
-  for (int64_t j = 0; j < counters; j += lanes) {
-    WordVec w[4] = {lane + static_cast<uint64_t>(j), row_low, row_high,
-                    WordVec{} + uint32_t(Stream::direction)};
-    philox(w[0], w[1], w[2], w[3], WordVec{} + key.low, WordVec{} + key.high);
-    fill_run(to + normal_place(j), w);
-  }
+  int64_t j = 0;
+  for (; counters - j > 2 * lanes; j += together * lanes) fill_runs<together>(to, j, counters, key);
+  if (counters - j > lanes)
+    fill_runs<2>(to, j, counters, key);
+  else if (counters > j)
+    fill_runs<1>(to, j, counters, key);
 }
 
 // Scratch of one task; rows in the type of the computation.

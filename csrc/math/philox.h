@@ -50,20 +50,37 @@ FK_HD WordVec product_of_words(WordVec a, uint32_t b, WordVec& high) {
 }
 #endif
 
-// Ten rounds on counter c, in place.
 template <class W>
-FK_HD void philox(W& c0, W& c1, W& c2, W& c3, W k0, W k1) {
-  for (int round = 0; round < 10; ++round) {
-    W high0, high1;
-    const W low0 = product_of_words(c0, 0xD2511F53u, high0);
-    const W low1 = product_of_words(c2, 0xCD9E8D57u, high1);
-    c0 = high1 ^ c1 ^ k0;
-    c1 = low1;
-    c2 = high0 ^ c3 ^ k1;
-    c3 = low0;
+FK_HD void philox_round(W& c0, W& c1, W& c2, W& c3, W k0, W k1) {
+  W high0, high1;
+  const W low0 = product_of_words(c0, 0xD2511F53u, high0);
+  const W low1 = product_of_words(c2, 0xCD9E8D57u, high1);
+  c0 = high1 ^ c1 ^ k0;
+  c1 = low1;
+  c2 = high0 ^ c3 ^ k1;
+  c3 = low0;
+}
+// round(k0, k1) with the keys of ten rounds.
+template <class W, class Round>
+FK_HD void for_rounds(W k0, W k1, Round round) {
+  for (int i = 0; i < 10; ++i) {
+    round(k0, k1);
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
+}
+// Ten rounds on counter c, in place.
+template <class W>
+FK_HD void philox(W& c0, W& c1, W& c2, W& c3, W k0, W k1) {
+  for_rounds(k0, k1,
+             [&](W low, W high) FK_INLINE_LAMBDA { philox_round(c0, c1, c2, c3, low, high); });
+}
+// On n counters at once: the rounds of one are a chain, which the others' fill.
+template <int n, class W>
+FK_HD void philox(W (&c)[n][4], W k0, W k1) {
+  for_rounds(k0, k1, [&](W low, W high) FK_INLINE_LAMBDA {
+    for (int i = 0; i < n; ++i) philox_round(c[i][0], c[i][1], c[i][2], c[i][3], low, high);
+  });
 }
 
 // The last word of the counter: separates the uses of one key.
