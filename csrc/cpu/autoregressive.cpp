@@ -2,6 +2,7 @@
 #include "autoregressive.h"
 
 #include "autoregressive_inverse.h"
+#include "coupling_scales.h"
 
 FK_BEGIN
 namespace loops {
@@ -21,42 +22,34 @@ struct AffineFeature {
   // x of z; log_det -= log s.
   void solve(const T* z, const T* outputs, T* x, T* log_det) const {
     const auto before = coupling_shifts_before<V>(options, /*inverse=*/true);
-    with_scale(
-        [=](V raw, auto scale_of, int i) FK_INLINE_LAMBDA {
-          const auto scale = scale_of(raw);
-          store<V>(x + i, coupling_apply(load<V>(z + i), load<V>(outputs + i), scale.s, before,
-                                         /*inverse=*/true));
-          store<V>(log_det + i, load<V>(log_det + i) - scale.log_s);
-        },
-        outputs);
+    with_scales<true>(outputs, [=](int i, int, const auto& scale) FK_INLINE_LAMBDA {
+      store<V>(x + i, coupling_apply(load<V>(z + i), load<V>(outputs + i), scale.s, before,
+                                     /*inverse=*/true));
+      store<V>(log_det + i, load<V>(log_det + i) - scale.log_s);
+    });
   }
   void pull(const T* z, const T* outputs, const T* grad_x, const T* grad_log_det, T* grad_z,
             T* grad_outputs) const {
     const auto before = coupling_shifts_before<V>(options, /*inverse=*/true);
-    with_scale(
-        [=](V raw, auto scale_of, int i) FK_INLINE_LAMBDA {
-          const auto grad =
-              coupling_pullback(load<V>(grad_x + i), load<V>(grad_log_det + i), load<V>(z + i),
-                                load<V>(outputs + i), scale_of(raw), before, /*inverse=*/true);
-          store<V>(grad_z + i, grad.x);
-          store<V>(grad_outputs + i, grad.shift);
-          store<V>(grad_outputs + rows + i, grad.raw);
-        },
-        outputs);
+    with_scales<false>(outputs, [=](int i, int, const auto& scale) FK_INLINE_LAMBDA {
+      const auto grad =
+          coupling_pullback(load<V>(grad_x + i), load<V>(grad_log_det + i), load<V>(z + i),
+                            load<V>(outputs + i), scale, before, /*inverse=*/true);
+      store<V>(grad_z + i, grad.x);
+      store<V>(grad_outputs + i, grad.shift);
+      store<V>(grad_outputs + rows + i, grad.raw);
+    });
   }
 
  private:
-  template <class Body>
-  void with_scale(Body body, const T* outputs) const {
+  // body(i, lanes, scale) for the raw scales of all rows.
+  template <bool needs_log, class Body>
+  void with_scales(const T* outputs, Body body) const {
     const auto constants = coupling_constants<V>(options);
     switch (options.scale_fn) {
-#define FK_CASE(F)                                                               \
-  case ScaleFn::F:                                                               \
-    for (int i = 0; i < rows; i += lanes_v<V>)                                   \
-      body(                                                                      \
-          load<V>(outputs + rows + i),                                           \
-          [=](V raw) { return coupling_scale<ScaleFn::F>(raw, constants); }, i); \
-    break;
+#define FK_CASE(F) \
+  case ScaleFn::F: \
+    return for_scales<ScaleFn::F, needs_log>(outputs + rows, rows, constants, body);
       FK_SCALE_FUNCTIONS(FK_CASE)
 #undef FK_CASE
     }

@@ -81,6 +81,9 @@ FK_HD V coupling_first(V raw, const CouplingConstants<V>& c) {
   } else if constexpr (F == ScaleFn::atan) {
     return atan(r * c.inverse_bound);
   } else {
+    static_assert(F == ScaleFn::sigmoid || F == ScaleFn::inv_sigmoid ||
+                  F == ScaleFn::floored_sigmoid || F == ScaleFn::softplus ||
+                  F == ScaleFn::floored_softplus || F == ScaleFn::shifted_softplus);
     return exp(-abs(r));
   }
 }

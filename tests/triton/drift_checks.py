@@ -256,7 +256,7 @@ ALLOWED = {
     "tangent_normal": (16, 64),
     "vmf_log_prob": (8, 16),
     "vmf_mixture_log_prob": (256, 4096),
-    "vmf_mixture_statistics": (256, 1024),
+    "vmf_mixture_statistics": (256, 4096),
     "stereographic_vmf_log_prob": (16, 256),
     "vmf_sample_cosine": (1e4, 0),
 }
