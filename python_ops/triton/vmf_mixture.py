@@ -189,9 +189,13 @@ class _Mixture:
         """The dtype of the computation."""
         return self.locs.dtype
 
-    def blocks(self) -> Iterator[slice]:
+    def factors(self, of: _Gradients) -> Tensor:
+        """What the points are multiplied by."""
+        return self.locs if of.sums is None else torch.cat((self.locs, of.sums))
+
+    def blocks(self, factors: Tensor) -> Iterator[slice]:
         """Blocks of points."""
-        size = self.locs.shape[0] * self.wide.itemsize
+        size = factors.shape[0] * self.wide.itemsize
         block = max(4096, BLOCK_BYTES // size // POINTS * POINTS)
         for first in range(0, self.x.shape[0], block):
             yield slice(first, min(first + block, self.x.shape[0]))
@@ -204,12 +208,9 @@ class _Mixture:
         """For sums, in float64."""
         return self.x.new_zeros(shape, dtype=torch.float64)
 
-    def run(self, block: slice, of: _Gradients | None = None, *, out: bool = False) -> Any:
+    def run(self, block: slice, factors: Tensor, of: _Gradients, *, out: bool = False) -> Any:
         """The kernel's results for a block, whose points in the computation's dtype lead."""
         xs = self.x[block].to(self.wide)
-        of = of or _Gradients()
-        statistics = of.sums is not None
-        left = self.locs if of.sums is None else torch.cat((self.locs, of.sums))
         each, absent = of.each is not None, self.kappa
         given = (
             absent if of.log_prob is None else of.log_prob[block],
@@ -217,8 +218,8 @@ class _Mixture:
             absent if of.weights is None else of.weights[block],
             absent if of.counts is None else of.counts,
         )
-        options = of.log_prob is not None, each, of.along, out, statistics
-        products = left @ xs.mT
+        options = of.log_prob is not None, each, of.along, out, of.sums is not None
+        products = factors @ xs.mT
         return xs, *points(products, self.kappa, self.offset, self.common, *given, *options)
 
     def pull_back(self, of: _Gradients) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -231,8 +232,9 @@ class _Mixture:
         grad_x, grad_weights = self.x.new_empty(points, dim), self.empty(points)
         counts, along = self.zeros(components), self.zeros(components)
         with_x = self.zeros(components, dim)
-        for block in self.blocks():
-            given, _, out, slope, grad_weight = self.run(block, of)
+        factors = self.factors(of)
+        for block in self.blocks(factors):
+            given, _, out, slope, grad_weight = self.run(block, factors, of)
             dz = out[:components]
             grad_x[block] = out.mT @ scaled
             counts += dz.sum(1)
@@ -271,8 +273,8 @@ def vmf_mixture_log_prob(
     m = _Mixture.of(x, locs, concentrations, log_weights)
     components = locs.shape[0] if responsibilities else 0
     log_prob, log_r = m.empty(m.x.shape[0]), m.empty(m.x.shape[0], components)
-    for block in m.blocks():
-        _, log_prob[block], out, *_ = m.run(block, out=responsibilities)
+    for block in m.blocks(m.locs):
+        _, log_prob[block], out, *_ = m.run(block, m.locs, _Gradients(), out=responsibilities)
         if responsibilities:
             log_r[block] = out.mT
     return log_prob.reshape(x.shape[:-1]), log_r.reshape(*x.shape[:-1], components)
@@ -310,8 +312,8 @@ def vmf_mixture_statistics(
     points, dim = m.x.shape
     of = _Gradients(sample_weights.to(m.wide).reshape(points).contiguous())
     log_prob, counts, with_x = m.empty(points), m.zeros(len(locs)), m.zeros(len(locs), dim)
-    for block in m.blocks():
-        given, log_prob[block], shares, *_ = m.run(block, of)
+    for block in m.blocks(m.locs):
+        given, log_prob[block], shares, *_ = m.run(block, m.locs, of)
         counts += shares.sum(1)
         with_x += shares @ given
     return log_prob.reshape(x.shape[:-1]), counts, with_x

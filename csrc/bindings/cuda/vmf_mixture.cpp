@@ -39,11 +39,11 @@ class Mixture : private Plainly, public Parameters {
 
  private:
   void run(const PointTensors& of, Sums* sums) const {
+    const Tensor left = factors(of), back = of.grad_x.defined() ? scaled(of) : Tensor();
     // By 64 MiB of products.
     const int64_t size = static_cast<int64_t>(at::elementSize(dtype));
-    const int64_t fit = (int64_t{1} << 26) / (components * size) / 128 * 128;
+    const int64_t fit = (int64_t{1} << 26) / (left.size(0) * size) / 128 * 128;
     const int64_t block = std::min(std::max<int64_t>(fit, 4096), points);
-    const Tensor left = factors(of), back = of.grad_x.defined() ? scaled(of) : Tensor();
     for (int64_t first = 0; first < points; first += block)
       run_block(of, sums, left, back, first, std::min(block, points - first));
   }
